@@ -1,0 +1,184 @@
+"""From a composed config to a cell that is known to be runnable, before any cell runs."""
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sympo.records import CellName, RunFolder, identity
+from sympo.tracking import resolve_mode
+from sympo.types import BadInput
+
+GROUPS = ("job", "dataset", "loss", "noise_model", "model")
+SETTINGS = (
+    *("noise", "seed", "assumed_rate", "device", "results_dir", "force"),
+    *("wandb", "progress"),
+)
+# which seeds' draws are kept in memory, so that the losses and rates of a seed share one
+DRAWS = 64
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One runnable cell: its name and folder, its parts, and its whole resolved config."""
+
+    name: CellName
+    folder: RunFolder
+    config: dict[str, Any]
+    device: str
+    job: Any
+    dataset: Any
+    loss: Any
+    noise_model: Any
+    model: Any
+
+
+def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
+    """Build and check every part of a cell; raises BadInput, in one sentence, where one is wrong.
+
+    choices: the option chosen for each group, Hydra's `hydra.runtime.choices`.
+    """
+    try:
+        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise BadInput(" ".join(str(error).split())) from error
+    assert isinstance(resolved, dict)
+    settings: dict[str, Any] = {str(key): value for key, value in resolved.items()}
+    for key in settings.keys() - {*GROUPS, *SETTINGS}:
+        raise BadInput(f"{key}={settings[key]!r}: {unknown(key, [*GROUPS, *SETTINGS])}")
+    noise, seed = settings["noise"], settings["seed"]
+    if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise < 0.5:
+        raise BadInput(f"noise={noise} is not allowed: it must be a number in [0, 0.5)")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise BadInput(f"seed={seed} is not allowed: it must be a whole number of at least 0")
+    settings["noise"] = float(noise)
+    if not isinstance(settings["force"], bool):
+        raise BadInput(f"force={settings['force']} is not allowed: it must be true or false")
+    resolve_mode(settings["wandb"]["mode"])
+    device = resolve_device(settings["device"])
+
+    loss, noise_model, model, job = (
+        _build(group, choices[group], settings[group])
+        for group in ("loss", "noise_model", "model", "job")
+    )
+    dataset = _dataset(choices["dataset"], json.dumps(settings["dataset"], sort_keys=True))
+    name = CellName(
+        *(str(choices[group]) for group in ("job", "dataset", "loss")),
+        noise=settings["noise"],
+        noise_model=str(choices["noise_model"]),
+        model=str(choices["model"]),
+        seed=seed,
+    )
+    what = identity(settings, _fingerprint(dataset))
+    folder = RunFolder(settings["results_dir"], name, what)
+    cell = Cell(name, folder, settings, device, job, dataset, loss, noise_model, model)
+    job.check(cell)
+    return cell
+
+
+def _build(group: str, option: Any, settings: Mapping[str, Any]) -> Any:
+    try:
+        target = get_class(settings["_target_"])
+        _check_types(group, target, settings)
+        return instantiate(settings, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, BadInput):
+            raise error.__cause__ from None
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise BadInput(f"{group}={option} could not be built: {reason}") from error
+    except (ImportError, ValueError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"{group}={option} could not be built: {error}") from error
+
+
+def _check_types(group: str, target: type, settings: Mapping[str, Any]) -> None:
+    """Refuse unknown keys and values of the wrong type for parts that are dataclasses."""
+    if not dataclasses.is_dataclass(target):
+        return
+    hints = typing.get_type_hints(target)
+    known = [field.name for field in dataclasses.fields(target) if field.init]
+    known = [name for name in known if not name.startswith("_")]
+    for key, value in settings.items():
+        if key == "_target_":
+            continue
+        if key not in known:
+            raise BadInput(f"{group}.{key}={value!r}: {unknown(key, known)}")
+        if not _fits(value, hints[key]):
+            wanted = getattr(hints[key], "__name__", str(hints[key]))
+            raise BadInput(f"{group}.{key}={value!r} is not allowed: it must be of type {wanted}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return any(_fits(value, part) for part in typing.get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if typing.get_origin(hint) in (tuple, list):
+        part = typing.get_args(hint)[0]
+        return isinstance(value, list | tuple) and all(_fits(item, part) for item in value)
+    if hint in (str, bool, type(None)):
+        return isinstance(value, hint)
+    return True
+
+
+def unknown(key: str, known: list[str]) -> str:
+    """What to say of a key that no one reads."""
+    close = difflib.get_close_matches(key, known, n=1)
+    return (
+        f"there is no such key; did you mean {close[0]}?"
+        if close
+        else f"there is no such key; known are {', '.join(known)}"
+    )
+
+
+@lru_cache(maxsize=8)
+def _dataset(option: str, settings: str) -> Any:
+    # kept, because the cells of a sweep share it and reading it takes longer than all else here
+    dataset = _build("dataset", option, json.loads(settings))
+    dataset.check()
+    return dataset
+
+
+@lru_cache(maxsize=8)
+def _fingerprint(dataset: Any) -> str:
+    return dataset.fingerprint()
+
+
+@lru_cache(maxsize=DRAWS)
+def draw(dataset: Any, seed: int) -> Any:
+    """One seed's draw of a data set, shared by the cells that see it."""
+    return dataset.draw(seed)
+
+
+@lru_cache(maxsize=8)
+def resolve_device(device: Any) -> str:
+    """`auto` is CUDA where there is one; raises BadInput on a device that is not there."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind, index = torch.device(device).type, torch.device(device).index or 0
+    except (RuntimeError, TypeError):
+        kind, index = "", 0
+    if kind == "cpu" and index == 0:
+        return "cpu"
+    if kind == "cuda" and index < torch.cuda.device_count():
+        return str(device)
+    raise BadInput(
+        f"device={device} is not here: use auto, cpu, or cuda:N with N below the number of CUDA "
+        f"devices ({torch.cuda.device_count()})"
+    )

@@ -1,0 +1,30 @@
+"""One sentence for an error in a config, ours or Hydra's."""
+
+import re
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from experiments.cells import unknown
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def one_sentence(error: Exception) -> str:
+    """The error's message in one line that names the key, the value and what is allowed."""
+    text = str(error)
+    if match := re.search(r"Could not find '(.+?)/([^/']+)'", text):
+        group, option = match.groups()
+        options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+        if options:
+            return f"{group}={option}: there is no such option; known are {', '.join(options)}"
+    if match := re.search(r"Could not override '(.+?)'", text):
+        key = match.group(1)
+        parent, _, leaf = key.rpartition(".")
+        if not parent:
+            base = OmegaConf.load(CONF / "config.yaml")
+            groups = [path.name for path in CONF.iterdir() if path.is_dir()]
+            known = sorted({*(str(name) for name in base), *groups} - {"defaults", "hydra"})
+            return f"{key}: {unknown(leaf, known)}"
+        return f"{key}: there is no such key; --cfg job shows the keys there are"
+    return " ".join(text.split())

@@ -1,0 +1,63 @@
+"""The job that trains reward models on noisy preference pairs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from experiments.cells import Cell, draw
+from sympo.noise import flip
+from sympo.training.cells import CellTrainer, Metrics, RewardCell, Schedule
+from sympo.types import BadInput
+
+
+@dataclass(frozen=True)
+class RewardModelJob:
+    """Draw pairs, flip labels, train, and evaluate against the true order.
+
+    epochs, batch_size (pairs), learning_rate, evaluate_every (epochs): see `Schedule`.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    evaluate_every: int
+
+    # the metric that progress shows, and the one by which noisy validation selects an epoch
+    headline = "test/order_accuracy"
+    selected_by = "validation/noisy_accuracy"
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "batch_size", "evaluate_every"):
+            if getattr(self, key) < 1:
+                raise BadInput(f"job.{key}={getattr(self, key)} must be at least 1")
+        if not self.learning_rate > 0:
+            raise BadInput(f"job.learning_rate={self.learning_rate} must be above 0")
+
+    def check(self, cell: Cell) -> None:
+        """Refuse what cannot run; raises BadInput."""
+        _reward_cell(cell)
+        images = draw(cell.dataset, cell.name.seed).pixels
+        cell.model.pooled_sizes((images.shape[1], images.shape[2]))
+
+    def train(
+        self, cells: Sequence[Cell], on_evaluation: Callable[[int, list[Metrics]], None]
+    ) -> None:
+        """Train cells that share data set, model, schedule and device side by side.
+
+        The cells of one seed stand together. `on_evaluation(epoch, metrics of each cell)`.
+        """
+        schedule = Schedule(self.epochs, self.batch_size, self.learning_rate, self.evaluate_every)
+        data = {cell.name.seed: draw(cell.dataset, cell.name.seed) for cell in cells}
+        trainer = CellTrainer(
+            [_reward_cell(cell) for cell in cells], data, cells[0].model, schedule, cells[0].device
+        )
+        trainer.train(on_evaluation)
+
+
+def _reward_cell(cell: Cell) -> RewardCell:
+    data, noise, seed = draw(cell.dataset, cell.name.seed), cell.name.noise, cell.name.seed
+    return RewardCell(
+        seed=seed,
+        loss=cell.loss,
+        train=flip(cell.noise_model, noise, data.train, seed),
+        validation=flip(cell.noise_model, noise, data.validation, seed),
+    )

@@ -1,0 +1,60 @@
+"""Runs one cell, or with -m a sweep: `python run.py -m loss=ramp,logistic noise=0.1,0.4`.
+
+Exit codes: 0 all cells complete; 1 some cell failed, the others still ran; 2 a bad setting or bad
+data, nothing started.
+"""
+
+import os
+import sys
+from typing import Any
+
+# Hydra would print its own errors and exit with 1; raised as they are, they can be told apart
+FULL_ERROR = bool(os.environ.get("HYDRA_FULL_ERROR"))
+os.environ["HYDRA_FULL_ERROR"] = "1"
+
+import hydra  # noqa: E402
+from hydra.core.hydra_config import HydraConfig  # noqa: E402
+from hydra.errors import HydraException  # noqa: E402
+from hydra.types import RunMode  # noqa: E402
+from omegaconf import DictConfig  # noqa: E402
+from omegaconf.errors import OmegaConfBaseException  # noqa: E402
+
+from experiments.errors import one_sentence  # noqa: E402
+from experiments.outcomes import outcomes  # noqa: E402
+from sympo.types import BadInput  # noqa: E402
+
+
+bad_input: list[BadInput] = []
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def cell(config: DictConfig) -> Any:
+    from experiments.runner import run_cell
+
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return run_cell(config, HydraConfig.get().runtime.choices)
+    try:
+        outcomes.append(run_cell(config, HydraConfig.get().runtime.choices))
+    except BadInput as error:  # returned, because Hydra writes lines of its own where a job raises
+        bad_input.append(error)
+    return None
+
+
+def main() -> int:
+    try:
+        cell()
+        for error in bad_input:
+            raise error
+    except (BadInput, HydraException, OmegaConfBaseException) as error:
+        if FULL_ERROR:
+            raise
+        print(f"error: {one_sentence(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    return 0 if all(outcome.status in ("complete", "skipped") for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""python -m sympo.analysis [RUNS_DIR] [--out DIR] | --from-csv DIR"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from sympo.analysis import Collection, write_report
+from sympo.types import BadInput
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Report on run folders, or on the CSVs of an earlier report; 2 where there is nothing."""
+    parser = argparse.ArgumentParser(prog="python -m sympo.analysis", description=main.__doc__)
+    parser.add_argument("runs", nargs="?", type=Path, default=Path("results/runs"))
+    parser.add_argument("--out", type=Path, help="default: the folder `latest` beside RUNS_DIR")
+    parser.add_argument("--from-csv", type=Path, metavar="DIR", help="redraw DIR/cells.csv, ...")
+    options = parser.parse_args(arguments)
+    try:
+        collection = _from_csv(options.from_csv) if options.from_csv else _from_runs(options.runs)
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return 2
+    report = write_report(
+        collection, options.out or options.from_csv or options.runs.parent / "latest"
+    )
+    print(report.table, "\nfigures:", *report.figures, sep="\n")
+    return 0
+
+
+def _from_runs(runs: Path) -> Collection:
+    if not runs.is_dir():
+        raise BadInput(f"{runs} is not a folder: give the folder that holds the runs")
+    collection = Collection.from_runs(runs)
+    if collection.cells.empty:
+        raise BadInput(
+            f"{runs} holds no complete run ({len(collection.incomplete)} unfinished): a run is "
+            "<job>/<dataset>/<loss>/noise=<rate>/seed=<seed>-<hash>/ with a summary.json"
+        )
+    return collection
+
+
+def _from_csv(folder: Path) -> Collection:
+    if not (folder / "cells.csv").is_file() or not (folder / "curves.csv").is_file():
+        raise BadInput(f"{folder} holds no cells.csv and curves.csv to redraw")
+    return Collection.read(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""Run folders -> tidy frames: one row per cell, one row per evaluation of a cell.
+
+Everything is gathered by column, since sweeps reach 100,000 cells; no frame is touched row by row.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+log = logging.getLogger(__name__)
+
+KEYS = ["job", "dataset", "loss", "noise", "noise_model", "seed"]
+WHICH = ["last", "selected"]
+_OPTIONS = ["job", "dataset", "loss", "noise_model", "model"]
+_PATH_KEYS = ["job", "dataset", "loss", "noise", "seed", "hash"]
+_TEXT = dict.fromkeys(["job", "dataset", "loss", "noise_model", "model", "hash"], "str")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The cells of some run folders.
+
+    cells: one row per complete cell: `KEYS`, every config leaf that differs (dotted names),
+        `oracle` (the loss was given the true noise rate), `last/<metric>`, `selected/<metric>`.
+    curves: one row per complete cell and evaluation: the same columns up to `oracle`, then `epoch`
+        and the scalar metrics.
+    incomplete: one row per folder that holds a config but no readable summary, with what its path
+        says: job, dataset, loss, noise, seed, hash.
+    """
+
+    cells: pd.DataFrame
+    curves: pd.DataFrame
+    incomplete: pd.DataFrame
+
+    @classmethod
+    def from_runs(cls, runs: str | Path | Iterable[str | Path]) -> "Collection":
+        """Read a root that holds run folders at any depth's end, or the run folders themselves."""
+        folders = _run_folders(Path(runs)) if isinstance(runs, str | Path) else map(Path, runs)
+        # the tail of a path names a cell, so a folder given twice is still one cell
+        unique = {folder.resolve().parts[-5:]: folder for folder in folders}
+        return _collect(unique.values())
+
+    def write(self, out: str | Path) -> list[Path]:
+        """Write cells.csv, curves.csv and, where runs are unfinished, incomplete.csv."""
+        out = Path(out)
+        out.mkdir(parents=True, exist_ok=True)
+        frames = {"cells": self.cells, "curves": self.curves, "incomplete": self.incomplete}
+        written = [name for name in frames if name != "incomplete" or len(self.incomplete)]
+        for name in written:
+            frames[name].to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
+        return [out / f"{name}.csv" for name in written]
+
+    @classmethod
+    def read(cls, out: str | Path) -> "Collection":
+        """Read back what `write` wrote: the same columns, types and values."""
+        out = Path(out)
+        unfinished = out / "incomplete.csv"
+        return cls(
+            cells=_read_csv(out / "cells.csv"),
+            curves=_read_csv(out / "curves.csv"),
+            incomplete=_read_csv(unfinished) if unfinished.exists() else _incomplete_frame([]),
+        )
+
+
+def settings(frame: pd.DataFrame) -> list[str]:
+    """The columns of differing config leaves: those between the keys and `oracle`."""
+    columns = list(frame.columns)
+    return columns[len(KEYS) : columns.index("oracle")]
+
+
+@dataclass
+class _Columns:
+    """Named columns of equal length, grown one record at a time; what a record lacks is None."""
+
+    values: dict[str, list[Any]] = field(default_factory=dict)
+    length: int = 0
+
+    def append(self, record: dict[str, Any]) -> None:
+        for name, value in record.items():
+            column = self.values.get(name)
+            if column is None:
+                column = self.values[name] = [None] * self.length
+            column.append(value)
+        self.length += 1
+        if len(record) < len(self.values):
+            for column in self.values.values():
+                if len(column) < self.length:
+                    column.append(None)
+
+
+def _run_folders(root: Path) -> Iterator[Path]:
+    return root.glob("*/*/*/noise=*/seed=*-*")
+
+
+def _collect(folders: Iterable[Path]) -> Collection:
+    names, leaves, metrics, evaluations = _Columns(), _Columns(), _Columns(), _Columns()
+    cell_of_evaluation: list[int] = []
+    incomplete: list[Path] = []
+    for folder in sorted(folders):
+        summary = _read_summary(folder / "summary.json")
+        if summary is None:
+            if (folder / "config.yaml").exists() or (folder / "summary.json").exists():
+                incomplete.append(folder)
+            continue
+        history = _read_history(folder / "metrics.jsonl")
+        cell_of_evaluation += [names.length] * len(history)
+        for record in history:
+            evaluations.append(record)
+        names.append({name: summary.get(name) for name in [*KEYS, "model"]})
+        leaves.append(_flatten(summary["config"]))
+        metrics.append(
+            {
+                f"{which}/{name}": value
+                for which in WHICH
+                for name, value in (summary.get(which) or {}).items()
+            }
+        )
+    keys = _key_frame(names, leaves)
+    cells = pd.concat([keys, _numbers(metrics)], axis=1)
+    curves = keys.take(np.array(cell_of_evaluation, dtype=np.intp)).reset_index(drop=True)
+    curves = pd.concat([curves, _numbers(evaluations)], axis=1)
+    return Collection(cells, curves, _incomplete_frame(incomplete))
+
+
+def _read_summary(path: Path) -> dict[str, Any] | None:
+    """The summary of a complete cell; None where there is none or it cannot be read."""
+    try:
+        summary = json.loads(path.read_bytes())
+        missing = [name for name in [*KEYS, "config", "last"] if name not in summary]
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        log.warning("%s is not readable (%s): counted as incomplete", path, error)
+        return None
+    if missing:
+        log.warning("%s lacks %s: counted as incomplete", path, ", ".join(missing))
+        return None
+    return summary
+
+
+def _read_history(path: Path) -> list[dict[str, Any]]:
+    """The evaluations of a cell by epoch; a line written again after a resume replaces the first.
+
+    The mean reward per item stays out: it belongs to the end of a run.
+    """
+    try:
+        lines = path.read_text().splitlines()
+        records = json.loads("[" + ",".join(line for line in lines if line) + "]")
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        log.warning("%s is not readable (%s): the cell has no curve", path, error)
+        return []
+    by_epoch = {record["epoch"]: record for record in records}
+    return [
+        {name: value for name, value in record.items() if "/reward_mean/" not in name}
+        for record in by_epoch.values()
+    ]
+
+
+def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings -> dotted leaves; a list is one leaf, as JSON text."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = json.dumps(value) if isinstance(value, list) else value
+    return flat
+
+
+def _key_frame(names: _Columns, leaves: _Columns) -> pd.DataFrame:
+    """The columns that say which cell a row is, from the job up to `oracle`."""
+    if not names.length:
+        return pd.DataFrame({name: [] for name in [*KEYS, "oracle"]})
+    names.values["noise"] = [float(rate) for rate in names.values["noise"]]
+    frame = pd.DataFrame({name: names.values[name] for name in KEYS})
+    if len(set(names.values["model"])) > 1:
+        frame["model"] = names.values["model"]
+    for leaf in sorted(leaves.values):
+        if _differs(leaf, leaves.values[leaf], names.values):
+            frame[leaf] = _leaf_series(leaves.values[leaf])
+    assumed = np.array(leaves.values.get("loss.assumed_rate", [None] * names.length), dtype=float)
+    return frame.assign(oracle=np.isclose(assumed, frame["noise"], rtol=0, atol=1e-12))
+
+
+def _differs(leaf: str, values: list[Any], names: dict[str, list[Any]]) -> bool:
+    """Whether a leaf says more than the names do.
+
+    It does where it takes two values under one option of its group: `loss._target_` follows from
+    the loss's name and does not. A leaf that repeats the noise rate or the seed says nothing new
+    either, except in a loss, where it is what the loss was told.
+    """
+    if leaf in KEYS or len(set(values)) == 1:
+        return False
+    group = leaf.split(".")[0]
+    if group in _OPTIONS:
+        option = names[group]
+        if len(set(zip(option, values, strict=True))) == len(set(option)):
+            return False
+    return group == "loss" or not any(_repeats(values, names[key]) for key in ("noise", "seed"))
+
+
+def _repeats(values: list[Any], named: list[Any]) -> bool:
+    return all(value in (None, name) for value, name in zip(values, named, strict=True))
+
+
+def _leaf_series(values: list[Any]) -> pd.Series:
+    """One dtype per leaf, the one that reading it back from CSV would give."""
+    kinds = {type(value) for value in values}
+    if kinds <= {int, float, type(None)}:
+        return pd.Series(values, dtype="int64" if kinds == {int} else "float64")
+    if kinds == {bool}:
+        return pd.Series(values, dtype=bool)
+    return pd.Series([None if value is None else str(value) for value in values])
+
+
+def _numbers(columns: _Columns) -> pd.DataFrame:
+    """Metrics as floats, null as NaN, epochs as integers where none is missing."""
+    frame: dict[str, np.ndarray] = {}
+    for name, values in columns.values.items():
+        try:
+            array = np.array(values, dtype=float)
+        except (TypeError, ValueError):  # a note beside the numbers, not a number
+            continue
+        is_epoch = name.split("/")[-1] == "epoch" and bool(np.isfinite(array).all())
+        frame[name] = array.astype(np.int64) if is_epoch else array
+    return pd.DataFrame(frame, index=range(columns.length))
+
+
+def _incomplete_frame(folders: list[Path]) -> pd.DataFrame:
+    """What the paths of unfinished runs say: .../job/dataset/loss/noise=<rate>/seed=<seed>-<hash>."""
+    rows = []
+    for folder in folders:
+        job, dataset, loss, noise, last = folder.resolve().parts[-5:]
+        seed, _, digest = last.removeprefix("seed=").partition("-")
+        rows.append((job, dataset, loss, float(noise.removeprefix("noise=")), int(seed), digest))
+    return pd.DataFrame(rows, columns=_PATH_KEYS)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    frame = pd.read_csv(
+        path,
+        dtype=_TEXT,  # type: ignore[arg-type]
+        keep_default_na=False,
+        na_values=[""],
+        float_precision="round_trip",
+    )
+    return frame.astype({"noise": float})

@@ -1,0 +1,258 @@
+"""Numbers and intervals from tidy frames; nothing here draws.
+
+Cells are pooled over seeds alone: every other setting that differs separates them.
+"""
+
+from itertools import combinations, product
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from sympo.analysis.collect import settings
+
+LEVEL = 0.95
+_Z = float(stats.norm.ppf(0.5 + LEVEL / 2))
+_CELL = ["loss", "variant", "noise"]
+
+
+def t_half_width(sd: npt.ArrayLike, n: npt.ArrayLike) -> np.ndarray:
+    """Half width of the 95% Student t interval of a mean: t_{0.975, n-1} sd / sqrt(n).
+
+    Student's t because seeds are few: a percentile bootstrap over 3 to 5 seeds covers the true
+    mean in 74 to 83% of experiments instead of 95%. NaN where n < 2.
+    """
+    n = np.asarray(n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return stats.t.ppf(0.5 + LEVEL / 2, n - 1) * np.asarray(sd) / np.sqrt(n)
+
+
+def group_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns that hold one experiment together: all that is set, but loss, noise and seed."""
+    leaves = [leaf for leaf in settings(frame) if not leaf.startswith("loss.")]
+    return ["job", "dataset", "noise_model", *leaves]
+
+
+def variants(frame: pd.DataFrame) -> pd.Series:
+    """One label per row: the loss and those of its settings that differ, e.g. `cdpo
+    (assumed_rate=0.2)`; `cdpo (oracle)` where every cell of it was given its own noise rate."""
+    labels = frame["loss"].astype(object)
+    leaves = [leaf for leaf in settings(frame) if leaf.startswith("loss.")]
+    for loss, rows in frame.groupby("loss"):
+        varying = [leaf for leaf in leaves if rows[leaf].nunique(dropna=False) > 1]
+        oracle = "loss.assumed_rate" in varying and bool(rows["oracle"].all())
+        if oracle:
+            varying.remove("loss.assumed_rate")
+        by = varying or ["loss"]
+        for _, same in rows.groupby(by, dropna=False):
+            parts = ["oracle"] * oracle + [
+                f"{leaf.removeprefix('loss.')}={show(same[leaf].iloc[0])}"
+                for leaf in varying
+                if pd.notna(same[leaf].iloc[0])
+            ]
+            labels.loc[same.index] = f"{loss} ({', '.join(parts)})" if parts else str(loss)
+    return labels.astype("str")
+
+
+def show(value: object) -> str:
+    """A setting as a reader would write it: 30, not 30.0."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def summarise(
+    cells: pd.DataFrame, metric: str, incomplete: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Mean and 95% interval of a metric over seeds, per experiment, loss variant and noise rate.
+
+    Columns: `group_columns`, loss, variant, noise, metric, n_seeds, mean, low, high, interval,
+    missing, oracle; in the metric's own unit. interval is `student_t` (two seeds or more),
+    `test_pairs` (one seed: mean ± 1.96 `<metric>_se`) or `none`. missing counts the cells of the
+    expected grid without a value: seeds x noise rates x variants present in the experiment, and
+    the unfinished runs that its job and data set have beyond that grid. Experiments without any
+    value of the metric have no rows.
+    """
+    frame = cells.assign(variant=variants(cells))
+    by = group_columns(cells)
+    frame = frame[_measured(frame, by, metric)]
+    table = _intervals(frame, [*by, *_CELL], metric)
+    table = _expected(frame, by, incomplete).merge(table, how="left", on=[*by, *_CELL])
+    table["n_seeds"] = table["n_seeds"].fillna(0).astype(int)
+    table["missing"] = table.pop("expected") - table["n_seeds"]
+    return _finish(table, by, metric)
+
+
+def curve_estimates(
+    curves: pd.DataFrame, metric: str, incomplete: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """`summarise` at every epoch: the same columns and `epoch`.
+
+    A loss and noise rate without any cell has one row, its epoch NaN, that counts the missing ones.
+    """
+    return _along(curves, "epoch", metric, incomplete)
+
+
+def reward_by_item(
+    cells: pd.DataFrame, which: str = "last", incomplete: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Mean learned reward of each item (digit), with `summarise`'s columns and `item`.
+
+    Each cell is standardised first, (r - mean r) / sd r over its items: a reward is identified up
+    to a shift only, and losses differ in scale. Unit: standard deviations over the items.
+    """
+    metric = f"{which}/test/reward_mean"
+    columns = [name for name in cells.columns if name.startswith(f"{metric}/")]
+    keys = list(cells.columns[: cells.columns.get_loc("oracle") + 1])  # type: ignore[operator,misc]
+    rewards = cells[columns].to_numpy(dtype=float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rewards = rewards - rewards.mean(axis=1, keepdims=True)
+        rewards = rewards / rewards.std(axis=1, keepdims=True)
+    items = np.array([int(name.rsplit("/", 1)[1]) for name in columns], dtype=int)
+    long = cells[keys].take(np.repeat(np.arange(len(cells)), len(items))).reset_index(drop=True)
+    long["item"] = np.tile(items, len(cells))
+    long[metric] = rewards.ravel()
+    return _along(long, "item", metric, incomplete)
+
+
+def differences(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Mean over seeds of metric(a) - metric(b) at the same seed, for each pair of variants a < b.
+
+    Cells of one seed share pairs, flips, initial weights and batch order, so pairing removes what
+    they have in common. Columns: `group_columns`, noise, a, b, metric, n_seeds (present in both),
+    difference, low, high (95% Student t), p (two-sided paired t test, not adjusted for the number
+    of pairs). NaN where fewer than two seeds are shared.
+    """
+    frame = cells.assign(variant=variants(cells))
+    by = group_columns(cells)
+    frame = frame[_measured(frame, by, metric)]
+    tables = []
+    for _, rows in frame.groupby(by, dropna=False):
+        wide = rows.pivot(index=["noise", "seed"], columns="variant", values=metric).sort_index()
+        pairs = list(combinations(wide.columns, 2))
+        if not pairs:
+            continue
+        first, second = map(list, zip(*pairs, strict=True))
+        gaps = pd.DataFrame(wide[first].to_numpy() - wide[second].to_numpy(), index=wide.index)
+        per_noise = gaps.groupby("noise")
+        n, mean, sd = (per_noise.agg(how).to_numpy() for how in ("count", "mean", "std"))
+        half = t_half_width(sd, n)
+        rates = np.unique(wide.index.get_level_values("noise"))
+        table = pd.DataFrame(
+            {
+                "noise": np.repeat(rates, len(pairs)),
+                "a": first * len(rates),
+                "b": second * len(rates),
+                "metric": metric,
+                "n_seeds": n.ravel(),
+                "difference": mean.ravel(),
+                "low": (mean - half).ravel(),
+                "high": (mean + half).ravel(),
+                "p": _two_sided_p(mean, sd, n).ravel(),
+            }
+        )
+        same = rows[by].iloc[[0] * len(table)].reset_index(drop=True)
+        tables.append(pd.concat([same, table], axis=1))
+    columns = [*by, "noise", "a", "b", "metric", "n_seeds", "difference", "low", "high", "p"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def _two_sided_p(mean: np.ndarray, sd: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """P(|T| >= |mean| sqrt(n) / sd); 1 where every difference is exactly zero."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = 2 * stats.t.sf(np.abs(mean) * np.sqrt(n) / sd, n - 1)
+    return np.where((n >= 2) & (mean == 0) & (sd == 0), 1.0, p)
+
+
+def _measured(frame: pd.DataFrame, by: list[str], metric: str) -> pd.Series:
+    """Rows of the experiments where the metric has a value somewhere."""
+    if metric not in frame:
+        return pd.Series(False, index=frame.index)
+    has_value = pd.Series(np.isfinite(frame[metric].to_numpy(dtype=float)), index=frame.index)
+    return has_value.groupby([frame[name] for name in by], dropna=False).transform("any")
+
+
+def _intervals(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
+    """n_seeds, mean, low, high, interval and oracle of every group; only finite values count."""
+    value = frame[metric].where(np.isfinite(frame[metric]))
+    se = frame.get(f"{metric}_se", pd.Series(np.nan, index=frame.index)).where(value.notna())
+    grouped = frame[by].assign(value=value, se=se, oracle=frame["oracle"]).groupby(by, dropna=False)
+    table = grouped["value"].agg(n_seeds="count", mean="mean", sd="std")
+    table["se"] = grouped["se"].mean()
+    table["oracle"] = grouped["oracle"].any()
+    over_seeds, one_seed = table["n_seeds"] >= 2, (table["n_seeds"] == 1) & table["se"].notna()
+    half = np.select(
+        [over_seeds, one_seed],
+        [t_half_width(table["sd"], table["n_seeds"]), _Z * table["se"]],
+        np.nan,
+    )
+    table["low"], table["high"] = table["mean"] - half, table["mean"] + half
+    table["interval"] = np.select([over_seeds, one_seed], ["student_t", "test_pairs"], "none")
+    return table.drop(columns=["sd", "se"]).reset_index()
+
+
+def _expected(frame: pd.DataFrame, by: list[str], incomplete: pd.DataFrame | None) -> pd.DataFrame:
+    """How many cells each experiment, loss variant and noise rate should hold.
+
+    The path of an unfinished run names neither its noise model nor its other settings, so it is
+    expected in every experiment of its job and data set whose grid does not hold it already.
+    """
+    tables = []
+    for _, rows in frame.groupby(by, dropna=False):
+        labels = rows[["loss", "variant"]].drop_duplicates()
+        seeds, rates = rows["seed"].unique(), np.sort(rows["noise"].unique())
+        losses = list(labels.itertuples(index=False, name=None))
+        counts = {(*loss, rate): len(seeds) for loss, rate in product(losses, rates)}
+        for loss, rate in _beyond(rows, incomplete):
+            named = labels.loc[labels["loss"] == loss, "variant"].tolist()
+            key = (loss, named[0] if len(named) == 1 else loss, rate)
+            counts[key] = counts.get(key, 0) + 1
+        table = pd.DataFrame(list(counts), columns=_CELL).assign(expected=list(counts.values()))
+        same = rows[by].iloc[[0] * len(table)].reset_index(drop=True)
+        tables.append(pd.concat([same, table], axis=1))
+    if not tables:
+        return frame[[*by, *_CELL]].head(0).assign(expected=0)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _beyond(rows: pd.DataFrame, incomplete: pd.DataFrame | None) -> list[tuple[str, float]]:
+    """(loss, noise) of the unfinished runs that the grid of an experiment does not hold."""
+    if incomplete is None or incomplete.empty:
+        return []
+    first = rows.iloc[0]
+    runs = incomplete[
+        (incomplete["job"] == first["job"]) & (incomplete["dataset"] == first["dataset"])
+    ].drop_duplicates(["loss", "noise", "seed"])
+    held = [runs[name].isin(rows[name]) for name in ("loss", "noise", "seed")]
+    return list(
+        runs.loc[~np.logical_and.reduce(held), ["loss", "noise"]].itertuples(index=False, name=None)
+    )
+
+
+def _along(
+    frame: pd.DataFrame, axis: str, metric: str, incomplete: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Intervals at every value of an axis, beside how many cells are missing altogether."""
+    frame = frame.assign(variant=variants(frame))
+    by = group_columns(frame)
+    frame = frame[_measured(frame, by, metric)]
+    per_cell = [*by, *_CELL]
+    missing = _expected(frame, by, incomplete)
+    present = frame[[*per_cell, "seed"]].drop_duplicates().groupby(per_cell, dropna=False).size()
+    missing = missing.merge(present.rename("present").reset_index(), how="left", on=per_cell)
+    missing["missing"] = missing.pop("expected") - missing.pop("present").fillna(0).astype(int)
+    table = _intervals(frame, [*per_cell, axis], metric)
+    table = missing.merge(table, how="left", on=per_cell)
+    table["n_seeds"] = table["n_seeds"].fillna(0).astype(int)
+    # a share of flipped pairs has no value where nothing is flipped: undefined, not missing
+    return _finish(table[(table["n_seeds"] > 0) | table[axis].isna()], by, metric, axis)
+
+
+def _finish(table: pd.DataFrame, by: list[str], metric: str, *axis: str) -> pd.DataFrame:
+    """The public columns in their order, sorted; a row without cells has its variant's oracle."""
+    told = table["variant"].astype("str").str.contains(r"\(oracle", regex=True)
+    oracle = table["oracle"].astype("boolean").fillna(told).astype(bool)
+    interval = table["interval"].fillna("none")
+    table = table.assign(metric=metric, oracle=oracle, interval=interval)
+    numbers = ["n_seeds", "mean", "low", "high", "interval", "missing", "oracle"]
+    table = table[[*by, *_CELL, *axis, "metric", *numbers]]
+    return table.sort_values([*by, *_CELL, *axis]).reset_index(drop=True)

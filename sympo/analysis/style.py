@@ -1,0 +1,85 @@
+"""One colour, marker and line per loss, the same in every figure.
+
+Colours: Okabe and Ito (2008), then Paul Tol's muted set; both hold for colour-blind readers.
+Symmetric losses read as a family in grey print too: solid lines and fully coloured markers; every
+other loss has a broken line and pale markers.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from matplotlib.colors import to_hex, to_rgb
+
+SOLID, DASHED, DOTTED, DASHDOT = "-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2))
+Dashes = str | tuple[int, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class LossStyle:
+    """How a loss is drawn; `face` fills its markers."""
+
+    color: str
+    marker: str
+    line: Dashes
+    family: bool = False
+
+    @property
+    def face(self) -> str:
+        """The colour itself in the symmetric family, a pale tint of it elsewhere."""
+        rgb = np.array(to_rgb(self.color))
+        return self.color if self.family else to_hex(tuple(0.3 * rgb + 0.7))
+
+
+# in the order of legends
+LOSSES = {
+    "sigmoid": LossStyle("#0072B2", "o", SOLID, family=True),
+    "ramp": LossStyle("#D55E00", "s", SOLID, family=True),
+    "unhinged": LossStyle("#009E73", "^", SOLID, family=True),
+    "logistic": LossStyle("#000000", "v", DASHED),
+    "hinge": LossStyle("#E69F00", "D", DASHED),
+    "square": LossStyle("#56B4E9", "P", DASHED),
+    "exponential": LossStyle("#CC79A7", "X", DASHED),
+    "truncated_hinge": LossStyle("#999933", "<", DASHDOT),
+    "savage": LossStyle("#44AA99", ">", DASHDOT),
+    "cdpo": LossStyle("#882255", "p", DOTTED),
+    "rdpo": LossStyle("#332288", "h", DOTTED),
+    "ropo": LossStyle("#777777", "d", DOTTED),
+}
+_OTHER_COLORS = ["#AA4499", "#6699CC", "#117733", "#661100", "#DDAA33", "#004488"]
+_SHAPES = list(product("vDPX<>phd8*", [DASHED, DOTTED, DASHDOT]))
+
+
+def styles(variants: Iterable[str]) -> dict[str, LossStyle]:
+    """The style of each variant, known losses first, then by name.
+
+    A name that is not known draws its style from its own hash; `cdpo (assumed_rate=0.2)` keeps the
+    colour of cdpo and draws marker and line. Where two in one figure draw the same, the later takes
+    the next free one.
+    """
+    chosen: dict[str, LossStyle] = {}
+    for name in ordered(variants):
+        known = LOSSES.get(name) or LOSSES.get(name.removesuffix(" (oracle)"))
+        chosen[name] = known or _free(name, {(s.marker, s.line) for s in chosen.values()})
+    return chosen
+
+
+def ordered(variants: Iterable[str]) -> list[str]:
+    """Symmetric losses first, then the other known ones, then the rest by name."""
+    rank = {name: place for place, name in enumerate(LOSSES)}
+    return sorted(set(variants), key=lambda name: (rank.get(_loss(name), len(rank)), name))
+
+
+def _loss(variant: str) -> str:
+    return variant.split(" (")[0]
+
+
+def _free(name: str, taken: set[tuple[str, Dashes]]) -> LossStyle:
+    number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
+    shapes = [_SHAPES[(number + step) % len(_SHAPES)] for step in range(len(_SHAPES))]
+    marker, line = next((shape for shape in shapes if shape not in taken), shapes[0])
+    color = _OTHER_COLORS[number // len(_SHAPES) % len(_OTHER_COLORS)]
+    base = LOSSES.get(_loss(name), LossStyle(color, marker, line))
+    return replace(base, marker=marker, line=base.line if base.family else line)

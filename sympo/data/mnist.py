@@ -1,0 +1,93 @@
+"""MNIST in torchvision's layout, from a local folder or downloaded."""
+
+import contextlib
+import gzip
+import io
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sympo.data.images import ImageDataset, LabelledImages
+from sympo.types import BadInput
+
+FILES = {
+    "train images": ("train-images-idx3-ubyte", 3),
+    "train labels": ("train-labels-idx1-ubyte", 1),
+    "test images": ("t10k-images-idx3-ubyte", 3),
+    "test labels": ("t10k-labels-idx1-ubyte", 1),
+}
+OFFER = "give dataset.path=FOLDER, a folder that holds MNIST/raw, or use dataset=digits"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MNIST(ImageDataset):
+    """60,000 training and 10,000 official test images, 28x28, grey levels 0 to 255.
+
+    path: a folder that holds `MNIST/raw` with the four IDX files, plain or gzipped; it is only
+        read. None downloads them once into `data/` through torchvision.
+    Source: LeCun, Cortes and Burges (1998).
+    """
+
+    path: str | None = None
+
+    def read(self) -> LabelledImages:
+        folder = Path(self.path).expanduser() if self.path is not None else _download()
+        raw = folder / "MNIST" / "raw"
+        if not raw.is_dir():
+            raise BadInput(f"dataset.path: MNIST was looked for in {raw.absolute()}, which is no "
+                           f"folder; {OFFER}")  # fmt: skip
+        arrays = {name: _read_idx(raw, stem, rank) for name, (stem, rank) in FILES.items()}
+        for split in ("train", "test"):
+            images, labels = arrays[f"{split} images"], arrays[f"{split} labels"]
+            if len(images) != len(labels):
+                raise BadInput(
+                    f"{raw.absolute()} holds {len(images)} {split} images but {len(labels)} labels"
+                )
+        return LabelledImages(
+            np.concatenate([arrays["train images"], arrays["test images"]]),
+            np.concatenate([arrays["train labels"], arrays["test labels"]]).astype(np.int64),
+            test=len(arrays["test labels"]),
+        )
+
+
+def _read_idx(raw: Path, stem: str, rank: int) -> np.ndarray:
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    plain, zipped = raw / stem, raw / f"{stem}.gz"
+    if not plain.is_file() and not zipped.is_file():
+        raise BadInput(f"{raw.absolute()} holds neither {plain.name} nor {zipped.name}; {OFFER}")
+    source = plain if plain.is_file() else zipped
+    read = read_image_file if rank == 3 else read_label_file
+    try:
+        if source is plain:
+            return read(str(plain)).numpy()
+        # torchvision reads plain files only, and the folder may be read-only
+        with tempfile.NamedTemporaryFile() as unzipped:
+            unzipped.write(gzip.decompress(zipped.read_bytes()))
+            unzipped.flush()
+            return read(unzipped.name).numpy()
+    except (ValueError, AssertionError, RuntimeError, KeyError, IndexError, TypeError, OSError,
+            EOFError, zlib.error) as error:  # fmt: skip
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadInput(f"{source.absolute()} is no readable IDX file: {reason}") from error
+
+
+def _download() -> Path:
+    from filelock import FileLock
+    from torchvision.datasets import MNIST as Download
+
+    root = Path("data")
+    root.mkdir(exist_ok=True)
+    try:
+        with FileLock(root / ".mnist.lock"), contextlib.redirect_stdout(io.StringIO()):
+            Download(str(root), download=True)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(
+            f"dataset.path: MNIST is not in {(root / 'MNIST' / 'raw').absolute()} and could not be "
+            f"downloaded ({reason}); {OFFER}"
+        ) from error
+    return root

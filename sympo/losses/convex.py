@@ -1,0 +1,73 @@
+"""Convex losses, none of them symmetric."""
+
+import torch
+import torch.nn.functional as F
+
+from sympo.losses.base import LossProperties, MarginLoss
+
+
+class Logistic(MarginLoss):
+    """The negative log-likelihood of a Bradley-Terry preference, which is the loss of DPO.
+
+    l(z) = log(1 + e^-z)
+
+    Source: Rafailov et al. 2023 (DPO).
+    """
+
+    properties = LossProperties(
+        symmetric=False, constant=None, convex=True, bounded=False, calibrated=True, cpe=True
+    )
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        # not softplus(-z): torch's drops the exponential above 20, an error of 2e-9 in float64
+        return -F.logsigmoid(z)
+
+
+class Hinge(MarginLoss):
+    """The loss of support vector machines and of SLiC-HF.
+
+    l(z) = max(0, 1 - z)
+
+    Source: Zhao et al. 2023 (SLiC-HF).
+    """
+
+    properties = LossProperties(
+        symmetric=False, constant=None, convex=True, bounded=False, calibrated=True, cpe=False
+    )
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        return (1 - z).clamp(min=0)
+
+
+class Square(MarginLoss):
+    """The squared distance of the margin from 1, like IPO but on the beta-scaled margin.
+
+    l(z) = (1 - z)^2, whose conditional minimiser is z = 2 eta - 1
+
+    Source: least squares; compare Azar et al. 2024 (IPO).
+    """
+
+    properties = LossProperties(
+        symmetric=False, constant=None, convex=True, bounded=False, calibrated=True, cpe=True
+    )
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        return (1 - z).square()
+
+
+class Exponential(MarginLoss):
+    """The loss of AdaBoost, continued linearly below z = -20 with its value and slope there.
+
+    l(z) = e^-z for z >= -20, and e^20 (1 - (z + 20)) below, so that no margin overflows; the
+    continued loss stays convex and CPE.
+
+    Source: Freund & Schapire 1997 (AdaBoost).
+    """
+
+    properties = LossProperties(
+        symmetric=False, constant=None, convex=True, bounded=False, calibrated=True, cpe=True
+    )
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        # a product, not torch.where: a branch that overflows has a NaN gradient even unselected
+        return torch.exp(-z.clamp(min=-20)) * (1 + F.relu(-20 - z))

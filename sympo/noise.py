@@ -1,0 +1,123 @@
+"""Label noise: how likely each pair is to be flipped, and the flips themselves.
+
+A flip is u < rate with one uniform u per pair, keyed by seed and pair id, so that the flips at a
+low rate are among those at a higher one and a subset of the pairs keeps its flips.
+"""
+
+from dataclasses import dataclass
+from numbers import Real
+from typing import Protocol
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit
+
+from sympo import seeding
+from sympo.types import BadInput, NoisyPairs, PreferencePairs
+
+
+class NoiseModel(Protocol):
+    """How the noise rate is spread over the pairs."""
+
+    def rates(self, noise: float, pairs: PreferencePairs, seed: int) -> np.ndarray:
+        """The flip probability of each pair: (n,) float64; BadInput for impossible settings.
+
+        noise: the rate in [0, 0.5) that a user asks for, an average over the pairs.
+        """
+
+
+def flip(model: NoiseModel, noise: float, pairs: PreferencePairs, seed: int) -> NoisyPairs:
+    """Pairs with the flips that a noise model draws for them at a rate `noise` in [0, 0.5)."""
+    _check(noise)
+    flipped = seeding.uniform(seed, "flip", pairs.ids) < model.rates(noise, pairs, seed)
+    return NoisyPairs(pairs, flipped)
+
+
+@dataclass(frozen=True)
+class Symmetric:
+    """Every pair flips at the same rate.
+
+    rate_i = noise
+    """
+
+    def rates(self, noise: float, pairs: PreferencePairs, seed: int) -> np.ndarray:
+        _check(noise)
+        return np.full(len(pairs), float(noise))
+
+
+@dataclass(frozen=True)
+class Asymmetric:
+    """The rate depends on the presented label.
+
+    rate_i = eps_p = (1 + k) noise where the presented label is +1, eps_n = (1 - k) noise where it
+    is -1.
+
+    The presentation order is a fair coin per pair, thrown before the flips, so that data stored as
+    chosen/rejected (every label +1) has an order at all. It changes no pair: the margin y g is the
+    same in both orders. By Lemma 1 of the paper (Nishimori et al. 2025) the risk is that of
+    symmetric noise at (eps_p + eps_n) / 2 = noise.
+
+    k: how one-sided the noise is, in [-1, 1]; BadInput otherwise.
+    """
+
+    k: float
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.k, Real) and -1 <= self.k <= 1):
+            raise BadInput(f"noise_model.k={self.k} is not allowed: it must lie in [-1, 1]")
+
+    def rates(self, noise: float, pairs: PreferencePairs, seed: int) -> np.ndarray:
+        _check(noise)
+        swapped = seeding.uniform(seed, "presentation", pairs.ids) < 0.5
+        presented_label = np.where(swapped, -pairs.label, pairs.label)
+        return noise * (1 + self.k * presented_label)
+
+
+@dataclass(frozen=True)
+class InstanceDependent:
+    """Close pairs flip more often: the mistakes of a second Bradley-Terry labeller.
+
+    rate_i = sigmoid(-|gap_i| / s), never above 1/2; the temperature s makes the mean rate over the
+    given pairs equal to `noise`, so draw the flips of a whole data set, then take subsets.
+
+    BadInput where the pairs have no gap, or so many gaps of 0, which flip half of the time, that
+    the mean cannot be as low as `noise`.
+    """
+
+    def rates(self, noise: float, pairs: PreferencePairs, seed: int) -> np.ndarray:
+        _check(noise)
+        if pairs.gap is None:
+            raise BadInput(
+                "noise_model=instance_dependent needs the true reward of both items, which this "
+                "data set does not have; use symmetric or asymmetric"
+            )
+        if noise == 0 or len(pairs) == 0:
+            return np.zeros(len(pairs))
+        tied = np.mean(pairs.gap == 0)
+        if noise < tied / 2:
+            raise BadInput(
+                f"noise={noise} is not reachable with noise_model=instance_dependent: {tied:.1%} "
+                f"of the pairs have gap 0 and flip half of the time, so it must be at least "
+                f"{tied / 2:.4g}"
+            )
+        return _rates_with_mean(noise, np.abs(pairs.gap))
+
+
+def _rates_with_mean(mean: float, gap: np.ndarray) -> np.ndarray:
+    """sigmoid(-gap / s) at the s that gives it this mean; some gap is positive."""
+    # in logs, so that the solver meets one scale whatever the unit of the reward
+    with np.errstate(divide="ignore"):
+        log_gap = np.log(gap)
+
+    def rates(log_s: float) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            return expit(-np.exp(log_gap - log_s))
+
+    # at these ends every positive gap has rate 0, and every gap has rate 1/2, in float64
+    low, high = log_gap[gap > 0].min() - 7, log_gap.max() + 40
+    return rates(brentq(lambda log_s: rates(log_s).mean() - mean, low, high, xtol=1e-12))
+
+
+def _check(noise: float) -> None:
+    if not (isinstance(noise, Real) and 0 <= noise < 0.5):
+        raise BadInput(f"noise={noise} is not allowed: it must lie in [0, 0.5)")

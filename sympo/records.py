@@ -1,0 +1,207 @@
+"""Run folders: what a cell is called, what it leaves, and when it counts as complete.
+
+A folder is named by what the cell is: `<job>/<dataset>/<loss>/noise=<rate>/seed=<seed>-<8 hex>`.
+It holds `config.yaml` (resolved), `metrics.jsonl` (one line per evaluation), `summary.json` (written
+last and atomically: its presence means complete) and, where the cell failed, `error.log`.
+"""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+# Settings that cannot change a cell's numbers in principle. `assumed_rate` reaches a cell through
+# the losses that take it, which carry its resolved value themselves.
+NOT_IDENTITY = frozenset(
+    {"results_dir", "device", "force", "judge", "sampler", "wandb", "progress", "assumed_rate"}
+)
+PACKAGES = ("sympo", "torch", "numpy", "scipy", "scikit-learn", "hydra-core")
+
+
+@dataclass(frozen=True)
+class CellName:
+    """What a cell is called: the options chosen for its groups, its noise rate and its seed."""
+
+    job: str
+    dataset: str
+    loss: str
+    noise: float
+    noise_model: str
+    model: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.dataset} {self.loss} noise={self.noise:g} seed={self.seed}"
+
+
+def identity(config: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:
+    """The part of a resolved config that can change a cell's numbers.
+
+    The data set's path is replaced by the fingerprint of its content, and numbers are normalised
+    (0 and 0.0, 1e-3 and 0.001 are the same).
+    """
+    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    dataset = {key: value for key, value in kept["dataset"].items() if key != "path"}
+    return _normalised(kept | {"dataset": dataset | {"content": fingerprint}})
+
+
+def _normalised(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _normalised(item) for key, item in sorted(value.items())}
+    if isinstance(value, list | tuple):
+        return [_normalised(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def cell_hash(identity: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits over a cell's identity."""
+    text = json.dumps(identity, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+class RunFolder:
+    """The folder of one cell. Only the process that holds its lock writes to it."""
+
+    def __init__(self, results_dir: str | Path, name: CellName, identity: dict[str, Any]) -> None:
+        self.name, self.identity, self.hash = name, identity, cell_hash(identity)
+        self.path = (
+            Path(results_dir) / "runs" / name.job / name.dataset / name.loss
+            / f"noise={name.noise:g}" / f"seed={name.seed}-{self.hash}"
+        )  # fmt: skip
+        self.error_log = self.path / "error.log"
+        self._lock = FileLock(self.path / ".lock")
+        self._started = 0.0
+
+    @property
+    def complete(self) -> bool:
+        return (self.path / "summary.json").is_file()
+
+    def summary(self) -> dict[str, Any]:
+        return json.loads((self.path / "summary.json").read_text())
+
+    def acquire(self) -> bool:
+        """Take the cell for this process; False where another process is at work on it.
+
+        The operating system frees the lock when its process ends, however it ends.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+    @property
+    def busy(self) -> bool:
+        """Whether another process is at work on the cell."""
+        if not self.acquire():
+            return True
+        self.release()
+        return False
+
+    def start(self, config_yaml: str) -> None:
+        """Begin the cell anew: nothing of an earlier, unfinished run remains."""
+        for old in ("summary.json", "metrics.jsonl", "error.log"):
+            (self.path / old).unlink(missing_ok=True)
+        write_atomically(self.path / "config.yaml", config_yaml)
+        self._started = time.time()
+
+    def log(self, epoch: int, metrics: Mapping[str, float | None]) -> None:
+        """Append one evaluation."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"epoch": epoch, **_finite(metrics)}) + "\n")
+
+    def finish(
+        self,
+        last: Mapping[str, float | None],
+        selected: Mapping[str, float | None],
+        device: str,
+        **more: Any,
+    ) -> None:
+        """Write the summary, which makes the cell complete. `last` and `selected` are evaluations
+        as they stand in metrics.jsonl, `epoch` included."""
+        name = self.name
+        summary = {
+            "job": name.job,
+            "dataset": name.dataset,
+            "loss": name.loss,
+            "noise": name.noise,
+            "noise_model": name.noise_model,
+            "model": name.model,
+            "seed": name.seed,
+            "hash": self.hash,
+            "last": _finite(last),
+            "selected": _finite(selected),
+            "config": self.identity,
+            "device": device,
+            "started": self._started,
+            "wall_seconds": round(time.time() - self._started, 3),
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "versions": versions(),
+            "git_commit": git_commit(),
+            **more,
+        }
+        write_atomically(self.path / "summary.json", json.dumps(summary, indent=1))
+
+    def fail(self, error: BaseException) -> None:
+        """Keep the reason of a failure."""
+        self.error_log.write_text("".join(traceback.format_exception(error)))
+
+
+def _finite(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+    # JSON has no NaN
+    return {k: None if v is None or not math.isfinite(v) else v for k, v in metrics.items()}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can change a number."""
+    found = {"python": platform.python_version(), "system": sys.platform}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of the checkout that runs, with `-dirty` where tracked files were changed."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()

@@ -1,0 +1,232 @@
+"""Training reward models, a batch of cells at a time; a single run is the batch of one.
+
+A cell is one point of a sweep. The cells of one seed see the same pairs in the same order, start
+from the same weights and drop the same units; they differ in their flips and their loss. Each cell
+has weights of its own, stacked along a leading dimension, and every step of the optimizer is
+elementwise, so no cell feels another.
+"""
+
+import ctypes
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sympo import seeding
+from sympo.data.images import ImagePreferences
+from sympo.evaluation import rewards as evaluation
+from sympo.losses import MarginLoss
+from sympo.types import NoisyPairs
+
+EVALUATION_IMAGES = 1024
+
+Metrics = dict[str, float | None]
+
+
+class RewardModels(Protocol):
+    """Settings that build a stack of reward models; images (S, N, H, W) -> rewards (C, N)."""
+
+    def build(
+        self, image_size: tuple[int, int], seeds: Sequence[int], cells_per_seed: Sequence[int]
+    ) -> nn.Module: ...
+
+
+@dataclass(frozen=True)
+class RewardCell:
+    """One cell: its seed, its loss, and the pairs with the flips that it sees."""
+
+    seed: int
+    loss: MarginLoss
+    train: NoisyPairs
+    validation: NoisyPairs
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How every cell of a batch is trained.
+
+    epochs: passes over the training pairs; batch_size: in pairs; learning_rate: Adam's.
+    evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    evaluate_every: int
+
+
+class Diverged(RuntimeError):
+    """A cell's training loss is no longer a finite number."""
+
+
+class CellTrainer:
+    """Trains cells side by side on one device.
+
+    cells: those of one seed stand together; all have equally many training pairs.
+    data: the draw of each seed.
+    """
+
+    def __init__(
+        self,
+        cells: Sequence[RewardCell],
+        data: Mapping[int, ImagePreferences],
+        model: RewardModels,
+        schedule: Schedule,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        keep_freed_memory()
+        self.cells, self.schedule = list(cells), schedule
+        self.device = torch.device(device)
+        self.seeds = list(dict.fromkeys(cell.seed for cell in cells))
+        counts = [sum(cell.seed == seed for cell in cells) for seed in self.seeds]
+        if [cell.seed for cell in cells] != [
+            seed for seed, count in zip(self.seeds, counts, strict=True) for _ in range(count)
+        ]:
+            raise ValueError("the cells of one seed must stand together")
+        draws = [data[seed] for seed in self.seeds]
+        self.data = [data[cell.seed] for cell in cells]
+        self.dtype = torch.get_default_dtype()
+        pixels = draws[0].pixels
+        size = (pixels.shape[1], pixels.shape[2])
+        self.model = model.build(size, self.seeds, counts).to(self.device)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=schedule.learning_rate, fused=True
+        )
+        self.pixels = self._tensor(pixels)
+        shape = (-1, 1, 1, 1)
+        self.mean = self._tensor(np.array([draw.mean for draw in draws])).to(self.dtype).view(shape)
+        self.std = self._tensor(np.array([draw.std for draw in draws])).to(self.dtype).view(shape)
+        self.first = self._tensor(np.stack([draw.train.first for draw in draws]))
+        self.second = self._tensor(np.stack([draw.train.second for draw in draws]))
+        self.seed_of_cell = torch.arange(len(draws)).repeat_interleave(torch.tensor(counts))
+        labels = np.stack([cell.train.noisy_label for cell in cells])
+        self.label = self._tensor(labels).to(self.dtype)
+        self.scored = [_scored_images(draw) for draw in draws]
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def train(self, on_evaluation: Callable[[int, list[Metrics]], None]) -> None:
+        """Train all epochs; `on_evaluation(epoch, metrics of each cell)` at the set cadence.
+
+        Raises Diverged where a cell's loss is no longer finite.
+        """
+        for epoch in range(1, self.schedule.epochs + 1):
+            losses = self.train_epoch(epoch)
+            for cell, loss in zip(self.cells, losses, strict=True):
+                if not np.isfinite(loss):
+                    raise Diverged(
+                        f"the mean training loss of {cell.loss} at seed {cell.seed} is {loss} in "
+                        f"epoch {epoch}; a lower job.learning_rate may help"
+                    )
+            if epoch % self.schedule.evaluate_every == 0 or epoch == self.schedule.epochs:
+                found = self.evaluate()
+                for metrics, loss in zip(found, losses, strict=True):
+                    metrics["train/loss"] = float(loss)
+                on_evaluation(epoch, found)
+
+    def train_epoch(self, epoch: int) -> np.ndarray:
+        """One pass over the training pairs, in an order drawn from seed and epoch.
+
+        Returns the mean loss of each cell over the epoch, as it was at each step; (C,).
+        """
+        self.model.train()
+        count = self.first.shape[1]
+        order = self._tensor(
+            np.stack(
+                [
+                    seeding.generator(seed, "batches", str(epoch)).permutation(count)
+                    for seed in self.seeds
+                ]
+            )
+        )
+        total = torch.zeros(len(self.cells), device=self.device, dtype=self.dtype)
+        for start in range(0, count, self.schedule.batch_size):
+            total += self.step(order[:, start : start + self.schedule.batch_size])
+        return (total / count).cpu().numpy()
+
+    def step(self, index: Tensor) -> Tensor:
+        """One update on the training pairs `index` (S, b); the sum of each cell's losses, (C,)."""
+        # both images of a pair go through one pass, so that batch norm sees them together
+        images = torch.cat([self.first.gather(1, index), self.second.gather(1, index)], 1)
+        reward = self.model(self._images(images))
+        first, second = reward.chunk(2, dim=1)
+        margin = self.label.gather(1, index[self.seed_of_cell]) * (first - second)
+        values = torch.stack(
+            [cell.loss(z) for cell, z in zip(self.cells, margin.unbind(), strict=True)]
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        # the mean over a cell's pairs, summed over cells: each cell gets its own gradient
+        values.mean(1).sum().backward()
+        self.optimizer.step()
+        return values.detach().sum(1)
+
+    def _images(self, index: Tensor) -> Tensor:
+        """Normalised images (S, n, H, W) of image numbers (S, n)."""
+        images = self.pixels[index.flatten()].to(self.dtype)
+        return (images.view(*index.shape, *images.shape[1:]) - self.mean) / self.std
+
+    @torch.no_grad()
+    def rewards(self) -> list[np.ndarray]:
+        """The reward of every image that a split uses, in evaluation mode; NaN elsewhere.
+
+        One (N,) float64 array per cell, over all N images of the data set.
+        """
+        self.model.eval()
+        longest = max(map(len, self.scored))
+        # seeds may use different numbers of images: repeat the last one to a common length
+        index = np.stack([np.pad(s, (0, longest - len(s)), mode="edge") for s in self.scored])
+        parts = [
+            self.model(self._images(part)) for part in self._tensor(index).split(EVALUATION_IMAGES, 1)
+        ]
+        found = torch.cat(parts, 1).double().cpu().numpy()
+        filled = []
+        for cell, reward in enumerate(found):
+            values = np.full(len(self.pixels), np.nan)
+            values[index[self.seed_of_cell[cell]]] = reward
+            filled.append(values)
+        return filled
+
+    def evaluate(self) -> list[Metrics]:
+        """The metrics of each cell on its train, validation and test splits."""
+        return [
+            _metrics(reward, cell, draw)
+            for reward, cell, draw in zip(self.rewards(), self.cells, self.data, strict=True)
+        ]
+
+
+def _scored_images(draw: ImagePreferences) -> np.ndarray:
+    pairs = (draw.train, draw.validation, draw.test)
+    used = [images for split in pairs for images in (split.first, split.second)]
+    return np.unique(np.concatenate([*used, draw.test_images]))
+
+
+def _metrics(reward: np.ndarray, cell: RewardCell, draw: ImagePreferences) -> Metrics:
+    test = evaluation.order_metrics(reward, draw.test) | evaluation.rank_metrics(
+        reward[draw.test_images], draw.digits[draw.test_images]
+    )
+    found = {
+        "test": test,
+        "train": evaluation.label_metrics(reward, cell.train),
+        "validation": evaluation.label_metrics(reward, cell.validation),
+    }
+    return {f"{split}/{name}": value for split, part in found.items() for name, value in part.items()}
+
+
+def keep_freed_memory() -> None:
+    """Keep glibc from returning large freed blocks to the system.
+
+    Activations of some megabytes are allocated anew at every step; by default each one is mapped
+    and faulted in page by page, which costs about a quarter of a step on CPU.
+    """
+    if sys.platform == "linux":
+        try:
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+            libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+        except (OSError, AttributeError):
+            pass

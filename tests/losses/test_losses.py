@@ -1,0 +1,172 @@
+import math
+
+import pytest
+import torch
+
+from sympo import losses
+from sympo.losses import CDPO, RDPO, ROPO, Logistic, LossProperties, MarginLoss
+from sympo.types import BadInput
+
+PARAMETERS = {
+    "CDPO": [{"assumed_rate": rate} for rate in (0, 0.1, 0.4)],
+    "RDPO": [{"assumed_rate": rate} for rate in (0, 0.05, 0.1, 0.4)],
+    "ROPO": [{}, {"alpha": 0.5}, {"alpha": 1.0}, {"alpha": 3.0}],
+}
+ALL = {
+    f"{name}({parameters or ''})": getattr(losses, name)(**parameters)
+    for name in losses.__all__
+    if name not in ("MarginLoss", "LossProperties")
+    for parameters in PARAMETERS.get(name, [{}])
+}
+every_loss = pytest.mark.parametrize("loss", ALL.values(), ids=ALL.keys())
+
+LN3 = math.log(3)  # sigmoid(ln 3) = 3/4
+
+
+@pytest.mark.parametrize(
+    ("loss", "values"),
+    [
+        (Logistic(), {0: math.log(2), LN3: math.log(4 / 3), -LN3: math.log(4)}),
+        (losses.Hinge(), {-1: 2, 0: 1, 0.5: 0.5, 1: 0, 3: 0}),
+        (losses.Square(), {-1: 4, 0: 1, 1: 0, 3: 4}),
+        (
+            losses.Exponential(),
+            {0: 1, LN3: 1 / 3, -LN3: 3, -20: math.exp(20), -21: 2 * math.exp(20)},
+        ),
+        (losses.Sigmoid(), {0: 0.5, LN3: 0.25, -LN3: 0.75}),
+        (losses.Ramp(), {-2: 1, -1: 1, 0: 0.5, 0.5: 0.25, 1: 0, 2: 0}),
+        (losses.Unhinged(), {-2: 3, 0: 1, 1: 0, 3: -2}),
+        (losses.TruncatedHinge(), {-1: 1, 0: 1, 0.5: 0.5, 1: 0, 2: 0}),
+        (losses.Savage(), {0: 0.25, LN3: 1 / 16, -LN3: 9 / 16}),
+        (CDPO(0.1), {0: math.log(2), LN3: 0.9 * math.log(4 / 3) + 0.1 * math.log(4)}),
+        (RDPO(0.1), {0: math.log(2), LN3: (0.9 * math.log(4 / 3) - 0.1 * math.log(4)) / 0.8}),
+        (ROPO(3.0), {0: 0.75 * math.log(2) + 2.25 / 2, LN3: 0.75 * math.log(4 / 3) + 2.25 / 4}),
+    ],
+)
+def test_hand_derived_values(loss: MarginLoss, values: dict[float, float]) -> None:
+    z = torch.tensor(list(values), dtype=torch.float64)
+    torch.testing.assert_close(loss(z), torch.tensor(list(values.values()), dtype=torch.float64))
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_value_and_gradient_are_finite_at_huge_margins(
+    loss: MarginLoss, dtype: torch.dtype
+) -> None:
+    z = torch.tensor([[-1e4, -20, -1], [0, 1, 1e4]], dtype=dtype, requires_grad=True)
+    value = loss(z)
+    value.sum().backward()
+    assert value.dtype == dtype and value.shape == z.shape
+    assert value.isfinite().all()
+    assert z.grad is not None and z.grad.isfinite().all()
+
+
+@every_loss
+def test_gradient_is_that_of_central_differences(loss: MarginLoss) -> None:
+    off_kinks = [-25, -19, -5, -2, -0.6, -0.1, 0.3, 0.7, 2, 5, 19, 25]
+    z = torch.tensor(off_kinks, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(loss, z)
+
+
+Z = torch.arange(-30_000, 30_001, dtype=torch.float64) / 1000
+# to 0.7% and 99.3%, so that rDPO's infinite minimisers are met at an assumed rate as low as 0.05
+ETA = torch.sigmoid(torch.linspace(-5, 5, 20, dtype=torch.float64))[:, None]
+
+
+def measured_properties(loss: MarginLoss) -> LossProperties:
+    """What numbers on a grid say about a loss, with no look at what it declares."""
+    value = loss(Z)
+    total = value + loss(-Z)
+    symmetric = bool(total.max() - total.min() < 1e-9)
+
+    coarse = value[::10]
+    second_difference = coarse[2:] - 2 * coarse[1:-1] + coarse[:-2]
+    rounding = 1e-12 * (1 + coarse[1:-1].abs())
+
+    far = loss(torch.tensor([-1e6, 1e6], dtype=torch.float64))
+
+    risk = ETA * value + (1 - ETA) * loss(-Z)
+    wrong_signed = (2 * ETA - 1) * Z <= 0
+    best = risk.min(dim=1)
+    best_wrong = risk.where(wrong_signed, math.inf).min(dim=1).values
+    minimiser = Z[best.indices]
+    return LossProperties(
+        symmetric=symmetric,
+        constant=round(total[0].item(), 9) if symmetric else None,
+        convex=bool((second_difference >= -rounding).all()),
+        bounded=bool(far.abs().max() <= value.abs().max() + 1e-9),
+        calibrated=bool((best_wrong > best.values + 1e-6).all()),
+        cpe=bool((minimiser.abs() < 29.9).all() and (minimiser.diff() > 0).all()),
+    )
+
+
+@every_loss
+def test_declared_properties_are_the_measured_ones(loss: MarginLoss) -> None:
+    assert loss.properties == measured_properties(loss)
+
+
+def test_the_measurement_can_deny_calibration() -> None:
+    """The perceptron's loss is least at z = 0 whatever eta is; every loss shipped is calibrated."""
+
+    class Perceptron(Logistic):
+        def __call__(self, z: torch.Tensor) -> torch.Tensor:
+            return (-z).clamp(min=0)
+
+    assert not measured_properties(Perceptron()).calibrated
+
+
+@pytest.mark.parametrize("loss", [CDPO(0), RDPO(0)])
+def test_at_assumed_rate_0_the_loss_is_the_logistic_one(loss: MarginLoss) -> None:
+    assert torch.equal(loss(Z), Logistic()(Z))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.4])
+def test_closed_forms_are_the_published_mixtures(rate: float) -> None:
+    right, wrong = Logistic()(Z), Logistic()(-Z)
+    torch.testing.assert_close(CDPO(rate)(Z), (1 - rate) * right + rate * wrong)
+    torch.testing.assert_close(
+        RDPO(rate)(Z), ((1 - rate) * right - rate * wrong) / (1 - 2 * rate), atol=1e-12, rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.4])
+def test_rdpo_is_unbiased_under_the_noise_that_it_assumes(rate: float) -> None:
+    rdpo = RDPO(rate)
+    noisy = (1 - rate) * rdpo(Z) + rate * rdpo(-Z)
+    torch.testing.assert_close(noisy, Logistic()(Z), atol=1e-12, rtol=1e-9)
+
+
+@every_loss
+@pytest.mark.parametrize("rate", [0.1, 0.4])
+def test_noise_scales_and_shifts_the_risk_of_symmetric_losses_only(
+    loss: MarginLoss, rate: float
+) -> None:
+    noisy = (1 - rate) * loss(Z) + rate * loss(-Z)
+    shift = noisy - (1 - 2 * rate) * loss(Z)
+    if loss.properties.symmetric:
+        assert loss.properties.constant is not None
+        torch.testing.assert_close(shift, torch.full_like(Z, rate * loss.properties.constant))
+    else:
+        assert shift.max() - shift.min() > 0.01
+
+
+@pytest.mark.parametrize("loss", [CDPO, RDPO])
+@pytest.mark.parametrize(
+    ("rate", "sentence"),
+    [
+        (None, "assumed_rate is not set"),
+        (0.5, "assumed_rate=0.5 is not allowed"),
+        (-0.1, "assumed_rate=-0.1 is not allowed"),
+        (math.nan, "assumed_rate=nan is not allowed"),
+        ("high", "assumed_rate=high is not allowed"),
+    ],
+)
+def test_bad_assumed_rates(loss: type[CDPO], rate: float, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        loss(rate)
+
+
+@pytest.mark.parametrize("alpha", [0, -1.0, math.inf, math.nan])
+def test_bad_alpha(alpha: float) -> None:
+    with pytest.raises(BadInput, match=r"loss.alpha=.* is not allowed"):
+        ROPO(alpha)
