@@ -21,8 +21,8 @@ from sympo.types import BadInput
 
 GROUPS = ("job", "dataset", "loss", "noise_model", "model")
 SETTINGS = (
-    *("noise", "seed", "assumed_rate", "device", "results_dir", "force"),
-    *("wandb", "progress"),
+    *("noise", "seed", "assumed_rate", "device", "results_dir", "report_dir"),
+    *("force", "wandb", "progress"),
 )
 # which seeds' draws are kept in memory, so that the losses and rates of a seed share one
 DRAWS = 64

@@ -8,7 +8,7 @@ itself, refuses the whole sweep where one cell cannot run, and leaves any launch
 import hashlib
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -28,7 +28,15 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class CellSweeper(Sweeper):
-    """The grid of all combinations of the swept overrides, in the order in which they are given."""
+    """The grid of all combinations of the swept overrides, in the order in which they are given.
+
+    params: overrides that a preset sweeps, such as `loss: ramp,logistic`; those of the command line
+        take their place.
+    """
+
+    def __init__(self, params: Mapping[str, object] | None = None) -> None:
+        super().__init__()
+        self.params = dict(params or {})
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -47,7 +55,9 @@ class CellSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> list[Outcome]:
-        combinations = self._combinations(arguments)
+        given = {argument.split("=", 1)[0] for argument in arguments}
+        preset = [f"{key}={value}" for key, value in self.params.items() if key not in given]
+        combinations = self._combinations(preset + arguments)
         configs = [self._compose(overrides) for overrides in combinations]
         self._number(configs, arguments)
         cells = self._check(configs)
@@ -62,7 +72,7 @@ class CellSweeper(Sweeper):
                 for i, outcome in zip(free, self._launch([jobs[i] for i in free]), strict=True):
                     found[i] = outcome
         outcomes.extend(found)
-        report(found, Path(self.config.results_dir) / "latest")
+        report(found, Path(self.config.report_dir), arguments)
         return found
 
     def _combinations(self, arguments: list[str]) -> list[list[Override]]:

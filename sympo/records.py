@@ -27,7 +27,10 @@ from filelock import FileLock, Timeout
 # Settings that cannot change a cell's numbers in principle. `assumed_rate` reaches a cell through
 # the losses that take it, which carry its resolved value themselves.
 NOT_IDENTITY = frozenset(
-    {"results_dir", "device", "force", "judge", "sampler", "wandb", "progress", "assumed_rate"}
+    {
+        *("results_dir", "report_dir", "device", "force", "wandb", "progress"),
+        *("judge", "sampler", "assumed_rate"),
+    }
 )
 PACKAGES = ("sympo", "torch", "numpy", "scipy", "scikit-learn", "hydra-core")
 

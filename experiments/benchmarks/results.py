@@ -1,0 +1,42 @@
+"""What every benchmark leaves: results/benchmarks/<name>.json."""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sympo.records import git_commit, versions, write_atomically
+
+
+def write(path: Path, rows: Sequence[Mapping[str, Any]], **more: Any) -> str:
+    """Write rows (name, ours, peer, unit, ratio, limit; above 1 = ours is better) with the device,
+    versions and commit; returns the text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(
+        {
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
+            "versions": versions(),
+            "git_commit": git_commit(),
+            **more,
+            "rows": [
+                {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}
+                for row in rows
+            ],
+        },
+        indent=1,
+    )
+    write_atomically(path, text + "\n")
+    return text
+
+
+def processor() -> str:
+    """The processor's model name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
