@@ -9,10 +9,9 @@ from numbers import Real
 from typing import Protocol
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import expit
 
 from sympo import seeding
+from sympo.numeric import sigmoid
 from sympo.types import BadInput, NoisyPairs, PreferencePairs
 
 
@@ -105,13 +104,15 @@ class InstanceDependent:
 
 def _rates_with_mean(mean: float, gap: np.ndarray) -> np.ndarray:
     """sigmoid(-gap / s) at the s that gives it this mean; some gap is positive."""
+    from scipy.optimize import brentq  # takes half a second, which other noise models need not wait
+
     # in logs, so that the solver meets one scale whatever the unit of the reward
     with np.errstate(divide="ignore"):
         log_gap = np.log(gap)
 
     def rates(log_s: float) -> np.ndarray:
         with np.errstate(over="ignore"):
-            return expit(-np.exp(log_gap - log_s))
+            return sigmoid(-np.exp(log_gap - log_s))
 
     # at these ends every positive gap has rate 0, and every gap has rate 1/2, in float64
     low, high = log_gap[gap > 0].min() - 7, log_gap.max() + 40

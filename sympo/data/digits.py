@@ -1,6 +1,8 @@
 """Optical digits bundled with scikit-learn: real handwriting, 8x8 pixels, no download."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +17,12 @@ class Digits(ImageDataset):
     """
 
     def read(self) -> LabelledImages:
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
-        return LabelledImages(digits.images.astype(np.uint8), digits.target.astype(np.int64))
+        # the file that sklearn.datasets.load_digits reads; importing scikit-learn takes seconds
+        spec = find_spec("sklearn")
+        assert spec is not None and spec.origin is not None
+        table = np.loadtxt(
+            Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz",
+            delimiter=",",
+            dtype=np.int64,
+        )
+        return LabelledImages(table[:, :-1].reshape(-1, 8, 8).astype(np.uint8), table[:, -1])

@@ -11,9 +11,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import expit
 
 from sympo import seeding
+from sympo.numeric import sigmoid
 from sympo.types import BadInput, PreferencePairs
 
 PAIRINGS = ("disjoint", "sampled")
@@ -149,7 +149,7 @@ class ImageDataset(ABC):
         swap = seeding.uniform(seed, "order", ids) < 0.5
         first, second = np.where(swap, two, one), np.where(swap, one, two)
         gap = (digits[first] - digits[second]).astype(np.float64)
-        preferred = seeding.uniform(seed, "label", ids) < expit(self.temperature * gap)
+        preferred = seeding.uniform(seed, "label", ids) < sigmoid(self.temperature * gap)
         return PreferencePairs(ids, first, second, np.where(preferred, 1.0, -1.0), gap)
 
 

@@ -5,9 +5,8 @@ shares count a tie, g = 0, as one half.
 """
 
 import numpy as np
-from scipy import stats
-from scipy.special import expit
 
+from sympo.numeric import sigmoid
 from sympo.types import NoisyPairs, PreferencePairs
 
 CALIBRATION_BINS = 15
@@ -52,7 +51,7 @@ def calibration_error(gap: np.ndarray, label: np.ndarray) -> float:
     Against the true order instead a perfect reward would look miscalibrated.
     Source: Naeini, Cooper and Hauskrecht (2015).
     """
-    predicted = expit(gap)
+    predicted = sigmoid(gap)
     bins = np.minimum((predicted * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     difference = np.bincount(bins, predicted - (label > 0), CALIBRATION_BINS)
     return float(np.abs(difference).sum() / len(gap))
@@ -89,6 +88,8 @@ def label_metrics(rewards: np.ndarray, noisy: NoisyPairs) -> dict[str, float | N
 def rank_metrics(rewards: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
     """Spearman's and Kendall's (tau-b) correlation of rewards with whole-numbered true rewards,
     and the mean reward of each true value; correlations of a constant reward are None."""
+    from scipy import stats  # takes a second, which no one should wait for before training
+
     values: dict[str, float | None] = {"spearman": None, "kendall": None}
     if np.ptp(rewards) > 0:
         values["spearman"] = float(stats.spearmanr(rewards, truth).statistic)

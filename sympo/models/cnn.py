@@ -48,10 +48,12 @@ class CNN:
             raise BadInput(f"model.dropout={self.dropout} must lie in [0, 1)")
         if self.clamp is not None and not self.clamp > 0:
             raise BadInput(f"model.clamp={self.clamp} must be above 0, or null")
-        if self.kernel_size < 1 or self.padding < 0 or self.hidden < 1:
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise BadInput(f"model.kernel_size={self.kernel_size} must be an odd number above 0")
+        if self.padding < 0 or self.hidden < 1:
             raise BadInput(
-                f"model.kernel_size={self.kernel_size}, model.padding={self.padding} and "
-                f"model.hidden={self.hidden} must be at least 1, 0 and 1"
+                f"model.padding={self.padding} and model.hidden={self.hidden} must be at least 0 "
+                "and 1"
             )
 
     def pooled_sizes(self, image_size: tuple[int, int]) -> list[tuple[int, int]]:
@@ -249,7 +251,7 @@ def _tiles(x: Tensor, kernel_size: int) -> Tensor:
 
 
 class _Tiles(torch.autograd.Function):
-    """Overlapping tiles at stride 2; its gradient adds them back, one offset at a time."""
+    """Overlapping tiles of an even side at stride 2; their gradient is added back."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, side: int) -> Tensor:
@@ -259,13 +261,16 @@ class _Tiles(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (grad,) = grads
-        height, width = grad.shape[4:6]
+        blocks, (height, width) = ctx.side // 2, grad.shape[4:6]
+        # neighbouring tiles overlap in whole 2x2 blocks: add those, not single pixels
+        grad = grad.unflatten(3, (blocks, 2)).unflatten(2, (blocks, 2))
         out = grad.new_zeros(ctx.shape)
-        for row in range(ctx.side):
-            for column in range(ctx.side):
-                rows = slice(row, row + 2 * height, 2)
-                columns = slice(column, column + 2 * width, 2)
-                out[:, :, rows, columns] += grad[:, :, row, column]
+        view = out.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+        for row in range(blocks):
+            for column in range(blocks):
+                # (C, channels, 2, 2, height, width, n) -> (C, channels, height, 2, width, 2, n)
+                part = grad[:, :, row, :, column].permute(0, 1, 4, 2, 5, 3, 6)
+                view[:, :, row : row + height, :, column : column + width] += part
         return out, None
 
 

@@ -21,6 +21,7 @@ from sympo import seeding
 from sympo.data.images import ImagePreferences
 from sympo.evaluation import rewards as evaluation
 from sympo.losses import MarginLoss
+from sympo.training.adam import Adam
 from sympo.types import NoisyPairs
 
 EVALUATION_IMAGES = 1024
@@ -94,9 +95,7 @@ class CellTrainer:
         pixels = draws[0].pixels
         size = (pixels.shape[1], pixels.shape[2])
         self.model = model.build(size, self.seeds, counts).to(self.device)
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=schedule.learning_rate, fused=True
-        )
+        self.optimizer = Adam(list(self.model.parameters()), schedule.learning_rate)
         self.pixels = self._tensor(pixels)
         shape = (-1, 1, 1, 1)
         self.mean = self._tensor(np.array([draw.mean for draw in draws])).to(self.dtype).view(shape)
@@ -160,10 +159,8 @@ class CellTrainer:
         values = torch.stack(
             [cell.loss(z) for cell, z in zip(self.cells, margin.unbind(), strict=True)]
         )
-        self.optimizer.zero_grad(set_to_none=True)
         # the mean over a cell's pairs, summed over cells: each cell gets its own gradient
-        values.mean(1).sum().backward()
-        self.optimizer.step()
+        self.optimizer.step(values.mean(1).sum())
         return values.detach().sum(1)
 
     def _images(self, index: Tensor) -> Tensor:

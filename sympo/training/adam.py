@@ -1,0 +1,38 @@
+"""Adam on stacked cells."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+class Adam:
+    """Adam with PyTorch's defaults, elementwise, so that stacked cells do not feel each other.
+
+    m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2,
+    p = p - lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)
+
+    The same numbers as `torch.optim.Adam`, whose construction imports torch's compiler, which takes
+    longer than training a small cell. Source: Kingma and Ba (2015).
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], learning_rate: float) -> None:
+        self.parameters, self.learning_rate, self.steps = list(parameters), learning_rate, 0
+        self.mean = [torch.zeros_like(p) for p in self.parameters]
+        self.square = [torch.zeros_like(p) for p in self.parameters]
+
+    @torch.no_grad()
+    def step(self, loss: Tensor) -> None:
+        """One update down the gradient of a scalar loss."""
+        gradients = torch.autograd.grad(loss, self.parameters)
+        self.steps += 1
+        torch._foreach_lerp_(self.mean, gradients, 1 - BETA1)
+        torch._foreach_mul_(self.square, BETA2)
+        torch._foreach_addcmul_(self.square, gradients, gradients, 1 - BETA2)
+        scale = torch._foreach_sqrt(self.square)
+        torch._foreach_div_(scale, (1 - BETA2**self.steps) ** 0.5)
+        torch._foreach_add_(scale, EPSILON)
+        rate = self.learning_rate / (1 - BETA1**self.steps)
+        torch._foreach_addcdiv_(self.parameters, self.mean, scale, -rate)
