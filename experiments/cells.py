@@ -1,7 +1,7 @@
 """From a composed config to a cell that is known to be runnable, before any cell runs."""
 
-import dataclasses
 import difflib
+import inspect
 import json
 import types
 import typing
@@ -102,19 +102,19 @@ def _build(group: str, option: Any, settings: Mapping[str, Any]) -> Any:
         raise BadInput(f"{group}={option} could not be built: {error}") from error
 
 
-def _check_types(group: str, target: type, settings: Mapping[str, Any]) -> None:
-    """Refuse unknown keys and values of the wrong type for parts that are dataclasses."""
-    if not dataclasses.is_dataclass(target):
+def _check_types(group: str, target: Any, settings: Mapping[str, Any]) -> None:
+    """Refuse keys that a part does not take, and values of a type that it does not take."""
+    hints = typing.get_type_hints(target.__init__ if isinstance(target, type) else target)
+    parameters = inspect.signature(target).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
-    hints = typing.get_type_hints(target)
-    known = [field.name for field in dataclasses.fields(target) if field.init]
-    known = [name for name in known if not name.startswith("_")]
+    known = [name for name in parameters if not name.startswith("_")]
     for key, value in settings.items():
         if key == "_target_":
             continue
         if key not in known:
             raise BadInput(f"{group}.{key}={value!r}: {unknown(key, known)}")
-        if not _fits(value, hints[key]):
+        if not _fits(value, hints.get(key)):
             wanted = getattr(hints[key], "__name__", str(hints[key]))
             raise BadInput(f"{group}.{key}={value!r} is not allowed: it must be of type {wanted}")
 
@@ -136,12 +136,9 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def unknown(key: str, known: list[str]) -> str:
     """What to say of a key that no one reads."""
-    close = difflib.get_close_matches(key, known, n=1)
-    return (
-        f"there is no such key; did you mean {close[0]}?"
-        if close
-        else f"there is no such key; known are {', '.join(known)}"
-    )
+    if close := difflib.get_close_matches(key, known, n=1):
+        return f"there is no such key; did you mean {close[0]}?"
+    return f"there is no such key; known are {', '.join(known) or 'none'}"
 
 
 @lru_cache(maxsize=8)

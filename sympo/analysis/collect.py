@@ -235,7 +235,7 @@ def _numbers(columns: _Columns) -> pd.DataFrame:
 
 
 def _incomplete_frame(folders: list[Path]) -> pd.DataFrame:
-    """What the paths of unfinished runs say: .../job/dataset/loss/noise=<rate>/seed=<seed>-<hash>."""
+    """What the paths of unfinished runs say: job/dataset/loss/noise=<rate>/seed=<seed>-<hash>."""
     rows = []
     for folder in folders:
         job, dataset, loss, noise, last = folder.resolve().parts[-5:]

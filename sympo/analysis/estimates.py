@@ -74,7 +74,7 @@ def summarise(
     """
     frame = cells.assign(variant=variants(cells))
     by = group_columns(cells)
-    frame = frame[_measured(frame, by, metric)]
+    frame = _measured(frame, by, metric)
     table = _intervals(frame, [*by, *_CELL], metric)
     table = _expected(frame, by, incomplete).merge(table, how="left", on=[*by, *_CELL])
     table["n_seeds"] = table["n_seeds"].fillna(0).astype(int)
@@ -124,7 +124,7 @@ def differences(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
     """
     frame = cells.assign(variant=variants(cells))
     by = group_columns(cells)
-    frame = frame[_measured(frame, by, metric)]
+    frame = _measured(frame, by, metric)
     tables = []
     for _, rows in frame.groupby(by, dropna=False):
         wide = rows.pivot(index=["noise", "seed"], columns="variant", values=metric).sort_index()
@@ -163,17 +163,17 @@ def _two_sided_p(mean: np.ndarray, sd: np.ndarray, n: np.ndarray) -> np.ndarray:
     return np.where((n >= 2) & (mean == 0) & (sd == 0), 1.0, p)
 
 
-def _measured(frame: pd.DataFrame, by: list[str], metric: str) -> pd.Series:
-    """Rows of the experiments where the metric has a value somewhere."""
-    if metric not in frame:
-        return pd.Series(False, index=frame.index)
-    has_value = pd.Series(np.isfinite(frame[metric].to_numpy(dtype=float)), index=frame.index)
-    return has_value.groupby([frame[name] for name in by], dropna=False).transform("any")
+def _measured(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
+    """The experiments where the metric has a value somewhere; infinities become NaN."""
+    values = np.asarray(frame.get(metric, np.nan), dtype=float)
+    frame = frame.assign(**{metric: np.where(np.isfinite(values), values, np.nan)})
+    groups = frame.groupby(by, dropna=False)[metric]
+    return frame[groups.transform("count") > 0]
 
 
 def _intervals(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
-    """n_seeds, mean, low, high, interval and oracle of every group; only finite values count."""
-    value = frame[metric].where(np.isfinite(frame[metric]))
+    """n_seeds, mean, low, high, interval and oracle of every group."""
+    value = frame[metric]
     se = frame.get(f"{metric}_se", pd.Series(np.nan, index=frame.index)).where(value.notna())
     grouped = frame[by].assign(value=value, se=se, oracle=frame["oracle"]).groupby(by, dropna=False)
     table = grouped["value"].agg(n_seeds="count", mean="mean", sd="std")
@@ -234,7 +234,7 @@ def _along(
     """Intervals at every value of an axis, beside how many cells are missing altogether."""
     frame = frame.assign(variant=variants(frame))
     by = group_columns(frame)
-    frame = frame[_measured(frame, by, metric)]
+    frame = _measured(frame, by, metric)
     per_cell = [*by, *_CELL]
     missing = _expected(frame, by, incomplete)
     present = frame[[*per_cell, "seed"]].drop_duplicates().groupby(per_cell, dropna=False).size()

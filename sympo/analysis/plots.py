@@ -2,8 +2,9 @@
 and returns what it drew. Only missing cells and cut intervals are computed here, to be said."""
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -23,7 +24,7 @@ UNITS = {  # metric -> axis label, factor
 }
 PANELS = {"last": "Last epoch", "selected": "Epoch chosen by noisy validation"}
 _MOST_LISTED = 6
-_DRAWN = {
+_DRAWN: Any = {
     "font.size": 10,
     "axes.titlesize": 10.5,
     "axes.labelsize": 10.5,
@@ -97,7 +98,7 @@ def metric_vs_epochs(curves: pd.DataFrame) -> Figure:
 
     curves: `curve_estimates` of one experiment.
     """
-    return _per_noise(curves, "epoch", "Epoch", _limit)
+    return _per_noise(curves, "epoch", "Epoch")
 
 
 def accuracy_vs_epochs(curves: pd.DataFrame) -> Figure:
@@ -116,7 +117,7 @@ def reward_vs_digit(rewards: pd.DataFrame) -> Figure:
 
     rewards: `reward_by_item` of one experiment.
     """
-    figure = _per_noise(rewards, "item", "Digit", _limit)
+    figure = _per_noise(rewards, "item", "Digit")
     digits = np.sort(rewards["item"].dropna().unique())
     for ax in figure.axes:
         true = (digits - digits.mean()) / digits.std()
@@ -161,10 +162,7 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
     return [png, pdf]
 
 
-Limit = Callable[[Sequence[Axes], pd.DataFrame, float], bool]
-
-
-def _per_noise(estimates: pd.DataFrame, axis: str, label: str, limit: Limit) -> Figure:
+def _per_noise(estimates: pd.DataFrame, axis: str, label: str) -> Figure:
     """A panel per noise rate with a value, all on one scale."""
     metric = _metrics(estimates)[0]
     name, factor = _unit(metric)
@@ -185,7 +183,7 @@ def _per_noise(estimates: pd.DataFrame, axis: str, label: str, limit: Limit) -> 
             ax.set_xlabel(label)
             ax.tick_params(labelbottom=True)
     figure.supylabel(name, fontsize=10.5)
-    cut = limit(axes, estimates, factor)
+    cut = _limit(axes, estimates, factor)
     _legend(figure, estimates, markers=True)
     return _explain(figure, estimates, f"{name} against {label.lower()}", cut)
 
@@ -224,7 +222,7 @@ def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Figur
     )
 
 
-def _line(look: LossStyle) -> dict[str, object]:
+def _line(look: LossStyle) -> dict[str, Any]:
     return {"color": look.color, "linestyle": look.line}
 
 
@@ -260,11 +258,10 @@ def _legend(
     markers: bool = False,
     extra: tuple[str, Line2D] | None = None,
 ) -> None:
-    oracle = estimates.groupby("variant")["oracle"].any() if "oracle" in estimates else {}
     handles, labels = [], []
     for variant, look in styles(estimates["variant"]).items():
         shape = {"marker": look.marker, "mfc": look.face, "mec": look.color} if markers else {}
-        handles.append(Line2D([], [], **_line(look), **shape))  # type: ignore[arg-type]
+        handles.append(Line2D([], [], **_line(look), **shape))
         labels.append(variant)
     if extra is not None:
         labels.append(extra[0])
@@ -287,7 +284,7 @@ def _explain(figure: Figure, estimates: pd.DataFrame, what: str, cut: bool) -> F
 
 
 def title(estimates: pd.DataFrame) -> str:
-    """The experiment that estimates belong to: data set, noise model and the settings that differ."""
+    """The experiment of the estimates: data set, noise model and the settings that differ."""
     first = estimates.iloc[0]
     leaves = list(estimates.columns[3 : estimates.columns.get_loc("loss")])  # type: ignore[misc]
     parts = [f"{first['dataset']}, {first['noise_model']} noise, {first['job']}"]

@@ -200,8 +200,8 @@ def _footnotes(summary: pd.DataFrame) -> str:
 def _unfinished(incomplete: pd.DataFrame) -> str:
     if incomplete.empty:
         return ""
-    counts = incomplete.groupby(["job", "dataset"]).size()
-    return "unfinished runs: " + ", ".join(f"{n} of {'/'.join(key)}" for key, n in counts.items())
+    places = (incomplete["job"] + "/" + incomplete["dataset"]).value_counts().sort_index()
+    return "unfinished runs: " + ", ".join(f"{n} of {place}" for place, n in places.items())
 
 
 def _suffix(first: pd.Series, experiments: pd.DataFrame) -> str:

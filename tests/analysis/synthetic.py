@@ -1,6 +1,7 @@
 """Run folders as a sweep leaves them, with curves that look like learning under noise."""
 
 import json
+import zlib
 from collections.abc import Collection
 from itertools import product
 from pathlib import Path
@@ -30,7 +31,7 @@ def write_run(
 ) -> Path:
     """One run folder; `accuracy` fixes the test accuracy of every epoch. `tag` varies the hash."""
     rng = np.random.default_rng([seed, round(noise * 100), len(loss), epochs])
-    digest = f"{abs(hash((epochs, assumed_rate, tag, noise_model))) % 16**8:08x}"
+    digest = f"{zlib.crc32(repr((epochs, assumed_rate, tag, noise_model)).encode()):08x}"
     folder = runs / job / dataset / loss / f"noise={noise}" / f"seed={seed}-{digest}"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(f"loss: {loss}\n")

@@ -1,0 +1,24 @@
+"""What several tests share."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# tests run on the checkout, whatever is installed
+sys.path.insert(0, str(ROOT))
+# real data in public layouts, beside a checkout of this project where there is any
+DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def mnist_folder() -> Path:
+    if not (DATA / "MNIST" / "raw").is_dir():
+        pytest.skip("real MNIST is not beside this checkout (../shared/data/MNIST/raw)")
+    return DATA

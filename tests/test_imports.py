@@ -1,0 +1,88 @@
+"""Imports run one way, and the light commands stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# room -> the rooms whose modules it may import; a room is the longest matching prefix
+MAY_IMPORT = {
+    "sympo.types": set(),
+    "sympo.numeric": set(),
+    "sympo.seeding": set(),
+    "sympo.losses": {"sympo.types"},
+    "sympo.noise": {"sympo.types", "sympo.seeding", "sympo.numeric"},
+    "sympo.data": {"sympo.types", "sympo.seeding", "sympo.numeric"},
+    "sympo.models": {"sympo.types", "sympo.seeding"},
+    "sympo.evaluation": {"sympo.types", "sympo.numeric"},
+    "sympo.training": {
+        "sympo.types", "sympo.seeding", "sympo.losses", "sympo.data", "sympo.models",
+        "sympo.evaluation",
+    },
+    "sympo.records": {"sympo.types"},
+    "sympo.tracking": {"sympo.types", "sympo.records"},
+    "sympo.analysis": {"sympo.types", "sympo.records"},
+    "sympo": set(),
+    "experiments": {"sympo"},
+    "hydra_plugins": {"sympo", "experiments"},
+    "run": {"sympo", "experiments"},
+}  # fmt: skip
+
+
+def room(module: str) -> str | None:
+    fitting = [name for name in MAY_IMPORT if module == name or module.startswith(name + ".")]
+    return max(fitting, key=len) if fitting else None
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def sources(root: Path) -> list[Path]:
+    folders = ("sympo", "experiments", "hydra_plugins")
+    return [root / "run.py", *(file for name in folders for file in (root / name).rglob("*.py"))]
+
+
+def test_imports_run_one_way(root: Path) -> None:
+    for path in sources(root):
+        module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+        here = room(module)
+        assert here is not None, f"{path} is in no room"
+        for name in imported(path):
+            there = room(name)
+            if there not in (None, here):
+                fits = [r for r in MAY_IMPORT[here] if there == r or there.startswith(f"{r}.")]
+                assert fits, f"{module} imports {name}, but {here} must not import {there}"
+
+
+def test_library_imports_no_hydra(root: Path) -> None:
+    for path in (root / "sympo").rglob("*.py"):
+        heavy = {name.split(".")[0] for name in imported(path)} & {"hydra", "omegaconf"}
+        assert not heavy, f"{path} imports {heavy}"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sympo.analysis",
+        "import run, sys; sys.argv = ['run.py', '--help']\n"
+        "try:\n    run.main()\nexcept SystemExit:\n    pass",
+        "import run, sys; sys.argv = ['run.py', '--cfg', 'job']\n"
+        "try:\n    run.main()\nexcept SystemExit:\n    pass",
+    ],
+    ids=["analysis", "help", "cfg"],
+)
+def test_light_commands_import_no_torch(root: Path, code: str) -> None:
+    check = "\nimport sys; assert 'torch' not in sys.modules and 'wandb' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", code + check], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

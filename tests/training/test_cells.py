@@ -1,0 +1,154 @@
+"""A batch of cells and its cells alone are the same mathematics (design: trains a batch of cells)."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from sympo.data.digits import Digits
+from sympo.data.images import ImagePreferences
+from sympo.losses import CDPO, Exponential, Hinge, Logistic, MarginLoss, Ramp, Sigmoid, Unhinged
+from sympo.models.cnn import CNN
+from sympo.noise import Symmetric, flip
+from sympo.training.adam import Adam
+from sympo.training.cells import CellTrainer, Diverged, Metrics, RewardCell, Schedule
+
+DATASET = Digits(train_images=1300, validation_images=197, train_pairs=2000, validation_pairs=2000,
+                 test_pairs=5000, pairing="sampled")  # fmt: skip
+MODEL = CNN(kernel_size=3, padding=1)
+SCHEDULE = Schedule(epochs=3, batch_size=64, learning_rate=1e-3, evaluate_every=2)
+DATA = {seed: DATASET.draw(seed) for seed in range(3)}
+GRID = [(0, Ramp(), 0.4), (0, Logistic(), 0.4), (0, Ramp(), 0.1), (1, Sigmoid(), 0.2),
+        (2, Hinge(), 0.3), (2, Unhinged(), 0.0)]  # fmt: skip
+
+
+@pytest.fixture
+def dtype(request: pytest.FixtureRequest) -> Iterator[torch.dtype]:
+    torch.set_default_dtype(request.param)
+    yield request.param
+    torch.set_default_dtype(torch.float32)
+
+
+def cell(data: ImagePreferences, seed: int, loss: MarginLoss, noise: float) -> RewardCell:
+    return RewardCell(
+        seed, loss, flip(Symmetric(), noise, data.train, seed),
+        flip(Symmetric(), noise, data.validation, seed),
+    )  # fmt: skip
+
+
+def trainer(*cells: tuple[int, MarginLoss, float], schedule: Schedule = SCHEDULE) -> CellTrainer:
+    made = [cell(DATA[seed], seed, loss, noise) for seed, loss, noise in cells]
+    return CellTrainer(made, DATA, MODEL, schedule)
+
+
+def run_steps(model: CellTrainer, steps: int) -> list[np.ndarray]:
+    count = model.first.shape[1]
+    done = 0
+    for epoch in range(1, 1000):
+        # the order of batches is the trainer's own; here only its length is cut
+        order = np.stack(
+            [np.random.default_rng([seed, epoch]).permutation(count) for seed in model.seeds]
+        )
+        for start in range(0, count, 64):
+            if done == steps:
+                return model.rewards()
+            model.model.train()
+            model.step(torch.from_numpy(order[:, start : start + 64]))
+            done += 1
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("dtype", "steps", "tolerance"),
+    [(torch.float64, 50, 1e-9), (torch.float32, 20, 1e-4)],
+    indirect=["dtype"],
+    ids=["float64", "float32"],
+)
+def test_a_cell_in_a_batch_is_the_cell_alone(
+    dtype: torch.dtype, steps: int, tolerance: float
+) -> None:
+    together = run_steps(trainer(*GRID), steps)
+    for settings, reward in zip(GRID, together, strict=True):
+        (alone,) = run_steps(trainer(settings), steps)
+        np.testing.assert_allclose(reward, alone, rtol=0, atol=tolerance)
+
+
+def everything(model: CellTrainer) -> list[tuple[int, list[Metrics]]]:
+    found: list[tuple[int, list[Metrics]]] = []
+    model.train(lambda epoch, metrics: found.append((epoch, metrics)))
+    return found
+
+
+def test_the_same_batch_repeats_bitwise() -> None:
+    assert everything(trainer(*GRID[:2])) == everything(trainer(*GRID[:2]))
+
+
+def test_evaluations_come_at_the_cadence_and_at_the_end() -> None:
+    found = everything(trainer(GRID[0]))
+    assert [epoch for epoch, _ in found] == [2, 3]
+    metrics = found[-1][1][0]
+    for name in ("test/order_accuracy", "validation/noisy_accuracy", "train/clean_accuracy"):
+        assert 0.5 < metrics[name] < 1  # it learns
+    assert metrics["train/flipped_memorised"] is not None
+
+
+def test_clean_labels_have_nothing_to_memorise() -> None:
+    (metrics,) = everything(trainer((0, Ramp(), 0.0)))[-1][1]
+    assert metrics["train/flipped_memorised"] is None
+    assert metrics["train/noisy_accuracy"] == metrics["train/clean_accuracy"]
+
+
+def test_dpo_and_cdpo_agree_at_assumed_rate_0() -> None:
+    model = trainer((0, Logistic(), 0.3), (0, CDPO(assumed_rate=0.0), 0.3))
+    one, other = run_steps(model, 30)
+    np.testing.assert_array_equal(one, other)
+
+
+def test_divergence_is_told() -> None:
+    schedule = Schedule(epochs=3, batch_size=64, learning_rate=1e30, evaluate_every=1)
+    with pytest.raises(Diverged, match=r"seed 0.*epoch"):
+        everything(trainer((0, Exponential(), 0.4), schedule=schedule))
+
+
+def test_cells_of_a_seed_must_stand_together() -> None:
+    with pytest.raises(ValueError, match="together"):
+        trainer((0, Ramp(), 0.1), (1, Ramp(), 0.1), (0, Ramp(), 0.2))
+
+
+def test_adam_is_pytorchs() -> None:
+    torch.manual_seed(0)
+    start = [torch.randn(5, 3), torch.randn(7)]
+    ours = [p.clone().requires_grad_() for p in start]
+    theirs = [p.clone().requires_grad_() for p in start]
+    one, other = Adam(ours, 0.01), torch.optim.Adam(theirs, lr=0.01)
+    for step in range(100):
+        target = torch.full((), float(step % 7))
+        one.step(sum(((p - target) ** 4).mean() for p in ours))
+        other.zero_grad()
+        sum(((p - target) ** 4).mean() for p in theirs).backward()
+        other.step()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_whole_runs_agree_statistically() -> None:
+    """Over whole float32 runs the paths of a cell alone and in a batch drift apart; the accuracies
+    agree on average: paired over 24 seeds, within 0.5 points, the interval covering 0."""
+    seeds = range(24)
+    data = {seed: DATASET.draw(seed) for seed in seeds}
+    schedule = Schedule(epochs=15, batch_size=128, learning_rate=1e-3, evaluate_every=15)
+
+    def accuracies(cells: list[RewardCell]) -> list[float]:
+        found = everything(CellTrainer(cells, data, MODEL, schedule))
+        return [metrics["test/order_accuracy"] for metrics in found[-1][1]]
+
+    cells = [cell(data[seed], seed, Logistic(), 0.4) for seed in seeds]
+    together = [a for i in range(0, 24, 8) for a in accuracies(cells[i : i + 8])]
+    alone = [accuracies([one])[0] for one in cells]
+    difference = np.array(together) - np.array(alone)
+    low, high = stats.t.interval(0.95, 23, difference.mean(), stats.sem(difference))
+    assert abs(difference.mean()) < 0.005
+    assert low <= 0 <= high
