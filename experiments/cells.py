@@ -21,7 +21,8 @@ from sympo.types import BadInput
 
 GROUPS = ("job", "dataset", "loss", "noise_model", "model")
 SETTINGS = (
-    *("noise", "seed", "assumed_rate", "device", "results_dir", "report_dir"),
+    *("noise", "seed", "assumed_rate", "device", "threads"),
+    *("results_dir", "report_dir"),
     *("force", "wandb", "progress"),
 )
 # which seeds' draws are kept in memory, so that the losses and rates of a seed share one
@@ -64,6 +65,9 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     settings["noise"] = float(noise)
     if not isinstance(settings["force"], bool):
         raise BadInput(f"force={settings['force']} is not allowed: it must be true or false")
+    threads = settings["threads"]
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise BadInput(f"threads={threads} is not allowed: it must be a whole number or null")
     resolve_mode(settings["wandb"]["mode"])
     device = resolve_device(settings["device"])
 

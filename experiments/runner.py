@@ -4,13 +4,14 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.cells import Cell, prepare
 from experiments.outcomes import Outcome
 from experiments.progress import Progress, percent
 from sympo.evaluation.selection import earliest_best
-from sympo.tracking import Tracker
+from sympo.tracking import Tracker, hint
 
 
 def run_cell(config: DictConfig, choices: Mapping[str, Any]) -> Outcome:
@@ -19,6 +20,8 @@ def run_cell(config: DictConfig, choices: Mapping[str, Any]) -> Outcome:
     cell = prepare(config, choices)
     folder, force = cell.folder, cell.config["force"]
     at, of = cell.config["progress"]["cell"], cell.config["progress"]["cells"]
+    if at == 1 and (line := hint(cell.config["wandb"]["mode"])):
+        print(line, flush=True)
     head = f"[{at:>{len(str(of))}}/{of}] {cell.name}"
     if folder.complete and not force:
         print(f"{head}  complete already: {folder.path}", flush=True)
@@ -50,6 +53,8 @@ def _run(cell: Cell, progress: Progress) -> Outcome:
 
     summary = None
     try:
+        if cell.config["threads"] is not None:
+            torch.set_num_threads(cell.config["threads"])
         job.train([cell], on_evaluation)
         last, selected = evaluations[-1], earliest_best(evaluations, job.selected_by)
         folder.finish(last, selected, cell.device, epochs=job.epochs)

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 # the losses that take it, which carry its resolved value themselves.
 NOT_IDENTITY = frozenset(
     {
-        *("results_dir", "report_dir", "device", "force", "wandb", "progress"),
+        *("results_dir", "report_dir", "device", "threads", "force", "wandb", "progress"),
         *("judge", "sampler", "assumed_rate"),
     }
 )

@@ -34,6 +34,13 @@ def resolve_mode(mode: str) -> str:
     return mode
 
 
+def hint(mode: str) -> str | None:
+    """One line for a user whose runs `auto` leaves out of W&B."""
+    if mode != "auto" or _has_key():
+        return None
+    return "W&B is off: no API key is configured (wandb login, or wandb.mode=offline)"
+
+
 def _has_key() -> bool:
     # looked up here because importing wandb takes a second and its own look-up may prompt
     if os.environ.get("WANDB_API_KEY"):
@@ -55,6 +62,9 @@ class Tracker:
     config: the cell's resolved config.
     """
 
+    # a server that could not be reached is not waited for again at each cell of a sweep
+    given_up = False
+
     def __init__(
         self, folder: RunFolder, settings: Mapping[str, Any], config: Mapping[str, Any]
     ) -> None:
@@ -63,7 +73,7 @@ class Tracker:
         directory = folder.path.absolute()
         # an offline run that was cut short would be uploaded beside its successor
         shutil.rmtree(directory / "wandb", ignore_errors=True)
-        if mode == "disabled":
+        if mode == "disabled" or Tracker.given_up:
             return
         name = folder.name
         relative = "/".join(directory.parts[-5:])
@@ -110,6 +120,6 @@ class Tracker:
         try:
             yield
         except Exception as error:
-            self._run = None
+            self._run, Tracker.given_up = None, True
             reason = " ".join(str(error).split()) or type(error).__name__
-            print(f"W&B is off for the rest of this cell: {reason}", file=sys.stderr)
+            print(f"W&B is off from here: {reason}", file=sys.stderr)

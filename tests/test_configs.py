@@ -81,6 +81,7 @@ def test_data_set_brings_its_model() -> None:
         (["device=tpu"], ["device=tpu", "auto"]),
         (["device=cuda:99"], ["device=cuda:99"]),
         (["wandb.mode=sometimes"], ["wandb.mode=sometimes", "offline"]),
+        (["threads=0"], ["threads=0"]),
         (["force=maybe"], ["force=maybe"]),
         (["job.epochs=0"], ["job.epochs=0"]),
         (["job.epochs=ten"], ["job.epochs='ten'", "int"]),

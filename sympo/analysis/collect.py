@@ -250,6 +250,5 @@ def _read_csv(path: Path) -> pd.DataFrame:
         dtype=_TEXT,  # type: ignore[arg-type]
         keep_default_na=False,
         na_values=[""],
-        float_precision="round_trip",
     )
     return frame.astype({"noise": float})

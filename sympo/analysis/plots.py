@@ -3,6 +3,7 @@ and returns what it drew. Only missing cells and cut intervals are computed here
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,32 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from sympo.analysis.estimates import show
 from sympo.analysis.style import LossStyle, ordered, styles
 
-UNITS = {  # metric -> axis label, factor
-    "order_accuracy": ("Test order accuracy (%)", 100.0),
-    "win_rate": ("Win rate (%)", 100.0),
-    "flipped_memorised": ("Flipped training pairs memorised (%)", 100.0),
-    "reward_mean": ("Learned reward, standardised", 1.0),
+
+@dataclass(frozen=True)
+class Unit:
+    """How a metric is written: its name, unit, factor from stored to drawn, range it can take."""
+
+    name: str
+    unit: str = ""
+    factor: float = 1.0
+    floor: float = -np.inf
+    ceiling: float = np.inf
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
+UNITS = {
+    "order_accuracy": Unit("Test order accuracy", "%", 100.0, 0.0, 100.0),
+    "win_rate": Unit("Win rate", "%", 100.0, 0.0, 100.0),
+    "flipped_memorised": Unit("Share of flipped training pairs memorised", "%", 100.0, 0.0, 100.0),
+    "reward_mean": Unit("Learned reward", "standard deviations"),
 }
 PANELS = {"last": "Last epoch", "selected": "Epoch chosen by noisy validation"}
 _MOST_LISTED = 6
@@ -52,10 +70,13 @@ def accuracy_vs_noise(summary: pd.DataFrame) -> Figure:
     for ax, metric in zip(axes, metrics, strict=True):
         noise_panel(summary[summary["metric"] == metric], ax)
         ax.set_title(PANELS[metric.split("/")[0]])
-    axes[0].set_ylabel(_unit(metrics[0])[0])
-    cut = _limit(axes, summary, _unit(metrics[0])[1])
-    _legend(figure, summary, markers=True)
-    return _explain(figure, summary, f"{_unit(metrics[0])[0]} against noise", cut)
+    unit = _unit(metrics[0])
+    axes[0].set_ylabel(unit.label)
+    notes = _limit(axes, summary, unit)
+    if ((summary["missing"] > 0) & (summary["n_seeds"] > 0)).any():
+        notes.append("Hollow points rest on fewer seeds.")
+    _legend(figure, summary)
+    return _explain(figure, summary, f"{unit.name} against the noise rate", notes)
 
 
 def noise_panel(estimates: pd.DataFrame, ax: Axes) -> Axes:
@@ -63,7 +84,7 @@ def noise_panel(estimates: pd.DataFrame, ax: Axes) -> Axes:
 
     A point on fewer seeds than the grid has is hollow and says how many it has.
     """
-    factor = _unit(estimates["metric"].iloc[0])[1]
+    factor = _unit(estimates["metric"].iloc[0]).factor
     rates = np.sort(estimates["noise"].unique())
     looks = styles(estimates["variant"])
     step = 0.42 * (np.diff(rates).min() if len(rates) > 1 else 0.1) / max(len(looks), 2)
@@ -81,10 +102,10 @@ def noise_panel(estimates: pd.DataFrame, ax: Axes) -> Axes:
             ax.annotate(
                 f"n={n}",
                 (at, height),
-                xytext=(5, -11),
+                xytext=(5, 5),
                 textcoords="offset points",
-                fontsize=8,
-                color=look.color,
+                fontsize=8.5,
+                path_effects=[withStroke(linewidth=2.5, foreground="white")],
                 zorder=5,
             )
     ax.set_xticks(rates, [show(float(rate)) for rate in rates])
@@ -117,14 +138,13 @@ def reward_vs_digit(rewards: pd.DataFrame) -> Figure:
 
     rewards: `reward_by_item` of one experiment.
     """
-    figure = _per_noise(rewards, "item", "Digit")
+    truth = Line2D([], [], color="#9a9a9a", linewidth=6, alpha=0.45, label="true reward")
+    figure = _per_noise(rewards, "item", "Digit", truth)
     digits = np.sort(rewards["item"].dropna().unique())
     for ax in figure.axes:
         true = (digits - digits.mean()) / digits.std()
-        ax.plot(digits, true, color="#b0b0b0", linewidth=5, alpha=0.5, zorder=0)
+        ax.plot(digits, true, color=truth.get_color(), linewidth=6, alpha=0.45, zorder=1.5)
         ax.set_xticks(digits)
-    figure.legends[0].remove()
-    _legend(figure, rewards, extra=("true reward", Line2D([], [], color="#d0d0d0", linewidth=5)))
     return figure
 
 
@@ -135,19 +155,25 @@ def loss_gallery(curves: pd.DataFrame) -> Figure:
     curves: columns loss, z, value = l(z), sum = l(z) + l(-z).
     """
     figure, axes = _figure(1, 2, width=4.3, height=3.9)
-    for variant, look in styles(curves["loss"]).items():
-        rows = curves[curves["loss"] == variant].sort_values("z")
-        for ax, column in zip(axes, ("value", "sum"), strict=True):
-            ax.plot(rows["z"], rows[column], **_line(look))
+    for place, (loss, look) in enumerate(styles(curves["loss"]).items()):
+        rows = curves[curves["loss"] == loss].sort_values("z")
+        axes[0].plot(rows["z"], rows["value"], **_line(look))
+        # symmetric sums can be one line (sigmoid and ramp both give 1): the first ones are wider
+        width = max(5.0 - 2.2 * place, 1.6) if look.family else 1.6
+        axes[1].plot(rows["z"], rows["sum"], **_line(look), linewidth=width)
     axes[0].set(title="Loss  $\\ell(z)$", ylabel="Loss", ylim=(-2.2, 5.2))
     axes[1].set(title="$\\ell(z)+\\ell(-z)$: flat = symmetric", ylim=(0, 6.2))
     for ax in axes:
         ax.set_xlabel("Margin  $z$")
-    _legend(figure, curves.rename(columns={"loss": "variant"}))
+    _legend(figure, curves.rename(columns={"loss": "variant"}), marked=False)
     spread = curves.groupby("loss")["sum"].agg(lambda total: total.max() - total.min())
     flat = ", ".join(ordered(spread.index[spread < 1e-4])) or "none"
     figure.suptitle("Losses of a margin and the test of symmetry")
-    _caption(figure, f"Symmetric, $\\ell(z)+\\ell(-z)=K$ for every z: {flat}. Panels are cut off.")
+    _caption(
+        figure,
+        f"Symmetric, $\\ell(z)+\\ell(-z)=K$ for every z: {flat}. "
+        "Curves that leave a panel are cut off.",
+    )
     return figure
 
 
@@ -156,36 +182,37 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
     stem = Path(path)
     png, pdf = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
     figure.savefig(png, dpi=150, metadata={"Software": None})
+    figure.set_layout_engine("none")  # the layout of the first drawing holds for the second
     with mpl.rc_context({"pdf.fonttype": 42}):
         figure.savefig(pdf, metadata={"CreationDate": None, "Creator": None, "Producer": None})
     figure.clear()
     return [png, pdf]
 
 
-def _per_noise(estimates: pd.DataFrame, axis: str, label: str) -> Figure:
+def _per_noise(estimates: pd.DataFrame, axis: str, label: str, *extra: Line2D) -> Figure:
     """A panel per noise rate with a value, all on one scale."""
-    metric = _metrics(estimates)[0]
-    name, factor = _unit(metric)
+    unit = _unit(_metrics(estimates)[0])
     rates = np.sort(estimates.loc[estimates["n_seeds"] > 0, "noise"].unique())
-    columns = min(len(rates), 3)
-    figure, axes = _figure(-(-len(rates) // columns), columns, width=3.1, height=2.7)
+    lines = -(-len(rates) // 3)
+    columns = -(-len(rates) // lines)
+    figure, axes = _figure(lines, columns, width=3.1, height=2.7)
     looks = styles(estimates["variant"])
     for ax, rate in zip(axes, rates, strict=False):
         rows = estimates[(estimates["noise"] == rate) & (estimates["n_seeds"] > 0)]
         for place, (variant, look) in enumerate(looks.items()):
-            _band(rows[rows["variant"] == variant], axis, factor, look, place, ax)
+            _band(rows[rows["variant"] == variant], axis, unit.factor, look, place, ax)
         ax.set_title(f"noise {show(float(rate))}")
     for ax in axes[len(rates) :]:
         ax.remove()
-    axes = axes[: len(rates)]
-    for place, ax in enumerate(axes):
-        if place + columns >= len(rates):
-            ax.set_xlabel(label)
-            ax.tick_params(labelbottom=True)
-    figure.supylabel(name, fontsize=10.5)
-    cut = _limit(axes, estimates, factor)
-    _legend(figure, estimates, markers=True)
-    return _explain(figure, estimates, f"{name} against {label.lower()}", cut)
+    for ax in axes[max(len(rates) - columns, 0) : len(rates)]:
+        ax.set_xlabel(label)
+        ax.tick_params(labelbottom=True)
+    figure.supylabel(unit.label, fontsize=10.5)
+    notes = _limit(axes[: len(rates)], estimates, unit)
+    if ((estimates["missing"] > 0) & (estimates["n_seeds"] > 0)).any():
+        notes.append("Outlined instead of shaded: fewer seeds.")
+    _legend(figure, estimates, *extra)
+    return _explain(figure, estimates, f"{unit.name} by {label.lower()}", notes)
 
 
 def _band(
@@ -193,15 +220,16 @@ def _band(
 ) -> None:
     if rows.empty:
         return
-    x = rows[axis]
-    ax.fill_between(
-        x, factor * rows["low"], factor * rows["high"], color=look.color, alpha=0.13, linewidth=0
-    )
+    x, mean, low, high = rows[axis], *(factor * rows[name] for name in ("mean", "low", "high"))
+    if (rows["missing"] > 0).any():
+        ax.plot(x, low, x, high, color=look.color, linewidth=0.7, alpha=0.7)
+    else:
+        ax.fill_between(x, low, high, color=look.color, alpha=0.12, linewidth=0)
     # markers on every few points, each loss starting elsewhere, so that lines stay apart in grey
     every = max(1, len(rows) // 4)
     ax.plot(
         x,
-        factor * rows["mean"],
+        mean,
         **_line(look),
         marker=look.marker,
         markevery=(place % every, every),
@@ -230,56 +258,55 @@ def _metrics(estimates: pd.DataFrame) -> list[str]:
     return list(estimates["metric"].unique())
 
 
-def _unit(metric: str) -> tuple[str, float]:
-    name = metric.rsplit("/", 1)[1]
-    return UNITS.get(name, (metric, 1.0))
+def _unit(metric: str) -> Unit:
+    return UNITS.get(metric.rsplit("/", 1)[1], Unit(metric))
 
 
-def _limit(axes: Sequence[Axes], estimates: pd.DataFrame, factor: float) -> bool:
-    """Scale the y axes to the means and to intervals near them; True where an interval is cut.
+def _limit(axes: Sequence[Axes], estimates: pd.DataFrame, unit: Unit) -> list[str]:
+    """Scale the y axes to the means and to intervals near them; say where an interval is cut.
 
     Two seeds can give an interval wider than the whole figure, which would flatten every curve.
     """
-    means = factor * estimates["mean"].dropna()
-    room = max(0.45 * (means.max() - means.min()), 0.02 * factor)
-    floor, ceiling = means.min() - room, means.max() + room
-    low, high = factor * estimates["low"].min(), factor * estimates["high"].max()
-    bottom, top = np.fmax(floor, low), np.fmin(ceiling, high)
-    bottom, top = np.fmin(bottom, means.min()), np.fmax(top, means.max())
+    mean, low, high = (
+        unit.factor * estimates.loc[estimates["n_seeds"] > 0, name].to_numpy()
+        for name in ("mean", "low", "high")
+    )
+    room = max(0.4 * np.ptp(mean), 0.02 * unit.factor)
+    bottom = max(np.nanmin([*low, *mean]), mean.min() - room, unit.floor)
+    top = min(np.nanmax([*high, *mean]), mean.max() + room, unit.ceiling)
     margin = 0.04 * (top - bottom) or 1.0
     for ax in axes:
         ax.set_ylim(bottom - margin, top + margin)
-    return bool(low < floor or high > ceiling)
+    cut = (low < bottom - margin).any() or (high > top + margin).any()
+    return ["Intervals that leave the panel are cut off."] if cut else []
 
 
-def _legend(
-    figure: Figure,
-    estimates: pd.DataFrame,
-    markers: bool = False,
-    extra: tuple[str, Line2D] | None = None,
-) -> None:
-    handles, labels = [], []
-    for variant, look in styles(estimates["variant"]).items():
-        shape = {"marker": look.marker, "mfc": look.face, "mec": look.color} if markers else {}
-        handles.append(Line2D([], [], **_line(look), **shape))
-        labels.append(variant)
-    if extra is not None:
-        labels.append(extra[0])
-        handles.append(extra[1])
+def _legend(figure: Figure, estimates: pd.DataFrame, *extra: Line2D, marked: bool = True) -> None:
+    handles = [
+        Line2D(
+            [],
+            [],
+            **_line(look),
+            marker=look.marker if marked else "",
+            markerfacecolor=look.face,
+            markeredgecolor=look.color,
+            label=variant,
+        )
+        for variant, look in styles(estimates["variant"]).items()
+    ]
     figure.legend(
-        handles, labels, loc="outside right upper", frameon=False, handlelength=3.2, title="Loss"
+        handles=[*handles, *extra],
+        loc="outside right upper",
+        frameon=False,
+        handlelength=3.2,
+        title="Loss",
     )
 
 
-def _explain(figure: Figure, estimates: pd.DataFrame, what: str, cut: bool) -> Figure:
+def _explain(figure: Figure, estimates: pd.DataFrame, what: str, notes: list[str]) -> Figure:
     """Title: what is drawn, of which experiment. Caption: the interval, and what is not there."""
     figure.suptitle(f"{what}\n{title(estimates)}")
-    parts = [_interval_text(estimates)]
-    if cut:
-        parts.append("Intervals that leave the panel are cut off.")
-    if missing := _missing_text(estimates):
-        parts.append(missing)
-    _caption(figure, " ".join(parts))
+    _caption(figure, " ".join([_interval_text(estimates), *notes, _missing_text(estimates)]))
     return figure
 
 
@@ -315,15 +342,14 @@ def _missing_text(estimates: pd.DataFrame) -> str:
     if rows.empty:
         return ""
     listed = [
-        f"{variant} at {show(float(rate))} ({missing})"
+        f"{variant} at {show(float(rate))}: {missing}"
         for variant, rate, missing in zip(
             rows["variant"], rows["noise"], rows["missing"], strict=True
         )
     ]
-    more = f" and {len(listed) - _MOST_LISTED} more" if len(listed) > _MOST_LISTED else ""
-    return (
-        f"Missing cells: {int(rows['missing'].sum())}, of {', '.join(listed[:_MOST_LISTED])}{more}."
-    )
+    if len(listed) > _MOST_LISTED:
+        listed[_MOST_LISTED:] = [f"and {len(listed) - _MOST_LISTED} more places, see summary.csv"]
+    return f"Missing cells: {int(rows['missing'].sum())} ({'; '.join(listed)})."
 
 
 def _caption(figure: Figure, text: str) -> None:

@@ -1,0 +1,100 @@
+import json
+
+import pandas as pd
+import pytest
+from synthetic import write_run, write_sweep
+
+from sympo.analysis import Collection
+from sympo.analysis.collect import KEYS, settings
+
+
+def test_cells_hold_keys_differing_leaves_oracle_and_metrics(tmp_path):
+    write_sweep(tmp_path, {"ramp": None, "cdpo": "true"}, [0.1, 0.3], [0, 1], epochs=10)
+    write_run(tmp_path, loss="ramp", noise=0.1, seed=0, epochs=30)
+    cells = Collection.from_runs(tmp_path).cells
+    assert list(cells.columns[:6]) == KEYS
+    # not loss._target_ (follows from the name), not noise_model.rate (is the noise rate)
+    assert settings(cells) == ["job.epochs", "loss.assumed_rate"]
+    assert cells["oracle"].tolist() == (cells["loss"] == "cdpo").tolist()
+    assert {"last/test/order_accuracy", "selected/epoch", "last/epoch"} <= set(cells.columns)
+
+
+def test_a_single_kind_of_run_has_no_setting_columns(tmp_path):
+    write_sweep(tmp_path, {"ramp": None, "logistic": None}, [0.0, 0.3], [0, 1])
+    assert settings(Collection.from_runs(tmp_path).cells) == []
+
+
+def test_leaves_are_compared_within_the_option_of_their_group(tmp_path):
+    for dataset, pairs in (("digits", 1), ("mnist", 2)):
+        write_run(tmp_path, dataset=dataset, **{"dataset_config": {"pairs": pairs}})
+    write_run(tmp_path, seed=1, model={"channels": [8, 16]})
+    columns = settings(Collection.from_runs(tmp_path).cells)
+    assert columns == ["dataset_config.pairs", "model._target_", "model.channels"]
+
+
+def test_oracle_is_the_assumed_rate_at_the_noise_rate_alone(tmp_path):
+    write_sweep(tmp_path, {"cdpo": 0.1}, [0.1, 0.3], [0])
+    cells = Collection.from_runs(tmp_path).cells
+    assert dict(zip(cells["noise"], cells["oracle"], strict=True)) == {0.1: True, 0.3: False}
+
+
+def test_curves_have_a_row_per_evaluation_and_no_reward_means(tmp_path):
+    folder = write_run(tmp_path)
+    line = (folder / "metrics.jsonl").read_text().splitlines()[-1]
+    with (folder / "metrics.jsonl").open("a") as file:  # a resumed run repeats an epoch
+        file.write(line + "\n")
+    curves = Collection.from_runs(tmp_path).curves
+    assert curves["epoch"].tolist() == list(range(1, 11))
+    assert not [name for name in curves.columns if "reward_mean" in name]
+
+
+def test_unfinished_and_unreadable_runs_are_counted(tmp_path, caplog):
+    write_run(tmp_path, seed=0)
+    write_run(tmp_path, seed=1, complete=False)
+    broken = write_run(tmp_path, seed=2, noise=0.3) / "summary.json"
+    broken.write_text('{"job": ')
+    collection = Collection.from_runs(tmp_path)
+    assert len(collection.cells) == 1
+    assert collection.incomplete[["noise", "seed"]].to_numpy().tolist() == [[0.1, 1], [0.3, 2]]
+    assert [str(broken) in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_run_folders_can_be_named_and_count_once(tmp_path):
+    folder = write_run(tmp_path)
+    write_run(tmp_path, seed=1)
+    assert len(Collection.from_runs([folder, str(folder)]).cells) == 1
+
+
+def test_null_metrics_are_missing_values(tmp_path):
+    write_run(tmp_path, noise=0.0)
+    cells = Collection.from_runs(tmp_path).cells
+    assert cells["last/train/flipped_memorised"].isna().all()
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_csv_round_trip(tmp_path, unfinished):
+    write_sweep(tmp_path / "runs", {"ramp": None, "cdpo": "true"}, [0.0, 0.3], [0, 1])
+    write_run(tmp_path / "runs", loss="ramp", epochs=30, optimizer="none", clip=None)
+    write_run(tmp_path / "runs", loss="hinge", seed=9, complete=not unfinished)
+    collection = Collection.from_runs(tmp_path / "runs")
+    collection.write(tmp_path / "out")
+    again = Collection.read(tmp_path / "out")
+    for name in ("cells", "curves", "incomplete"):
+        pd.testing.assert_frame_equal(getattr(again, name), getattr(collection, name))
+    assert again.cells["noise"].dtype == float
+    assert again.cells["oracle"].dtype == bool
+
+
+def test_thousands_of_cells(tmp_path):
+    template = write_run(tmp_path / "one")
+    summary = json.loads((template / "summary.json").read_text())
+    metrics = (template / "metrics.jsonl").read_bytes()
+    for seed in range(5000):
+        folder = tmp_path / "runs/reward_model/digits/ramp/noise=0.1" / f"seed={seed}-0a1b2c3d"
+        folder.mkdir(parents=True)
+        (folder / "metrics.jsonl").write_bytes(metrics)
+        config = summary["config"] | {"seed": seed}
+        (folder / "summary.json").write_text(json.dumps(summary | {"seed": seed, "config": config}))
+    collection = Collection.from_runs(tmp_path / "runs")
+    assert (len(collection.cells), len(collection.curves)) == (5000, 50000)
+    assert settings(collection.cells) == []

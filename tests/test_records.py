@@ -1,0 +1,130 @@
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from sympo.records import CellName, RunFolder, cell_hash, identity, write_atomically
+
+NAME = CellName("reward_model", "digits", "ramp", 0.3, "symmetric", "small_cnn", 0)
+CONFIG = {
+    "dataset": {"_target_": "X", "path": "/here", "train_pairs": 10, "temperature": 1.0},
+    "loss": {"_target_": "Y"},
+    "job": {"learning_rate": 1e-3},
+    "noise": 0.3,
+    "seed": 0,
+    "results_dir": "results",
+    "report_dir": "results/latest",
+    "device": "cpu",
+    "threads": None,
+    "force": False,
+    "assumed_rate": None,
+    "wandb": {"mode": "auto"},
+    "progress": {"cell": 1, "cells": 9},
+}
+
+
+def hash_of(**changes: object) -> str:
+    return cell_hash(identity({**CONFIG, **changes}, "content"))
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"results_dir": "elsewhere"},
+        {"report_dir": "elsewhere"},
+        {"device": "cuda"},
+        {"force": True},
+        {"threads": 2},
+        {"assumed_rate": 0.2},
+        {"wandb": {"mode": "offline"}},
+        {"progress": {"cell": 3, "cells": 4}},
+        {"dataset": {**CONFIG["dataset"], "path": "/there"}},
+        {"dataset": {**CONFIG["dataset"], "temperature": 1}},
+    ],
+)
+def test_what_cannot_change_a_number_is_not_identity(same: dict) -> None:
+    assert hash_of(**same) == hash_of()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"noise": 0.2},
+        {"seed": 1},
+        {"job": {"learning_rate": 1e-4}},
+        {"loss": {"_target_": "Y", "assumed_rate": 0.1}},
+        {"dataset": {**CONFIG["dataset"], "train_pairs": 11}},
+        {"something_new": 1},
+    ],
+)
+def test_everything_else_is_identity(other: dict) -> None:
+    assert hash_of(**other) != hash_of()
+
+
+def test_numbers_are_normalised() -> None:
+    assert hash_of(noise=0) == hash_of(noise=0.0)
+    assert cell_hash(identity(CONFIG, "a")) != cell_hash(identity(CONFIG, "b"))
+
+
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path, NAME, identity(CONFIG, "content"))
+
+
+def test_a_run_from_start_to_summary(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    expected = tmp_path / "runs/reward_model/digits/ramp/noise=0.3" / f"seed=0-{run.hash}"
+    assert run.path == expected
+    assert run.acquire()
+    run.start("noise: 0.3\n")
+    run.log(1, {"a": 0.5, "b": None, "c": float("nan")})
+    run.log(2, {"a": 0.7})
+    assert not run.complete
+    run.finish({"epoch": 2, "a": 0.7}, {"epoch": 1, "a": float("inf")}, "cpu", epochs=2)
+    run.release()
+    assert run.complete
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [{"epoch": 1, "a": 0.5, "b": None, "c": None}, {"epoch": 2, "a": 0.7}]
+    summary = run.summary()
+    assert summary["last"] == {"epoch": 2, "a": 0.7}
+    assert summary["selected"] == {"epoch": 1, "a": None}
+    assert {"versions", "git_commit", "device", "wall_seconds", "peak_memory_bytes"} <= set(summary)
+    assert summary["hash"] == run.hash == cell_hash(summary["config"])
+
+
+def test_starting_again_leaves_nothing_of_the_unfinished_run(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    run.acquire()
+    run.start("x: 1\n")
+    run.log(1, {"a": 1.0})
+    run.fail(RuntimeError("broken"))
+    assert "RuntimeError: broken" in run.error_log.read_text()
+    run.start("x: 1\n")
+    assert not (run.path / "metrics.jsonl").exists() and not run.error_log.exists()
+    run.release()
+
+
+def _try(path: Path, queue: multiprocessing.Queue) -> None:
+    run = folder(path)
+    queue.put((run.busy, run.acquire()))
+
+
+def test_a_locked_cell_is_busy_for_another_process(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    run = folder(tmp_path)
+    assert run.acquire()
+    for expected in ((True, False), (False, True)):
+        process = context.Process(target=_try, args=(tmp_path, queue))
+        process.start()
+        assert queue.get(timeout=60) == expected
+        process.join()
+        run.release()
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "summary.json"
+    write_atomically(target, "old")
+    with pytest.raises(TypeError):
+        write_atomically(target, 3)  # type: ignore[arg-type]
+    assert target.read_text() == "old"

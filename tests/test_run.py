@@ -1,0 +1,176 @@
+"""run.py as a user runs it: real processes, real sweeps, killed, repeated, two at once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# small enough for a test; the same code and data as the default
+SMALL = ["job.epochs=2", "dataset.train_pairs=300", "dataset.validation_pairs=300",
+         "dataset.test_pairs=1000", "job.evaluate_every=1"]  # fmt: skip
+FILES = {"config.yaml", "metrics.jsonl", "summary.json", ".lock"}
+
+
+def start(results: Path, *arguments: str) -> subprocess.Popen[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
+    environment |= {"NETRC": str(results / "no-netrc"), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, "run.py", *arguments, f"results_dir={results}"],
+        cwd=ROOT, env=environment, text=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def run(results: Path, *arguments: str) -> tuple[int, str, str]:
+    process = start(results, *arguments)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def cells(results: Path) -> dict[str, Path]:
+    found = sorted(results.glob("runs/*/*/*/*/*"))
+    return {"/".join(path.parts[-3:]).rsplit("-", 1)[0]: path for path in found}
+
+
+SWEEP = ["-m", "loss=ramp,logistic", "noise=0,0.4", "seed=0,1", *SMALL]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    results = tmp_path_factory.mktemp("swept")
+    code, out, err = run(results, *SWEEP)
+    assert code == 0, err
+    return results, out
+
+
+def test_sweep_leaves_what_the_contract_says(swept: tuple[Path, str]) -> None:
+    results, out = swept
+    found = cells(results)
+    assert len(found) == 8 and "ramp/noise=0.4/seed=1" in found
+    for path in found.values():
+        assert {file.name for file in path.iterdir()} == FILES
+        assert len((path / "metrics.jsonl").read_text().splitlines()) == 2
+    latest = results / "latest"
+    for name in ("cells.csv", "summary.csv", "provenance.json"):
+        assert (latest / name).is_file()
+    for name in ("accuracy_vs_noise", "accuracy_vs_epochs", "reward_vs_digit"):
+        assert (latest / f"{name}.png").is_file() and (latest / f"{name}.pdf").is_file()
+    assert "[8/8] digits logistic noise=0.4 seed=1" in out
+    assert "8 cells: 8 run, 0 complete before, 0 failed" in out
+    assert str(latest / "accuracy_vs_noise.png") in out
+    assert "wandb.mode=offline" in out  # the hint
+    made = json.loads((latest / "provenance.json").read_text())
+    assert made["cells"] == 8 and made["seed"] == [0, 1] and "noise=0,0.4" in made["command"]
+
+
+def test_seeds_and_losses_share_what_they_should(swept: tuple[Path, str]) -> None:
+    results, _ = swept
+    found = {key: json.loads((path / "summary.json").read_text()) for key, path in cells(results).items()}
+    ramp, logistic = found["ramp/noise=0/seed=0"], found["logistic/noise=0/seed=0"]
+    assert ramp["config"]["dataset"] == logistic["config"]["dataset"]
+    assert ramp["last"]["test/order_accuracy"] != found["ramp/noise=0/seed=1"]["last"]["test/order_accuracy"]
+
+
+def test_running_again_skips_and_says_so(swept: tuple[Path, str]) -> None:
+    results, _ = swept
+    before = {path: (path / "summary.json").stat().st_mtime_ns for path in cells(results).values()}
+    # 0 and 0.0 are one cell; where results lie and how they are reported changes no identity
+    code, out, err = run(results, *SWEEP[:2], "noise=0.0,0.40", *SWEEP[3:], "wandb.mode=disabled")
+    assert code == 0, err
+    assert out.count("complete already") == 8
+    assert "8 cells: 0 run, 8 complete before, 0 failed" in out
+    assert {p: (p / "summary.json").stat().st_mtime_ns for p in before} == before
+
+
+def test_force_runs_again_and_repeats_bitwise(swept: tuple[Path, str]) -> None:
+    results, _ = swept
+    path = cells(results)["ramp/noise=0.4/seed=1"]
+    before = (path / "metrics.jsonl").read_text()
+    stamp = (path / "summary.json").stat().st_mtime_ns
+    code, out, err = run(results, "loss=ramp", "noise=0.4", "seed=1", *SMALL, "force=true")
+    assert code == 0, err
+    assert "complete already" not in out
+    assert (path / "summary.json").stat().st_mtime_ns > stamp
+    assert (path / "metrics.jsonl").read_text() == before
+
+
+def test_killed_sweep_goes_on_where_it_was(tmp_path: Path, swept: tuple[Path, str]) -> None:
+    process = start(tmp_path, *SWEEP)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("runs/*/*/*/*/*/summary.json"))) < 3:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    done = len(list(tmp_path.glob("runs/*/*/*/*/*/summary.json")))
+    assert 3 <= done < 8
+    code, out, err = run(tmp_path, *SWEEP)
+    assert code == 0, err
+    assert f"8 cells: {8 - done} run, {done} complete before, 0 failed" in out
+    undisturbed = cells(swept[0])
+    for key, path in cells(tmp_path).items():
+        assert (path / "metrics.jsonl").read_text() == (
+            undisturbed[key] / "metrics.jsonl"
+        ).read_text()
+
+
+def test_two_processes_share_a_sweep(tmp_path: Path) -> None:
+    both = [start(tmp_path, *SWEEP) for _ in range(2)]
+    ended = [(*process.communicate(timeout=300), process.returncode) for process in both]
+    assert [code for _, _, code in ended] == [0, 0], ended
+    ran = [line for out, _, _ in ended for line in out.splitlines() if "at the last epoch" in line]
+    assert len(ran) == 8, ran  # every cell once, in one of the two
+    for path in cells(tmp_path).values():
+        assert len((path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_cell_that_fails_stops_no_other(tmp_path: Path) -> None:
+    code, out, _ = run(tmp_path, "-m", "job.learning_rate=1e30,1e-3", "noise=0.1", *SMALL)
+    assert code == 1
+    assert "2 cells: 1 run, 0 complete before, 1 failed" in out
+    (log,) = tmp_path.glob("runs/*/*/*/*/*/error.log")
+    assert "Diverged" in log.read_text() and str(log) in out
+    assert not (log.parent / "summary.json").exists()
+    assert (tmp_path / "latest" / "accuracy_vs_noise.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-m", "noise=0.1,0.7"], "noise=0.7"),
+        (["-m", "loss=ramp,rampp"], "loss=rampp"),
+        (["-m", "loss=ramp,logistic", "nois=0.1"], "nois: there is no such key; did you mean noise"),
+        (["dataset.trainpairs=3"], "dataset.trainpairs"),
+        (["-m", "dataset.trainpairs=3,4"], "did you mean train_pairs"),
+        (["dataset=mnist", "dataset.path=/nowhere"], "/nowhere/MNIST/raw"),
+        (["loss=[1"], "loss"),
+    ],
+)
+def test_bad_input_starts_nothing(tmp_path: Path, arguments: list[str], words: str) -> None:
+    results = tmp_path / "results"
+    code, out, err = run(results, *arguments)
+    assert code == 2
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("error: ") and words in line
+    assert not results.exists()
+
+
+def test_wandb_offline_groups_a_sweep(tmp_path: Path) -> None:
+    from tests.test_tracking import records
+
+    for _ in range(2):  # cells that are complete do not appear again
+        code, _, err = run(tmp_path, "-m", "loss=ramp,logistic", *SMALL, "wandb.mode=offline")
+        assert code == 0, err
+    files = list(tmp_path.glob("runs/*/*/*/*/*/wandb/offline-run-*/*.wandb"))
+    assert len(files) == 2
+    begun = [r.run for file in files for r in records(file) if r.HasField("run")]
+    assert len({r.run_id for r in begun}) == 2 and len({r.run_group for r in begun}) == 1
+    ended = [r.exit.exit_code for file in files for r in records(file) if r.HasField("exit")]
+    assert ended == [0, 0]
