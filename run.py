@@ -23,7 +23,6 @@ from experiments.errors import one_sentence  # noqa: E402
 from experiments.outcomes import outcomes  # noqa: E402
 from sympo.types import BadInput  # noqa: E402
 
-
 bad_input: list[BadInput] = []
 
 

@@ -77,7 +77,9 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     )
     dataset = _dataset(choices["dataset"], json.dumps(settings["dataset"], sort_keys=True))
     name = CellName(
-        *(str(choices[group]) for group in ("job", "dataset", "loss")),
+        job=str(choices["job"]),
+        dataset=str(choices["dataset"]),
+        loss=str(choices["loss"]),
         noise=settings["noise"],
         noise_model=str(choices["noise_model"]),
         model=str(choices["model"]),
@@ -108,7 +110,7 @@ def _build(group: str, option: Any, settings: Mapping[str, Any]) -> Any:
 
 def _check_types(group: str, target: Any, settings: Mapping[str, Any]) -> None:
     """Refuse keys that a part does not take, and values of a type that it does not take."""
-    hints = typing.get_type_hints(target.__init__ if isinstance(target, type) else target)
+    hints = typing.get_type_hints(inspect.unwrap(getattr(target, "__init__", target)))
     parameters = inspect.signature(target).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return

@@ -15,7 +15,9 @@ def one_sentence(error: Exception) -> str:
     """The error's message in one line that names the key, the value and what is allowed."""
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: this is no override of the form KEY=VALUE ({text.splitlines()[0]})"
+        return (
+            f"{error.override}: this is no override of the form KEY=VALUE ({text.splitlines()[0]})"
+        )
     if match := re.search(r"Could not find '(.+?)/([^/']+)'", text):
         group, option = match.groups()
         options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))

@@ -53,7 +53,8 @@ def provenance(folders: Sequence[Path], overrides: Sequence[str]) -> str:
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
     # where the data lay says nothing: its content is part of every cell's hash
     kept = [o for o in overrides if not o.startswith(("dataset.path=", "results_dir="))]
-    hidden = ["dataset.path=FOLDER"] if any(o.startswith("dataset.path=") for o in overrides) else []
+    given = any(o.startswith("dataset.path=") for o in overrides)
+    hidden = ["dataset.path=FOLDER"] if given else []
     versions = {json.dumps(summary["versions"], sort_keys=True) for summary in summaries}
     made = {
         "command": " ".join(["python run.py -m", *kept, *hidden]),

@@ -141,7 +141,9 @@ class PreparedConfigs:
     def add(self, job: Sequence[str], config: DictConfig) -> None:
         self._configs[tuple(job)] = config
 
-    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+    def load_sweep_config(
+        self, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
         return deepcopy(self._configs[tuple(sweep_overrides)])
 
 

@@ -1,8 +1,8 @@
 """Run folders: what a cell is called, what it leaves, and when it counts as complete.
 
 A folder is named by what the cell is: `<job>/<dataset>/<loss>/noise=<rate>/seed=<seed>-<8 hex>`.
-It holds `config.yaml` (resolved), `metrics.jsonl` (one line per evaluation), `summary.json` (written
-last and atomically: its presence means complete) and, where the cell failed, `error.log`.
+It holds `config.yaml` (resolved), `metrics.jsonl` (one line per evaluation), `summary.json`
+(written last and atomically: its presence means complete) and, where the cell failed, `error.log`.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Mirrors a cell to Weights & Biases. The run folder stays the truth: nothing here can fail a run."""
+"""Mirrors a cell to Weights & Biases; the run folder stays the truth, nothing here fails a run."""
 
 import hashlib
 import netrc
@@ -69,7 +69,7 @@ class Tracker:
         self, folder: RunFolder, settings: Mapping[str, Any], config: Mapping[str, Any]
     ) -> None:
         self._run: Any = None
-        mode = resolve_mode(settings["mode"])
+        mode: Any = resolve_mode(settings["mode"])
         directory = folder.path.absolute()
         # an offline run that was cut short would be uploaded beside its successor
         shutil.rmtree(directory / "wandb", ignore_errors=True)

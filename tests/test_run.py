@@ -71,10 +71,11 @@ def test_sweep_leaves_what_the_contract_says(swept: tuple[Path, str]) -> None:
 
 def test_seeds_and_losses_share_what_they_should(swept: tuple[Path, str]) -> None:
     results, _ = swept
-    found = {key: json.loads((path / "summary.json").read_text()) for key, path in cells(results).items()}
+    folders = cells(results)
+    found = {key: json.loads((path / "summary.json").read_text()) for key, path in folders.items()}
     ramp, logistic = found["ramp/noise=0/seed=0"], found["logistic/noise=0/seed=0"]
     assert ramp["config"]["dataset"] == logistic["config"]["dataset"]
-    assert ramp["last"]["test/order_accuracy"] != found["ramp/noise=0/seed=1"]["last"]["test/order_accuracy"]
+    assert ramp["last"] != found["ramp/noise=0/seed=1"]["last"]
 
 
 def test_running_again_skips_and_says_so(swept: tuple[Path, str]) -> None:
@@ -145,7 +146,7 @@ def test_a_cell_that_fails_stops_no_other(tmp_path: Path) -> None:
     [
         (["-m", "noise=0.1,0.7"], "noise=0.7"),
         (["-m", "loss=ramp,rampp"], "loss=rampp"),
-        (["-m", "loss=ramp,logistic", "nois=0.1"], "nois: there is no such key; did you mean noise"),
+        (["-m", "loss=ramp,logistic", "nois=0.1"], "did you mean noise"),
         (["dataset.trainpairs=3"], "dataset.trainpairs"),
         (["-m", "dataset.trainpairs=3,4"], "did you mean train_pairs"),
         (["dataset=mnist", "dataset.path=/nowhere"], "/nowhere/MNIST/raw"),

@@ -75,7 +75,7 @@ def test_offline_run_is_complete(tmp_path: Path, summary: dict[str, Any] | None)
     config = {item.key: json.loads(item.value_json) for item in begun.config.update}
     assert config["noise"] == 0.3 and config["dataset"]["train_pairs"] == 10
     history = [
-        {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in r.history.item}
+        {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in r.history.item}
         for r in found
         if r.HasField("history")
     ]

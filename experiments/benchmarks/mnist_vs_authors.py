@@ -19,6 +19,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -95,7 +96,7 @@ def work(name: str, arguments: argparse.Namespace, pipe: Connection) -> None:
         pipe.send((timed(epoch), matrix_rate()))
 
 
-def timed(epoch: Callable[[], None]) -> float:
+def timed(epoch: Callable[[], object]) -> float:
     start = time.perf_counter()
     epoch()
     return time.perf_counter() - start
@@ -107,20 +108,21 @@ def matrix_rate() -> float:
     return 2 * 2048**3 / min(timed(lambda: a @ a) for _ in range(5))
 
 
-def our_epoch(data: ImagePreferences) -> Callable[[], None]:
+def our_epoch(data: ImagePreferences) -> Callable[[], object]:
     cell = RewardCell(
         0, Logistic(), flip(Symmetric(), NOISE, data.train, 0),
         flip(Symmetric(), NOISE, data.validation, 0),
     )  # fmt: skip
     trainer = CellTrainer([cell], {0: data}, CNN(), Schedule(1, BATCH, RATE, 1))
     epochs = iter(range(1, 10_000))
-    return lambda: (trainer.train_epoch(next(epochs)), None)[1]
+    return lambda: trainer.train_epoch(next(epochs))
 
 
-def authors_epoch(folder: Path, data: ImagePreferences) -> Callable[[], None]:
+def authors_epoch(folder: Path, data: ImagePreferences) -> Callable[[], object]:
     """The authors' `train`, on the same pairs, with its separate evaluation and logging off."""
     sys.path.insert(0, str(folder))
-    loss, model = importlib.import_module("loss"), importlib.import_module("model")
+    loss: Any = importlib.import_module("loss")
+    model: Any = importlib.import_module("model")
     loss.test = lambda *_: dict.fromkeys(loss.metrics_keys(), 0.0)
     loss.wandb = SimpleNamespace(log=lambda _: None)
     loss.print = lambda *_: None
@@ -144,7 +146,7 @@ def authors_epoch(folder: Path, data: ImagePreferences) -> Callable[[], None]:
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
     config = SimpleNamespace(num_epochs=1, algo="sympo", loss_type="logistic")
     device = torch.device("cpu")
-    return lambda: loss.train(network, optimizer, loader, None, device, config) and None
+    return lambda: loss.train(network, optimizer, loader, None, device, config)
 
 
 if __name__ == "__main__":

@@ -31,10 +31,10 @@ class CDPO(MarginLoss):
     assumed_rate: float | None
 
     def __post_init__(self) -> None:
-        _check_assumed_rate(self.assumed_rate)
+        _checked(self.assumed_rate)
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
-        return _logistic(z) + self.assumed_rate * z
+        return _logistic(z) + _checked(self.assumed_rate) * z
 
     @property
     def properties(self) -> LossProperties:
@@ -58,10 +58,11 @@ class RDPO(MarginLoss):
     assumed_rate: float | None
 
     def __post_init__(self) -> None:
-        _check_assumed_rate(self.assumed_rate)
+        _checked(self.assumed_rate)
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
-        return _logistic(z) - self.assumed_rate / (1 - 2 * self.assumed_rate) * z
+        rate = _checked(self.assumed_rate)
+        return _logistic(z) - rate / (1 - 2 * rate) * z
 
     @property
     def properties(self) -> LossProperties:
@@ -112,7 +113,7 @@ class ROPO(MarginLoss):
         )
 
 
-def _check_assumed_rate(rate: float | None) -> None:
+def _checked(rate: float | None) -> float:
     if rate is None:
         raise BadInput(
             "assumed_rate is not set: this loss needs the noise rate that it assumes, in [0, 0.5), "
@@ -121,3 +122,4 @@ def _check_assumed_rate(rate: float | None) -> None:
         )
     if not (isinstance(rate, Real) and 0 <= rate < 0.5):
         raise BadInput(f"assumed_rate={rate} is not allowed: it must lie in [0, 0.5)")
+    return rate

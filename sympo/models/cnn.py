@@ -85,6 +85,8 @@ class StackedCNN(nn.Module):
     rewards (C, N). Dropout masks are drawn per seed and shared by its cells.
     """
 
+    seed_of_cell: Tensor
+
     def __init__(
         self,
         config: CNN,
@@ -126,9 +128,7 @@ class StackedCNN(nn.Module):
             self.register_buffer(name, _tile_index(*channels, k), persistent=False)
         self._generators: list[torch.Generator] = []
 
-    def _initial(
-        self, layer: str, kind: str, shape: tuple[int, ...], fan_in: int
-    ) -> nn.Parameter:
+    def _initial(self, layer: str, kind: str, shape: tuple[int, ...], fan_in: int) -> nn.Parameter:
         # PyTorch's default for convolutions and dense layers, U(-1/sqrt(fan_in), 1/sqrt(fan_in))
         bound = 1 / math.sqrt(fan_in)
         draws = [

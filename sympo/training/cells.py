@@ -178,9 +178,8 @@ class CellTrainer:
         longest = max(map(len, self.scored))
         # seeds may use different numbers of images: repeat the last one to a common length
         index = np.stack([np.pad(s, (0, longest - len(s)), mode="edge") for s in self.scored])
-        parts = [
-            self.model(self._images(part)) for part in self._tensor(index).split(EVALUATION_IMAGES, 1)
-        ]
+        batches = self._tensor(index).split(EVALUATION_IMAGES, 1)
+        parts = [self.model(self._images(batch)) for batch in batches]
         found = torch.cat(parts, 1).double().cpu().numpy()
         filled = []
         for cell, reward in enumerate(found):
@@ -212,7 +211,7 @@ def _metrics(reward: np.ndarray, cell: RewardCell, draw: ImagePreferences) -> Me
         "train": evaluation.label_metrics(reward, cell.train),
         "validation": evaluation.label_metrics(reward, cell.validation),
     }
-    return {f"{split}/{name}": value for split, part in found.items() for name, value in part.items()}
+    return {f"{split}/{name}": part[name] for split, part in found.items() for name in part}
 
 
 def keep_freed_memory() -> None:

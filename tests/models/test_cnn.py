@@ -29,9 +29,8 @@ def plain(model: StackedCNN, cell: int, images: Tensor) -> Tensor:
     width = slice(cell * config.hidden, (cell + 1) * config.hidden)
     for layer in ("1", "2"):
         x = F.linear(x, p(f"dense{layer}_weight"))
-        weight, bias, mean, var = (
-            getattr(model, f"norm{layer}_{name}")[width] for name in ("weight", "bias", "mean", "var")
-        )
+        names = [f"norm{layer}_{name}" for name in ("weight", "bias", "mean", "var")]
+        weight, bias, mean, var = (getattr(model, name)[width] for name in names)
         stats = (None, None) if model.training else (mean, var)
         x = F.relu(F.batch_norm(x, *stats, weight, bias, training=model.training))
     return F.linear(x, p("dense3_weight"), p("dense3_bias")).squeeze(1).clamp(-20, 20)

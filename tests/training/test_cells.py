@@ -1,4 +1,4 @@
-"""A batch of cells and its cells alone are the same mathematics (design: trains a batch of cells)."""
+"""A batch of cells and its cells alone are the same mathematics."""
 
 from collections.abc import Iterator
 
