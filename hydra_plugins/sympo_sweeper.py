@@ -10,6 +10,7 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -44,6 +45,7 @@ class CellSweeper(Sweeper):
         self.config = config
         self.loader = hydra_context.config_loader
         self.composed: dict[tuple[str, ...], DictConfig] = {}
+        self.groups: dict[str, bool] = {}
         self.prepared = PreparedConfigs()
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=HydraContext(
@@ -57,13 +59,10 @@ class CellSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> list[Outcome]:
         given = {argument.split("=", 1)[0] for argument in arguments}
         preset = [f"{key}={value}" for key, value in self.params.items() if key not in given]
-        combinations = self._combinations(preset + arguments)
-        configs = [self._compose(overrides) for overrides in combinations]
-        self._number(configs, arguments)
-        cells = self._check(configs)
-        jobs = [[override.input_line or "" for override in job] for job in combinations]
-        for job, config in zip(jobs, configs, strict=True):
-            self.prepared.add(job, config)
+        jobs = [self._compose(overrides) for overrides in self._combinations(preset + arguments)]
+        cells = self._check(jobs, arguments)
+        for job in jobs:
+            self.prepared.add(job)
         found = self._launch(jobs)
         while waiting := [i for i, outcome in enumerate(found) if outcome.status == "busy"]:
             # other processes are at work on these: take them up when they let go
@@ -92,43 +91,51 @@ class CellSweeper(Sweeper):
             choices.append(parser.parse_overrides(values))
         return [list(combination) for combination in itertools.product(*choices)]
 
-    def _compose(self, overrides: Sequence[Override]) -> DictConfig:
+    def _compose(self, overrides: Sequence[Override]) -> "Job":
         scalars = [override for override in overrides if self._is_scalar(override)]
         rest = tuple(str(o.input_line) for o in overrides if not self._is_scalar(o))
         if rest not in self.composed:
             self.composed[rest] = self.loader.load_sweep_config(self.config, list(rest))
-        config = deepcopy(self.composed[rest])
+        base = self.composed[rest]
+        config = OmegaConf.masked_copy(base, [key for key in base if key != "hydra"])
         for override in scalars:
             try:
                 OmegaConf.update(config, override.key_or_group, override.value())
             except OmegaConfBaseException as error:
                 raise BadInput(unknown_override(override.key_or_group, config)) from error
-            config.hydra.overrides.task.append(override.input_line)
-        return config
+        return Job([str(override.input_line) for override in overrides], base, config)
 
     def _is_scalar(self, override: Override) -> bool:
-        plain = not (override.is_add() or override.is_force_add() or override.is_delete())
-        group = override.package is not None or self.loader.get_group_options(override.key_or_group)
-        return plain and not group and not override.key_or_group.startswith("hydra")
+        key = override.key_or_group
+        if key not in self.groups:  # kept, because the look-up copies Hydra's search path
+            self.groups[key] = bool(self.loader.get_group_options(key))
+        structural = override.is_add() or override.is_force_add() or override.is_delete()
+        grouped = self.groups[key] or override.package is not None
+        return not (structural or grouped or key.startswith("hydra"))
 
-    def _number(self, configs: list[DictConfig], arguments: list[str]) -> None:
+    def _check(self, jobs: list["Job"], arguments: list[str]) -> list[Cell]:
         what = "/".join(sorted(arguments))
         group = f"sweep-{hashlib.blake2b(what.encode(), digest_size=4).hexdigest()}"
-        for number, config in enumerate(configs, 1):
-            config.progress.cell, config.progress.cells = number, len(configs)
-            if config.wandb.group is None:
-                config.wandb.group = group
+        cells = []
+        for number, job in enumerate(jobs, 1):
+            job.config.progress.cell, job.config.progress.cells = number, len(jobs)
+            if job.config.wandb.group is None:
+                job.config.wandb.group = group
+            cells.append(prepare(job.config, job.base.hydra.runtime.choices))
+        return cells
 
-    def _check(self, configs: list[DictConfig]) -> list[Cell]:
-        keys = [key for key in self.config if key != "hydra"]
-        return [
-            prepare(OmegaConf.masked_copy(config, keys), config.hydra.runtime.choices)
-            for config in configs
-        ]
-
-    def _launch(self, jobs: list[list[str]]) -> list[Outcome]:
-        returns = self.launcher.launch(jobs, initial_job_idx=0)
+    def _launch(self, jobs: list["Job"]) -> list[Outcome]:
+        returns = self.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
         return [job.return_value for job in returns]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell to launch: its overrides, what Hydra composed of the groups, and its own config."""
+
+    overrides: list[str]
+    base: DictConfig
+    config: DictConfig
 
 
 class PreparedConfigs:
@@ -136,15 +143,20 @@ class PreparedConfigs:
     composed, so that no job is composed twice."""
 
     def __init__(self) -> None:
-        self._configs: dict[tuple[str, ...], DictConfig] = {}
+        self._jobs: dict[tuple[str, ...], Job] = {}
 
-    def add(self, job: Sequence[str], config: DictConfig) -> None:
-        self._configs[tuple(job)] = config
+    def add(self, job: Job) -> None:
+        self._jobs[tuple(job.overrides)] = job
 
     def load_sweep_config(
         self, master_config: DictConfig, sweep_overrides: list[str]
     ) -> DictConfig:
-        return deepcopy(self._configs[tuple(sweep_overrides)])
+        job = self._jobs[tuple(sweep_overrides)]
+        config = deepcopy(job.base)
+        config.hydra.overrides.task = list(job.overrides)
+        for key in job.config:
+            config[key] = job.config._get_node(key)  # as it stands, interpolations unresolved
+        return config
 
 
 def unknown_override(key: str, config: DictConfig) -> str:

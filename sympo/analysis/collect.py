@@ -43,7 +43,7 @@ class Collection:
         """Read a root that holds run folders at any depth's end, or the run folders themselves."""
         folders = _run_folders(Path(runs)) if isinstance(runs, str | Path) else map(Path, runs)
         # the tail of a path names a cell, so a folder given twice is still one cell
-        unique = {folder.resolve().parts[-5:]: folder for folder in folders}
+        unique = {folder.absolute().parts[-5:]: folder for folder in folders}
         return _collect(unique.values())
 
     def write(self, out: str | Path) -> list[Path]:
@@ -238,7 +238,7 @@ def _incomplete_frame(folders: list[Path]) -> pd.DataFrame:
     """What the paths of unfinished runs say: job/dataset/loss/noise=<rate>/seed=<seed>-<hash>."""
     rows = []
     for folder in folders:
-        job, dataset, loss, noise, last = folder.resolve().parts[-5:]
+        job, dataset, loss, noise, last = folder.absolute().parts[-5:]
         seed, _, digest = last.removeprefix("seed=").partition("-")
         rows.append((job, dataset, loss, float(noise.removeprefix("noise=")), int(seed), digest))
     return pd.DataFrame(rows, columns=_PATH_KEYS)
