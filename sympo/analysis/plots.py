@@ -296,7 +296,7 @@ def _legend(figure: Figure, estimates: pd.DataFrame, *extra: Line2D, marked: boo
     ]
     figure.legend(
         handles=[*handles, *extra],
-        loc="outside right upper",
+        loc="outside right center",
         frameon=False,
         handlelength=3.2,
         title="Loss",
