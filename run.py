@@ -19,7 +19,7 @@ from hydra.types import RunMode  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 from omegaconf.errors import OmegaConfBaseException  # noqa: E402
 
-from experiments.errors import one_sentence  # noqa: E402
+from experiments.errors import one_sentence, raised_by_hydra  # noqa: E402
 from experiments.outcomes import outcomes  # noqa: E402
 from sympo.types import BadInput  # noqa: E402
 
@@ -30,22 +30,29 @@ bad_input: list[BadInput] = []
 def cell(config: DictConfig) -> Any:
     from experiments.runner import run_cell
 
+    choices = HydraConfig.get().runtime.choices
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        return run_cell(config, HydraConfig.get().runtime.choices)
+        return run_cell(config, choices, wait=False)
     try:
-        outcomes.append(run_cell(config, HydraConfig.get().runtime.choices))
+        if swept := HydraConfig.get().sweeper.params:
+            raise BadInput(
+                f"experiment={choices.experiment} sweeps {', '.join(map(str, swept))}; add -m"
+            )
+        outcomes.append(run_cell(config, choices, wait=True))
     except BadInput as error:  # returned, because Hydra writes lines of its own where a job raises
         bad_input.append(error)
     return None
 
 
 def main() -> int:
+    if "--cfg" in sys.argv or "-c" in sys.argv:
+        sys.argv.append("--resolve")
     try:
         cell()
         for error in bad_input:
             raise error
-    except (BadInput, HydraException, OmegaConfBaseException) as error:
-        if FULL_ERROR:
+    except (BadInput, HydraException, OmegaConfBaseException, ValueError) as error:
+        if FULL_ERROR or (type(error) is ValueError and not raised_by_hydra(error)):
             raise
         print(f"error: {one_sentence(error)}", file=sys.stderr)
         return 2

@@ -3,11 +3,13 @@
 import difflib
 import inspect
 import json
+import os
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -20,11 +22,18 @@ from sympo.tracking import resolve_mode
 from sympo.types import BadInput
 
 GROUPS = ("job", "dataset", "loss", "noise_model", "model")
-SETTINGS = (
-    *("noise", "seed", "assumed_rate", "device", "threads"),
-    *("results_dir", "report_dir"),
-    *("force", "wandb", "progress"),
-)
+SETTINGS: dict[str, Any] = {
+    "noise": float,
+    "seed": int,
+    "assumed_rate": float | None,
+    "device": str,
+    "threads": int | None,
+    "results_dir": str,
+    "report_dir": str,
+    "force": bool,
+    "wandb": {"mode": str, "project": str, "entity": str | None, "group": str | None},
+    "progress": {"cell": int, "cells": int, "started": float | None},
+}
 # which seeds' draws are kept in memory, so that the losses and rates of a seed share one
 DRAWS = 64
 
@@ -55,19 +64,18 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
         raise BadInput(" ".join(str(error).split())) from error
     assert isinstance(resolved, dict)
     settings: dict[str, Any] = {str(key): value for key, value in resolved.items()}
-    for key in settings.keys() - {*GROUPS, *SETTINGS}:
-        raise BadInput(f"{key}={settings[key]!r}: {unknown(key, [*GROUPS, *SETTINGS])}")
-    noise, seed = settings["noise"], settings["seed"]
-    if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise < 0.5:
-        raise BadInput(f"noise={noise} is not allowed: it must be a number in [0, 0.5)")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise BadInput(f"seed={seed} is not allowed: it must be a whole number of at least 0")
+    _check_keys("", settings, {**dict.fromkeys(GROUPS, dict), **SETTINGS})
+    noise, seed, threads = settings["noise"], settings["seed"], settings["threads"]
+    for key in ("noise", "assumed_rate"):
+        if settings[key] is not None and not 0 <= settings[key] < 0.5:
+            raise BadInput(f"{key}={settings[key]} is not allowed: it must lie in [0, 0.5)")
+    if seed < 0:
+        raise BadInput(f"seed={seed} is not allowed: it must be at least 0")
+    if threads is not None and threads < 1:
+        raise BadInput(f"threads={threads} is not allowed: it must be at least 1, or null")
+    for key in ("results_dir", "report_dir"):
+        _check_folder(key, settings[key])
     settings["noise"] = float(noise)
-    if not isinstance(settings["force"], bool):
-        raise BadInput(f"force={settings['force']} is not allowed: it must be true or false")
-    threads = settings["threads"]
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise BadInput(f"threads={threads} is not allowed: it must be a whole number or null")
     resolve_mode(settings["wandb"]["mode"])
     device = resolve_device(settings["device"])
 
@@ -92,7 +100,33 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     return cell
 
 
+def _check_keys(place: str, settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse missing and unknown keys and values of the wrong type."""
+    for key in wanted.keys() - settings.keys():
+        raise BadInput(f"{place}{key} is missing")
+    for key, value in settings.items():
+        if key not in wanted:
+            raise BadInput(f"{place}{key}={value!r}: {unknown(key, list(wanted))}")
+        if isinstance(wanted[key], Mapping):
+            if not isinstance(value, Mapping):
+                raise BadInput(f"{place}{key}={value!r} is not allowed: it has keys of its own")
+            _check_keys(f"{place}{key}.", value, wanted[key])
+        elif not _fits(value, wanted[key]):
+            raise BadInput(
+                f"{place}{key}={value!r} is not allowed: it must be of type {_name(wanted[key])}"
+            )
+
+
+def _check_folder(key: str, folder: str) -> None:
+    path = Path(folder).absolute()
+    present = next(place for place in (path, *path.parents) if place.exists())
+    if not present.is_dir() or not os.access(present, os.W_OK):
+        raise BadInput(f"{key}={folder}: {present} is no folder that can be written to")
+
+
 def _build(group: str, option: Any, settings: Mapping[str, Any]) -> Any:
+    if not isinstance(settings.get("_target_"), str):
+        raise BadInput(f"{group}._target_={settings.get('_target_')!r} must name a class")
     try:
         target = get_class(settings["_target_"])
         _check_types(group, target, settings)
@@ -121,8 +155,13 @@ def _check_types(group: str, target: Any, settings: Mapping[str, Any]) -> None:
         if key not in known:
             raise BadInput(f"{group}.{key}={value!r}: {unknown(key, known)}")
         if not _fits(value, hints.get(key)):
-            wanted = getattr(hints[key], "__name__", str(hints[key]))
-            raise BadInput(f"{group}.{key}={value!r} is not allowed: it must be of type {wanted}")
+            raise BadInput(
+                f"{group}.{key}={value!r} is not allowed: it must be of type {_name(hints[key])}"
+            )
+
+
+def _name(hint: Any) -> str:
+    return str(getattr(hint, "__name__", hint))
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -135,7 +174,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if typing.get_origin(hint) in (tuple, list):
         part = typing.get_args(hint)[0]
         return isinstance(value, list | tuple) and all(_fits(item, part) for item in value)
-    if hint in (str, bool, type(None)):
+    if hint in (str, bool, dict, type(None)):
         return isinstance(value, hint)
     return True
 

@@ -1,6 +1,7 @@
 """One sentence for an error in a config, ours or Hydra's."""
 
 import re
+import traceback
 from pathlib import Path
 
 from hydra.errors import OverrideParseException
@@ -9,6 +10,12 @@ from omegaconf import OmegaConf
 from experiments.cells import unknown
 
 CONF = Path(__file__).parents[1] / "conf"
+
+
+def raised_by_hydra(error: BaseException) -> bool:
+    """Whether Hydra itself raised an error, which then is about the command line."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return bool(frames) and str(frames[-1][0].f_globals.get("__name__")).startswith("hydra.")
 
 
 def one_sentence(error: Exception) -> str:

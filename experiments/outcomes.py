@@ -1,6 +1,8 @@
 """What became of the cells of a sweep, and its closing words."""
 
 import json
+import shlex
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,16 +30,11 @@ outcomes: list[Outcome] = []
 
 def report(found: Sequence[Outcome], out: Path, overrides: Sequence[str]) -> None:
     """The closing words of a sweep: its table and figures, and its failures with their logs."""
-    from sympo.analysis import Collection, format_table, write_report
-
-    collection = Collection.from_runs([outcome.folder for outcome in found])
-    if len(collection.cells):
-        written = write_report(collection, out)
-        complete = [outcome.folder for outcome in found if outcome.status != "failed"]
-        write_atomically(out / "provenance.json", provenance(complete, overrides))
-        print(f"\n{format_table(written.summary)}\n")
-        for figure in written.figures:
-            print(figure)
+    try:
+        _draw([outcome.folder for outcome in found], out, overrides)
+    except Exception as error:  # the cells are safe in their folders, and their fate is told below
+        traceback.print_exc()
+        outcomes.append(Outcome("report", out, "failed", str(error)))
     count = Counter(outcome.status for outcome in found)
     print(
         f"\n{len(found)} cells: {count['complete']} run, {count['skipped']} complete before, "
@@ -48,16 +45,29 @@ def report(found: Sequence[Outcome], out: Path, overrides: Sequence[str]) -> Non
             print(f"failed: {outcome.cell}: {outcome.error}\n  {outcome.folder / 'error.log'}")
 
 
+def _draw(folders: Sequence[Path], out: Path, overrides: Sequence[str]) -> None:
+    from sympo.analysis import Collection, write_report
+
+    collection = Collection.from_runs(folders)
+    if collection.cells.empty:
+        return
+    written = write_report(collection, out)
+    complete = [folder for folder in folders if (folder / "summary.json").is_file()]
+    write_atomically(out / "provenance.json", provenance(complete, overrides))
+    print(f"\n{written.table}\n")
+    for figure in written.figures:
+        print(figure)
+
+
 def provenance(folders: Sequence[Path], overrides: Sequence[str]) -> str:
     """What made the cells: command, commits, devices, versions, seeds; JSON."""
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
     # where the data lay says nothing: its content is part of every cell's hash
-    kept = [o for o in overrides if not o.startswith(("dataset.path=", "results_dir="))]
-    given = any(o.startswith("dataset.path=") for o in overrides)
-    hidden = ["dataset.path=FOLDER"] if given else []
+    told = ["dataset.path=FOLDER" if o.startswith("dataset.path=") else o for o in overrides]
+    told = [override for override in told if not override.startswith("results_dir=")]
     versions = {json.dumps(summary["versions"], sort_keys=True) for summary in summaries}
     made = {
-        "command": " ".join(["python run.py -m", *kept, *hidden]),
+        "command": "python run.py -m " + shlex.join(told),
         "cells": len(summaries),
         "git_commit": sorted({str(summary["git_commit"]) for summary in summaries}),
         "device": sorted({summary["device"] for summary in summaries}),

@@ -10,16 +10,8 @@ from sympo.types import BadInput
 
 
 @dataclass(frozen=True)
-class RewardModelJob:
-    """Draw pairs, flip labels, train, and evaluate against the true order.
-
-    epochs, batch_size (pairs), learning_rate, evaluate_every (epochs): see `Schedule`.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    evaluate_every: int
+class RewardModelJob(Schedule):
+    """Draw pairs, flip labels, train by the schedule, and evaluate against the true order."""
 
     # the metric that progress shows, and the one by which noisy validation selects an epoch
     headline = "test/order_accuracy"
@@ -45,10 +37,9 @@ class RewardModelJob:
 
         The cells of one seed stand together. `on_evaluation(epoch, metrics of each cell)`.
         """
-        schedule = Schedule(self.epochs, self.batch_size, self.learning_rate, self.evaluate_every)
         data = {cell.name.seed: draw(cell.dataset, cell.name.seed) for cell in cells}
         trainer = CellTrainer(
-            [_reward_cell(cell) for cell in cells], data, cells[0].model, schedule, cells[0].device
+            [_reward_cell(cell) for cell in cells], data, cells[0].model, self, cells[0].device
         )
         trainer.train(on_evaluation)
 

@@ -1,7 +1,11 @@
 """Runs one cell: lock, skip or start, record, and tell what became of it."""
 
+import resource
+import sys
+import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -13,36 +17,56 @@ from experiments.progress import Progress, percent
 from sympo.evaluation.selection import earliest_best
 from sympo.tracking import Tracker, hint
 
+THREADS = torch.get_num_threads()
+STARTED = time.time()
 
-def run_cell(config: DictConfig, choices: Mapping[str, Any]) -> Outcome:
+
+def run_cell(config: DictConfig, choices: Mapping[str, Any], wait: bool) -> Outcome:
     """Run a cell unless it is complete. Raises BadInput before any work; a cell that fails after
-    that leaves `error.log` and an outcome, and stops no other."""
+    that leaves `error.log` and an outcome, and stops no other.
+
+    wait: where another process is at work on the cell, wait for it; otherwise say `busy`.
+    """
     cell = prepare(config, choices)
-    folder, force = cell.folder, cell.config["force"]
-    at, of = cell.config["progress"]["cell"], cell.config["progress"]["cells"]
+    folder, progress = cell.folder, cell.config["progress"]
+    at, of = progress["cell"], progress["cells"]
     if at == 1 and (line := hint(cell.config["wandb"]["mode"])):
         print(line, flush=True)
     head = f"[{at:>{len(str(of))}}/{of}] {cell.name}"
-    if folder.complete and not force:
-        print(f"{head}  complete already: {folder.path}", flush=True)
-        return Outcome(str(cell.name), folder.path, "skipped")
-    if not folder.acquire():
-        print(f"{head}  another process is at work on it", flush=True)
-        return Outcome(str(cell.name), folder.path, "busy")
+    # by force a cell runs once in a sweep, also where several processes share the sweep
+    since = (progress["started"] or STARTED) if cell.config["force"] else 0.0
+    locked = False
     try:
-        if folder.complete and not force:  # finished elsewhere between the two looks
+        if not folder.completed_since(since):
+            locked = folder.acquire()
+            if not locked:
+                print(f"{head}  another process is at work on it", flush=True)
+                if not wait:
+                    return Outcome(str(cell.name), folder.path, "busy")
+                locked = folder.acquire(wait=True)
+        if folder.completed_since(since):
             print(f"{head}  complete already: {folder.path}", flush=True)
             return Outcome(str(cell.name), folder.path, "skipped")
         return _run(cell, Progress(str(cell.name), at, of, cell.job.epochs))
+    except Exception as error:
+        reason = " ".join(traceback.format_exception_only(error)[-1].split())
+        with suppress(OSError):  # a full disk must not stop the other cells
+            folder.fail(error)
+        print(f"\n{head}  failed: {reason} ({folder.error_log})", flush=True)
+        return Outcome(str(cell.name), folder.path, "failed", reason)
     finally:
-        folder.release()
+        if locked:
+            folder.release()
 
 
 def _run(cell: Cell, progress: Progress) -> Outcome:
     folder, job = cell.folder, cell.job
     folder.start(OmegaConf.to_yaml(OmegaConf.create(cell.config)))
-    tracker = Tracker(folder, cell.config["wandb"], cell.config)
+    torch.set_num_threads(cell.config["threads"] or THREADS)
+    if cell.device != "cpu":
+        torch.cuda.reset_peak_memory_stats(cell.device)
     evaluations: list[dict[str, Any]] = []
+    tracker = Tracker(folder, cell.config["wandb"], cell.config)
 
     def on_evaluation(epoch: int, metrics: list[dict[str, Any]]) -> None:
         (found,) = metrics
@@ -53,17 +77,16 @@ def _run(cell: Cell, progress: Progress) -> Outcome:
 
     summary = None
     try:
-        if cell.config["threads"] is not None:
-            torch.set_num_threads(cell.config["threads"])
         job.train([cell], on_evaluation)
         last, selected = evaluations[-1], earliest_best(evaluations, job.selected_by)
-        folder.finish(last, selected, cell.device, epochs=job.epochs)
+        folder.finish(
+            last,
+            selected,
+            device=_device_name(cell.device),
+            peak_memory_bytes=_peak_memory(cell.device),
+            epochs=job.epochs,
+        )
         summary = folder.summary()
-    except Exception as error:
-        folder.fail(error)
-        reason = " ".join(traceback.format_exception_only(error)[-1].split())
-        progress.end(f"failed: {reason} ({folder.error_log})")
-        return Outcome(str(cell.name), folder.path, "failed", reason)
     finally:
         tracker.finish(summary)
     progress.end(
@@ -71,3 +94,15 @@ def _run(cell: Cell, progress: Progress) -> Outcome:
         f"{percent(selected[job.headline])} at epoch {selected['epoch']} (noisy validation)"
     )
     return Outcome(str(cell.name), folder.path, "complete")
+
+
+def _device_name(device: str) -> str:
+    return "cpu" if device == "cpu" else torch.cuda.get_device_name(device)
+
+
+def _peak_memory(device: str) -> int:
+    """Of the cell on a GPU; on CPU of the process so far, whose cells run one after another."""
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

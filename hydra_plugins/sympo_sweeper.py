@@ -57,10 +57,8 @@ class CellSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> list[Outcome]:
-        given = {argument.split("=", 1)[0] for argument in arguments}
-        preset = [f"{key}={value}" for key, value in self.params.items() if key not in given]
-        jobs = [self._compose(overrides) for overrides in self._combinations(preset + arguments)]
-        cells = self._check(jobs, arguments)
+        jobs = [self._compose(overrides) for overrides in self._combinations(arguments)]
+        jobs, cells = self._check(jobs, arguments)
         for job in jobs:
             self.prepared.add(job)
         found = self._launch(jobs)
@@ -76,8 +74,16 @@ class CellSweeper(Sweeper):
 
     def _combinations(self, arguments: list[str]) -> list[list[Override]]:
         parser = OverridesParser.create(config_loader=self.loader)
+        given = parser.parse_overrides(arguments)
+        named = {override.key_or_group for override in given}
+        preset = [f"{key}={value}" for key, value in self.params.items() if key not in named]
         choices = []
-        for override in parser.parse_overrides(arguments):
+        for override in parser.parse_overrides(preset) + given:
+            if override.key_or_group == "experiment" and override.is_sweep_override():
+                raise BadInput(
+                    f"{override.input_line}: presets cannot be swept, since each has a sweep of "
+                    "its own; run one after the other"
+                )
             if not override.is_sweep_override():
                 choices.append([override])
                 continue
@@ -113,16 +119,23 @@ class CellSweeper(Sweeper):
         grouped = self.groups[key] or override.package is not None
         return not (structural or grouped or key.startswith("hydra"))
 
-    def _check(self, jobs: list["Job"], arguments: list[str]) -> list[Cell]:
+    def _check(self, jobs: list["Job"], arguments: list[str]) -> tuple[list["Job"], list[Cell]]:
+        """The jobs that are different cells, numbered, and what is known of them."""
         what = "/".join(sorted(arguments))
         group = f"sweep-{hashlib.blake2b(what.encode(), digest_size=4).hexdigest()}"
-        cells = []
-        for number, job in enumerate(jobs, 1):
-            job.config.progress.cell, job.config.progress.cells = number, len(jobs)
+        different: dict[Path, tuple[Job, Cell]] = {}
+        for job in jobs:
+            cell = prepare(job.config, job.base.hydra.runtime.choices)
+            different.setdefault(cell.folder.path, (job, cell))
+        if len(different) < len(jobs):
+            print(f"{len(jobs)} combinations are {len(different)} different cells")
+        started = time.time()
+        for number, (job, _) in enumerate(different.values(), 1):
+            progress = {"cell": number, "cells": len(different), "started": started}
+            job.config.progress = progress
             if job.config.wandb.group is None:
                 job.config.wandb.group = group
-            cells.append(prepare(job.config, job.base.hydra.runtime.choices))
-        return cells
+        return [job for job, _ in different.values()], [cell for _, cell in different.values()]
 
     def _launch(self, jobs: list["Job"]) -> list[Outcome]:
         returns = self.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -88,6 +87,7 @@ class RunFolder:
             / f"noise={name.noise:g}" / f"seed={name.seed}-{self.hash}"
         )  # fmt: skip
         self.error_log = self.path / "error.log"
+        self._metrics = self.path / "metrics.jsonl"
         self._lock = FileLock(self.path / ".lock")
         self._started = 0.0
 
@@ -98,14 +98,18 @@ class RunFolder:
     def summary(self) -> dict[str, Any]:
         return json.loads((self.path / "summary.json").read_text())
 
-    def acquire(self) -> bool:
+    def completed_since(self, moment: float) -> bool:
+        """Whether the cell was completed after a moment in seconds since the epoch."""
+        return self.complete and (self.path / "summary.json").stat().st_mtime >= moment
+
+    def acquire(self, wait: bool = False) -> bool:
         """Take the cell for this process; False where another process is at work on it.
 
         The operating system frees the lock when its process ends, however it ends.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=-1 if wait else 0)
         except Timeout:
             return False
         return True
@@ -122,22 +126,23 @@ class RunFolder:
         return False
 
     def start(self, config_yaml: str) -> None:
-        """Begin the cell anew: nothing of an earlier, unfinished run remains."""
-        for old in ("summary.json", "metrics.jsonl", "error.log"):
-            (self.path / old).unlink(missing_ok=True)
+        """Begin the cell anew: nothing of an unfinished run remains; a complete one, which is run
+        again by force, stands until its successor is complete."""
+        self._metrics = self.path / ("metrics.jsonl.new" if self.complete else "metrics.jsonl")
+        for old in (self._metrics, self.error_log):
+            old.unlink(missing_ok=True)
         write_atomically(self.path / "config.yaml", config_yaml)
         self._started = time.time()
 
     def log(self, epoch: int, metrics: Mapping[str, float | None]) -> None:
         """Append one evaluation."""
-        with (self.path / "metrics.jsonl").open("a") as file:
+        with self._metrics.open("a") as file:
             file.write(json.dumps({"epoch": epoch, **_finite(metrics)}) + "\n")
 
     def finish(
         self,
         last: Mapping[str, float | None],
         selected: Mapping[str, float | None],
-        device: str,
         **more: Any,
     ) -> None:
         """Write the summary, which makes the cell complete. `last` and `selected` are evaluations
@@ -155,14 +160,13 @@ class RunFolder:
             "last": _finite(last),
             "selected": _finite(selected),
             "config": self.identity,
-            "device": device,
             "started": self._started,
             "wall_seconds": round(time.time() - self._started, 3),
-            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "versions": versions(),
             "git_commit": git_commit(),
             **more,
         }
+        self._metrics.replace(self.path / "metrics.jsonl")
         write_atomically(self.path / "summary.json", json.dumps(summary, indent=1))
 
     def fail(self, error: BaseException) -> None:

@@ -77,7 +77,7 @@ class Tracker:
             return
         name = folder.name
         relative = "/".join(directory.parts[-5:])
-        with self._never_fatal():
+        with self._never_fatal(give_up=True):
             import wandb
 
             self._run = wandb.init(
@@ -116,10 +116,10 @@ class Tracker:
                 self._run.finish(exit_code=0 if summary is not None else 1)
 
     @contextmanager
-    def _never_fatal(self) -> Iterator[None]:
+    def _never_fatal(self, give_up: bool = False) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            self._run, Tracker.given_up = None, True
             reason = " ".join(str(error).split()) or type(error).__name__
-            print(f"W&B is off from here: {reason}", file=sys.stderr)
+            Tracker.given_up |= give_up
+            print(f"W&B {'is off from here' if give_up else 'failed'}: {reason}", file=sys.stderr)

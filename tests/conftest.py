@@ -1,9 +1,13 @@
 """What several tests share."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+# tensors here are small, and threads that wait for each other on a busy machine are slow
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parents[1]
 # tests run on the checkout, whatever is installed

@@ -80,7 +80,7 @@ def test_a_run_from_start_to_summary(tmp_path: Path) -> None:
     run.log(1, {"a": 0.5, "b": None, "c": float("nan")})
     run.log(2, {"a": 0.7})
     assert not run.complete
-    run.finish({"epoch": 2, "a": 0.7}, {"epoch": 1, "a": float("inf")}, "cpu", epochs=2)
+    run.finish({"epoch": 2, "a": 0.7}, {"epoch": 1, "a": float("inf")}, device="cpu", epochs=2)
     run.release()
     assert run.complete
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
@@ -88,7 +88,7 @@ def test_a_run_from_start_to_summary(tmp_path: Path) -> None:
     summary = run.summary()
     assert summary["last"] == {"epoch": 2, "a": 0.7}
     assert summary["selected"] == {"epoch": 1, "a": None}
-    assert {"versions", "git_commit", "device", "wall_seconds", "peak_memory_bytes"} <= set(summary)
+    assert {"versions", "git_commit", "device", "wall_seconds", "epochs"} <= set(summary)
     assert summary["hash"] == run.hash == cell_hash(summary["config"])
 
 
@@ -101,6 +101,26 @@ def test_starting_again_leaves_nothing_of_the_unfinished_run(tmp_path: Path) -> 
     assert "RuntimeError: broken" in run.error_log.read_text()
     run.start("x: 1\n")
     assert not (run.path / "metrics.jsonl").exists() and not run.error_log.exists()
+    run.release()
+
+
+def test_a_complete_run_stands_until_its_successor_is_complete(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    run.acquire()
+    for value in (0.5, 0.75):
+        run.start("x: 1\n")
+        run.log(1, {"a": value})
+        if value == 0.75:
+            again = folder(tmp_path)
+            assert again.complete and again.summary()["last"]["a"] == 0.5
+            assert json.loads((run.path / "metrics.jsonl").read_text())["a"] == 0.5
+        run.finish({"epoch": 1, "a": value}, {"epoch": 1, "a": value})
+    assert run.summary()["last"]["a"] == 0.75
+    assert json.loads((run.path / "metrics.jsonl").read_text())["a"] == 0.75
+    assert {file.name for file in run.path.iterdir()} == {
+        "config.yaml", "metrics.jsonl", "summary.json", ".lock"}  # fmt: skip
+    assert run.completed_since(run.summary()["started"] - 1)
+    assert not run.completed_since(run.summary()["started"] + 3600)
     run.release()
 
 

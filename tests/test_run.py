@@ -69,15 +69,6 @@ def test_sweep_leaves_what_the_contract_says(swept: tuple[Path, str]) -> None:
     assert made["cells"] == 8 and made["seed"] == [0, 1] and "noise=0,0.4" in made["command"]
 
 
-def test_seeds_and_losses_share_what_they_should(swept: tuple[Path, str]) -> None:
-    results, _ = swept
-    folders = cells(results)
-    found = {key: json.loads((path / "summary.json").read_text()) for key, path in folders.items()}
-    ramp, logistic = found["ramp/noise=0/seed=0"], found["logistic/noise=0/seed=0"]
-    assert ramp["config"]["dataset"] == logistic["config"]["dataset"]
-    assert ramp["last"] != found["ramp/noise=0/seed=1"]["last"]
-
-
 def test_running_again_skips_and_says_so(swept: tuple[Path, str]) -> None:
     results, _ = swept
     before = {path: (path / "summary.json").stat().st_mtime_ns for path in cells(results).values()}
@@ -131,6 +122,40 @@ def test_two_processes_share_a_sweep(tmp_path: Path) -> None:
         assert len((path / "metrics.jsonl").read_text().splitlines()) == 2
 
 
+def test_two_forced_processes_run_every_cell_once(tmp_path: Path) -> None:
+    both = [start(tmp_path, *SWEEP, "force=true") for _ in range(2)]
+    ended = [(*process.communicate(timeout=300), process.returncode) for process in both]
+    assert [code for _, _, code in ended] == [0, 0], ended
+    ran = [line for out, _, _ in ended for line in out.splitlines() if "at the last epoch" in line]
+    assert len(ran) == 8, ran
+
+
+def test_the_same_cell_twice_is_one_cell(tmp_path: Path) -> None:
+    code, out, err = run(tmp_path, "-m", "noise=0,0.0", "assumed_rate=0.1,0.2", *SMALL)
+    assert code == 0, err
+    assert "4 combinations are 1 different cells" in out
+    assert "1 cells: 1 run, 0 complete before, 0 failed" in out
+
+
+def test_a_report_that_fails_hides_no_failed_cell(tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "cells.csv").mkdir()  # in the way of a file
+    code, out, err = run(
+        tmp_path, "-m", "job.learning_rate=1e30,1e-3", *SMALL, f"report_dir={tmp_path}/report"
+    )
+    assert code == 1
+    assert "2 cells: 1 run, 0 complete before, 1 failed" in out and "error.log" in out
+    assert "Traceback" in err
+
+
+def test_config_is_shown_resolved(tmp_path: Path) -> None:
+    code, out, err = run(tmp_path, "loss=cdpo", "assumed_rate=0.25", "--cfg", "job")
+    assert code == 0, err
+    assert f"report_dir: {tmp_path}/latest" in out
+    assert out.count("assumed_rate: 0.25") == 2
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_cell_that_fails_stops_no_other(tmp_path: Path) -> None:
     code, out, _ = run(tmp_path, "-m", "job.learning_rate=1e30,1e-3", "noise=0.1", *SMALL)
     assert code == 1
@@ -151,6 +176,10 @@ def test_a_cell_that_fails_stops_no_other(tmp_path: Path) -> None:
         (["-m", "dataset.trainpairs=3,4"], "did you mean train_pairs"),
         (["dataset=mnist", "dataset.path=/nowhere"], "/nowhere/MNIST/raw"),
         (["loss=[1"], "loss"),
+        (["loss=null"], "loss"),
+        (["experiment=digits_accuracy_vs_noise"], "add -m"),
+        (["-m", "experiment=digits_accuracy_vs_noise,null"], "presets cannot be swept"),
+        (["report_dir=/dev/null/x"], "report_dir"),
     ],
 )
 def test_bad_input_starts_nothing(tmp_path: Path, arguments: list[str], words: str) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from experiments.benchmarks.results import write
+from experiments.benchmarks.results import processor, write
 from sympo.data.images import ImagePreferences
 from sympo.data.mnist import MNIST
 from sympo.losses import Logistic
@@ -78,7 +78,10 @@ def main() -> None:
         "limit": statistics.median(rates) / FLOPS_PER_EPOCH,
         "limit_is": "rate of a 2048 x 2048 float32 product, same run, over the FLOPs of an epoch",
     }
-    print(write(arguments.out / "mnist_vs_authors.json", [row], threads=arguments.threads))
+    out = arguments.out / "mnist_vs_authors.json"
+    print(write(out, [row], device=processor(), threads=arguments.threads))
+    for pipe in pipes.values():
+        pipe.send("end")
 
 
 def work(name: str, arguments: argparse.Namespace, pipe: Connection) -> None:

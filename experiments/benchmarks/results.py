@@ -6,18 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sympo.records import git_commit, versions, write_atomically
 
 
-def write(path: Path, rows: Sequence[Mapping[str, Any]], **more: Any) -> str:
+def write(path: Path, rows: Sequence[Mapping[str, Any]], device: str, **more: Any) -> str:
     """Write rows (name, ours, peer, unit, ratio, limit; above 1 = ours is better) with the device,
     versions and commit; returns the text."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(
         {
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
+            "device": device,
             "versions": versions(),
             "git_commit": git_commit(),
             **more,

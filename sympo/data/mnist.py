@@ -46,6 +46,11 @@ class MNIST(ImageDataset):
                 raise BadInput(
                     f"{raw.absolute()} holds {len(images)} {split} images but {len(labels)} labels"
                 )
+            if images.shape[1:] != (28, 28) or labels.max() > 9:
+                raise BadInput(
+                    f"{raw.absolute()} holds {split} images of {images.shape[1]}x{images.shape[2]} "
+                    f"pixels with labels up to {labels.max()}; MNIST's are 28x28, up to 9"
+                )
         return LabelledImages(
             np.concatenate([arrays["train images"], arrays["test images"]]),
             np.concatenate([arrays["train labels"], arrays["test labels"]]).astype(np.int64),
@@ -80,8 +85,8 @@ def _download() -> Path:
     from torchvision.datasets import MNIST as Download
 
     root = Path("data")
-    root.mkdir(exist_ok=True)
     try:
+        root.mkdir(exist_ok=True)
         with FileLock(root / ".mnist.lock"), contextlib.redirect_stdout(io.StringIO()):
             Download(str(root), download=True)
     except (OSError, RuntimeError) as error:

@@ -189,11 +189,16 @@ class CellTrainer:
         return filled
 
     def evaluate(self) -> list[Metrics]:
-        """The metrics of each cell on its train, validation and test splits."""
-        return [
-            _metrics(reward, cell, draw)
-            for reward, cell, draw in zip(self.rewards(), self.cells, self.data, strict=True)
-        ]
+        """The metrics of each cell on its train, validation and test splits.
+
+        Raises Diverged where a reward is not a finite number.
+        """
+        found = []
+        for reward, cell, draw in zip(self.rewards(), self.cells, self.data, strict=True):
+            if not np.isfinite(reward[_scored_images(draw)]).all():
+                raise Diverged(f"rewards of {cell.loss} at seed {cell.seed} are no finite numbers")
+            found.append(_metrics(reward, cell, draw))
+        return found
 
 
 def _scored_images(draw: ImagePreferences) -> np.ndarray:
@@ -224,7 +229,8 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux":
         try:
             libc = ctypes.CDLL("libc.so.6")
-            libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-            libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+            # M_MMAP_THRESHOLD, of which older versions of glibc take 32 MB at the most
+            if libc.mallopt(-3, 1 << 30) or libc.mallopt(-3, 1 << 25):
+                libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
         except (OSError, AttributeError):
             pass

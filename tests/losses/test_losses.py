@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from experiments import loss_gallery
 from sympo import losses
 from sympo.losses import CDPO, RDPO, ROPO, Logistic, LossProperties, MarginLoss
 from sympo.types import BadInput
@@ -18,6 +19,8 @@ ALL = {
     if name not in ("MarginLoss", "LossProperties")
     for parameters in PARAMETERS.get(name, [{}])
 }
+# a loss that has a YAML is tested on arrival, exported or not
+ALL |= {label: loss for label, loss in loss_gallery.losses().items() if loss not in ALL.values()}
 every_loss = pytest.mark.parametrize("loss", ALL.values(), ids=ALL.keys())
 
 LN3 = math.log(3)  # sigmoid(ln 3) = 3/4

@@ -112,6 +112,12 @@ def test_divergence_is_told() -> None:
         everything(trainer((0, Exponential(), 0.4), schedule=schedule))
 
 
+def test_rewards_that_diverge_in_the_last_step_are_told() -> None:
+    schedule = Schedule(epochs=1, batch_size=2000, learning_rate=1e30, evaluate_every=1)
+    with pytest.raises(Diverged, match="rewards"):
+        everything(trainer((0, Logistic(), 0.4), schedule=schedule))
+
+
 def test_cells_of_a_seed_must_stand_together() -> None:
     with pytest.raises(ValueError, match="together"):
         trainer((0, Ramp(), 0.1), (1, Ramp(), 0.1), (0, Ramp(), 0.2))
@@ -133,22 +139,25 @@ def test_adam_is_pytorchs() -> None:
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_whole_runs_agree_statistically() -> None:
-    """Over whole float32 runs the paths of a cell alone and in a batch drift apart; the accuracies
-    agree on average: paired over 24 seeds, within 0.5 points, the interval covering 0."""
-    seeds = range(24)
+    """Over whole float32 runs the paths of a cell alone and in a batch may drift apart; the
+    accuracies agree on average: paired over 20 seeds, within 0.5 points, the interval covering 0.
+    """
+    seeds = range(20)
     data = {seed: DATASET.draw(seed) for seed in seeds}
-    schedule = Schedule(epochs=15, batch_size=128, learning_rate=1e-3, evaluate_every=15)
+    schedule = Schedule(epochs=10, batch_size=128, learning_rate=1e-3, evaluate_every=10)
 
     def accuracies(cells: list[RewardCell]) -> list[float]:
         found = everything(CellTrainer(cells, data, MODEL, schedule))
         return [metrics["test/order_accuracy"] for metrics in found[-1][1]]
 
-    cells = [cell(data[seed], seed, Logistic(), 0.4) for seed in seeds]
-    together = [a for i in range(0, 24, 8) for a in accuracies(cells[i : i + 8])]
-    alone = [accuracies([one])[0] for one in cells]
+    alone, together = [], []
+    for seed in seeds:
+        cells = [cell(data[seed], seed, loss, 0.4) for loss in (Logistic(), Ramp(), Sigmoid())]
+        alone += accuracies(cells[:1])
+        together += accuracies(cells)[:1]
     difference = np.array(together) - np.array(alone)
-    low, high = stats.t.interval(0.95, 23, difference.mean(), stats.sem(difference))
     assert abs(difference.mean()) < 0.005
-    assert low <= 0 <= high
+    if difference.any():
+        low, high = stats.t.interval(0.95, 19, difference.mean(), stats.sem(difference))
+        assert low <= 0 <= high
