@@ -207,14 +207,24 @@ class StackedCNN(nn.Module):
                 torch.Generator(x.device).manual_seed(seeding.derive(seed, "dropout"))
                 for seed in self.seeds
             ]
-        # float32 whatever the model's precision, so that the same units are dropped
-        draws = [torch.rand(x.shape[1:], generator=g, device=x.device) for g in self._generators]
-        mask = (torch.stack(draws) >= rate).to(x.dtype) / (1 - rate)
-        return x * (mask if len(draws) == 1 else mask[self.seed_of_cell])
+        kept = torch.stack([_keep(x.shape[1:], rate, g) for g in self._generators])
+        mask = kept.to(x.dtype).div_(1 - rate)
+        return x * (mask if len(mask) == 1 else mask[self.seed_of_cell])
 
 
 def _repeat(seeds: int, cells_per_seed: Sequence[int]) -> Tensor:
     return torch.arange(seeds).repeat_interleave(torch.tensor(cells_per_seed))
+
+
+def _keep(shape: torch.Size, rate: float, generator: torch.Generator) -> Tensor:
+    """Which units dropout keeps; each is kept with probability 1 - rate, to 2^-17.
+
+    Four 16-bit numbers are cut from each 64-bit draw: a float per unit takes three times as long.
+    """
+    count = shape.numel()
+    draws = torch.empty(-(-count // 4), dtype=torch.int64, device=generator.device)
+    draws.random_(-(2**63), None, generator=generator)
+    return draws.view(torch.int16)[:count].view(shape) >= round(rate * 2**16) - 2**15
 
 
 def _product(weight: Tensor, x: Tensor) -> Tensor:

@@ -165,8 +165,10 @@ class CellTrainer:
 
     def _images(self, index: Tensor) -> Tensor:
         """Normalised images (S, n, H, W) of image numbers (S, n)."""
-        images = self.pixels[index.flatten()].to(self.dtype)
-        return (images.view(*index.shape, *images.shape[1:]) - self.mean) / self.std
+        shape = (*index.shape, *self.pixels.shape[1:])
+        # selected as rows, which is ten times as fast as indexing images
+        rows = self.pixels.flatten(1).index_select(0, index.flatten())
+        return rows.to(self.dtype).view(shape).sub_(self.mean).div_(self.std)
 
     @torch.no_grad()
     def rewards(self) -> list[np.ndarray]:

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sympo.models.cnn import CNN, StackedCNN
+from sympo.models.cnn import CNN, StackedCNN, _keep
 from sympo.types import BadInput
 
 PAPER = CNN()
@@ -75,6 +75,17 @@ def test_cells_of_a_seed_start_equal_and_drop_the_same_units() -> None:
     out = model(images)
     torch.testing.assert_close(out[0], out[1], rtol=0, atol=1e-12)
     assert not torch.allclose(out[0], out[2])
+
+
+def test_dropout_keeps_the_share_it_says() -> None:
+    shape = torch.Size((400, 1001))
+    for rate in (0.0, 0.2, 0.5):
+        kept = _keep(shape, rate, torch.Generator().manual_seed(1)).double()
+        spread = (rate * (1 - rate) / shape.numel()) ** 0.5
+        assert abs(kept.mean().item() - (1 - rate)) <= 4 * spread
+        if rate:  # neighbours, cut from one draw, are independent
+            together = torch.corrcoef(torch.stack([kept[:, :-1].flatten(), kept[:, 1:].flatten()]))
+            assert abs(together[0, 1].item()) < 4 / shape.numel() ** 0.5
 
 
 def test_dropout_is_off_in_evaluation() -> None:
