@@ -1,6 +1,7 @@
 """One sentence for an error in a config, ours or Hydra's."""
 
 import re
+import sys
 import traceback
 from pathlib import Path
 
@@ -25,6 +26,10 @@ def one_sentence(error: Exception) -> str:
         return (
             f"{error.override}: this is no override of the form KEY=VALUE ({text.splitlines()[0]})"
         )
+    if text.startswith("Config group override must be"):
+        groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+        given = [argument for argument in sys.argv if argument.split("=")[0] in groups]
+        return f"{' '.join(given)}: a group takes the name of one of its options"
     if match := re.search(r"Could not find '(.+?)/([^/']+)'", text):
         group, option = match.groups()
         options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))

@@ -149,7 +149,7 @@ def test_a_report_that_fails_hides_no_failed_cell(tmp_path: Path) -> None:
 
 
 def test_config_is_shown_resolved(tmp_path: Path) -> None:
-    code, out, err = run(tmp_path, "loss=cdpo", "assumed_rate=0.25", "--cfg", "job")
+    code, out, err = run(tmp_path, "--cfg", "job", "loss=cdpo", "assumed_rate=0.25")
     assert code == 0, err
     assert f"report_dir: {tmp_path}/latest" in out
     assert out.count("assumed_rate: 0.25") == 2
@@ -176,7 +176,7 @@ def test_a_cell_that_fails_stops_no_other(tmp_path: Path) -> None:
         (["-m", "dataset.trainpairs=3,4"], "did you mean train_pairs"),
         (["dataset=mnist", "dataset.path=/nowhere"], "/nowhere/MNIST/raw"),
         (["loss=[1"], "loss"),
-        (["loss=null"], "loss"),
+        (["loss=null"], "loss=null: a group takes"),
         (["experiment=digits_accuracy_vs_noise"], "add -m"),
         (["-m", "experiment=digits_accuracy_vs_noise,null"], "presets cannot be swept"),
         (["report_dir=/dev/null/x"], "report_dir"),
