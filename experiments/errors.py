@@ -26,8 +26,8 @@ def one_sentence(error: Exception) -> str:
         return (
             f"{error.override}: this is no override of the form KEY=VALUE ({text.splitlines()[0]})"
         )
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     if text.startswith("Config group override must be"):
-        groups = {path.name for path in CONF.iterdir() if path.is_dir()}
         given = [argument for argument in sys.argv if argument.split("=")[0] in groups]
         return f"{' '.join(given)}: a group takes the name of one of its options"
     if match := re.search(r"Could not find '(.+?)/([^/']+)'", text):
@@ -40,7 +40,6 @@ def one_sentence(error: Exception) -> str:
         parent, _, leaf = key.rpartition(".")
         if not parent:
             base = OmegaConf.load(CONF / "config.yaml")
-            groups = [path.name for path in CONF.iterdir() if path.is_dir()]
             known = sorted({*(str(name) for name in base), *groups} - {"defaults", "hydra"})
             return f"{key}: {unknown(leaf, known)}"
         return f"{key}: there is no such key; --cfg job shows the keys there are"
