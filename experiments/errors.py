@@ -4,6 +4,7 @@ import re
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
@@ -38,9 +39,18 @@ def one_sentence(error: Exception) -> str:
     if match := re.search(r"Could not override '(.+?)'", text):
         key = match.group(1)
         parent, _, leaf = key.rpartition(".")
-        if not parent:
-            base = OmegaConf.load(CONF / "config.yaml")
-            known = sorted({*(str(name) for name in base), *groups} - {"defaults", "hydra"})
-            return f"{key}: {unknown(leaf, known)}"
-        return f"{key}: there is no such key; --cfg job shows the keys there are"
+        known = _keys(parent) if parent else {*_keys(""), *groups}
+        return f"{key}: {unknown(leaf, sorted(known - {'defaults', 'hydra', '_target_'}))}"
     return " ".join(text.split())
+
+
+def _keys(place: str) -> set[str]:
+    """The keys that config.yaml, or some option of a group, has at a place."""
+    base: Any = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))
+    if not place:
+        return set(base)
+    found = set(base.get(place, {}))
+    for path in (CONF / place).glob("*.yaml"):
+        option: Any = OmegaConf.to_container(OmegaConf.load(path))
+        found |= set(option.get(place, option))  # a global option has the group as a key
+    return found
