@@ -45,7 +45,7 @@ def cell(config: DictConfig) -> Any:
 
 
 def main() -> int:
-    if "--cfg" in sys.argv or "-c" in sys.argv:
+    if {argument.split("=")[0] for argument in sys.argv} & {"--cfg", "-c"}:
         sys.argv.append("--resolve")
     try:
         cell()

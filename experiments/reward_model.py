@@ -28,7 +28,7 @@ class RewardModelJob(Schedule):
         """Refuse what cannot run; raises BadInput."""
         _reward_cell(cell)
         images = draw(cell.dataset, cell.name.seed).pixels
-        cell.model.pooled_sizes((images.shape[1], images.shape[2]))
+        cell.model.check((images.shape[1], images.shape[2]))
 
     def train(
         self, cells: Sequence[Cell], on_evaluation: Callable[[int, list[Metrics]], None]

@@ -56,6 +56,10 @@ class CNN:
                 "and 1"
             )
 
+    def check(self, image_size: tuple[int, int]) -> None:
+        """Raise BadInput where images of this size do not fit."""
+        self.pooled_sizes(image_size)
+
     def pooled_sizes(self, image_size: tuple[int, int]) -> list[tuple[int, int]]:
         """Height and width after each pool; BadInput where the image does not fit."""
         sizes, size = [], image_size

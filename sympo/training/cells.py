@@ -32,6 +32,10 @@ Metrics = dict[str, float | None]
 class RewardModels(Protocol):
     """Settings that build a stack of reward models; images (S, N, H, W) -> rewards (C, N)."""
 
+    def check(self, image_size: tuple[int, int]) -> None:
+        """Raise BadInput where images of this size do not fit, before any work starts."""
+        ...
+
     def build(
         self, image_size: tuple[int, int], seeds: Sequence[int], cells_per_seed: Sequence[int]
     ) -> nn.Module: ...
@@ -62,7 +66,7 @@ class Schedule:
 
 
 class Diverged(RuntimeError):
-    """A cell's training loss is no longer a finite number."""
+    """A cell's training loss or its rewards are no longer finite numbers."""
 
 
 class CellTrainer:
@@ -174,7 +178,8 @@ class CellTrainer:
     def rewards(self) -> list[np.ndarray]:
         """The reward of every image that a split uses, in evaluation mode; NaN elsewhere.
 
-        One (N,) float64 array per cell, over all N images of the data set.
+        One (N,) float64 array per cell, over all N images of the data set. Raises Diverged where a
+        reward is not a finite number.
         """
         self.model.eval()
         longest = max(map(len, self.scored))
@@ -184,23 +189,20 @@ class CellTrainer:
         parts = [self.model(self._images(batch)) for batch in batches]
         found = torch.cat(parts, 1).double().cpu().numpy()
         filled = []
-        for cell, reward in enumerate(found):
+        for cell, place, reward in zip(self.cells, self.seed_of_cell, found, strict=True):
+            if not np.isfinite(reward).all():
+                raise Diverged(f"rewards of {cell.loss} at seed {cell.seed} are no finite numbers")
             values = np.full(len(self.pixels), np.nan)
-            values[index[self.seed_of_cell[cell]]] = reward
+            values[index[place]] = reward
             filled.append(values)
         return filled
 
     def evaluate(self) -> list[Metrics]:
-        """The metrics of each cell on its train, validation and test splits.
-
-        Raises Diverged where a reward is not a finite number.
-        """
-        found = []
-        for reward, cell, draw in zip(self.rewards(), self.cells, self.data, strict=True):
-            if not np.isfinite(reward[_scored_images(draw)]).all():
-                raise Diverged(f"rewards of {cell.loss} at seed {cell.seed} are no finite numbers")
-            found.append(_metrics(reward, cell, draw))
-        return found
+        """The metrics of each cell on its train, validation and test splits."""
+        return [
+            _metrics(reward, cell, draw)
+            for reward, cell, draw in zip(self.rewards(), self.cells, self.data, strict=True)
+        ]
 
 
 def _scored_images(draw: ImagePreferences) -> np.ndarray:
