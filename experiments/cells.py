@@ -40,11 +40,15 @@ DRAWS = 64
 
 @dataclass(frozen=True)
 class Cell:
-    """One runnable cell: its name and folder, its parts, and its whole resolved config."""
+    """One runnable cell: its name and folder, its parts, and its whole resolved config.
+
+    contents: fingerprints of the files behind data set and model, None where there are none.
+    """
 
     name: CellName
     folder: RunFolder
     config: dict[str, Any]
+    contents: dict[str, str | None]
     device: str
     job: Any
     dataset: Any
@@ -79,11 +83,14 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     resolve_mode(settings["wandb"]["mode"])
     device = resolve_device(settings["device"])
 
-    loss, noise_model, model, job = (
-        _build(group, choices[group], settings[group])
-        for group in ("loss", "noise_model", "model", "job")
+    loss, noise_model, job = (
+        _build(group, choices[group], settings[group]) for group in ("loss", "noise_model", "job")
     )
-    dataset = _dataset(choices["dataset"], json.dumps(settings["dataset"], sort_keys=True))
+    dataset, model = (
+        _kept(group, choices[group], json.dumps(settings[group], sort_keys=True))
+        for group in ("dataset", "model")
+    )
+    dataset.check()
     name = CellName(
         job=str(choices["job"]),
         dataset=str(choices["dataset"]),
@@ -93,9 +100,9 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
         model=str(choices["model"]),
         seed=seed,
     )
-    what = identity(settings, _fingerprint(dataset))
-    folder = RunFolder(settings["results_dir"], name, what)
-    cell = Cell(name, folder, settings, device, job, dataset, loss, noise_model, model)
+    contents = {"dataset": _fingerprint(dataset), "model": _fingerprint(model)}
+    folder = RunFolder(settings["results_dir"], name, identity(settings, contents))
+    cell = Cell(name, folder, settings, contents, device, job, dataset, loss, noise_model, model)
     job.check(cell)
     return cell
 
@@ -154,7 +161,9 @@ def _check_types(group: str, target: Any, settings: Mapping[str, Any]) -> None:
             continue
         if key not in known:
             raise BadInput(f"{group}.{key}={value!r}: {unknown(key, known)}")
-        if not _fits(value, hints.get(key)):
+        if isinstance(value, Mapping) and isinstance(value.get("_target_"), str):
+            _check_types(f"{group}.{key}", get_class(value["_target_"]), value)
+        elif not _fits(value, hints.get(key)):
             raise BadInput(
                 f"{group}.{key}={value!r} is not allowed: it must be of type {_name(hints[key])}"
             )
@@ -187,16 +196,14 @@ def unknown(key: str, known: list[str]) -> str:
 
 
 @lru_cache(maxsize=8)
-def _dataset(option: str, settings: str) -> Any:
-    # kept, because the cells of a sweep share it and reading it takes longer than all else here
-    dataset = _build("dataset", option, json.loads(settings))
-    dataset.check()
-    return dataset
+def _kept(group: str, option: str, settings: str) -> Any:
+    # the cells of a sweep share it, and reading its files takes longer than all else here
+    return _build(group, option, json.loads(settings))
 
 
-@lru_cache(maxsize=8)
-def _fingerprint(dataset: Any) -> str:
-    return dataset.fingerprint()
+@lru_cache(maxsize=16)
+def _fingerprint(part: Any) -> str | None:
+    return part.fingerprint() if hasattr(part, "fingerprint") else None
 
 
 @lru_cache(maxsize=DRAWS)

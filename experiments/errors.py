@@ -49,8 +49,14 @@ def _keys(place: str) -> set[str]:
     base: Any = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))
     if not place:
         return set(base)
-    found = set(base.get(place, {}))
-    for path in (CONF / place).glob("*.yaml"):
+    group, *inside = place.split(".")
+    options = [base.get(group, {})]
+    for path in [*(CONF / group).glob("*.yaml"), *(CONF / group / "settings").glob("*.yaml")]:
         option: Any = OmegaConf.to_container(OmegaConf.load(path))
-        found |= set(option.get(place, option))  # a global option has the group as a key
+        options.append(option.get(group, option))  # a global option has the group as a key
+    found: set[str] = set()
+    for option in options:
+        for key in inside:
+            option = option.get(key, {}) if isinstance(option, dict) else {}
+        found |= set(option) if isinstance(option, dict) else set()
     return found

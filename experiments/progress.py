@@ -17,22 +17,37 @@ class Progress:
         self.head = f"[{cell:>{len(str(cells))}}/{cells}] {name}"
         self.others, self.epochs = cells - cell, epochs
         self.live = self.stream.isatty()
-        self.started = self.said = time.monotonic()
+        self.began = self.started = self.said = time.monotonic()
+        self.first, self.metric = 0.0, ""
         self._show(f"{self.head}  epoch 0/{epochs}")
 
-    def update(self, epoch: int, metric: str, value: float | None) -> None:
-        """Show an evaluation and how long it will take from here."""
-        left = (time.monotonic() - self.started) / epoch * (self.epochs - epoch)
-        rest = self.others * (time.monotonic() - self.started) / epoch * self.epochs
-        self._show(
-            f"{self.head}  epoch {epoch}/{self.epochs}  {metric} {percent(value)}  "
-            f"{duration(left)} left"
-            + (f", sweep at most {duration(left + rest)}" if self.others else "")
-        )
+    def update(self, epoch: float, metric: str | None = None) -> None:
+        """Show how far the cell is, its latest metric, and how long it will take from here."""
+        self.metric = metric or self.metric
+        if self.live or metric or time.monotonic() - self.said > SECONDS_BETWEEN_LINES:
+            text = f"epoch {epoch:.3g}/{self.epochs}  {self.metric}"
+            if epoch > self.first:
+                a_whole = (time.monotonic() - self.started) / (epoch - self.first) * self.epochs
+                left = a_whole * (self.epochs - epoch) / self.epochs
+                text += f"  {duration(left)} left"
+                if self.others:
+                    text += f", sweep at most {duration(left + self.others * a_whole)}"
+            else:
+                self.started, self.first = time.monotonic(), epoch
+            self._show(f"{self.head}  {text}")
+
+    def status(self, text: str) -> None:
+        """Show what goes on before the first epoch."""
+        self._show(f"{self.head}  {text}")
+
+    def note(self, text: str) -> None:
+        """Say something in a line that stays."""
+        clear = "\r\033[K" if self.live else ""
+        print(f"{clear}{self.head}  {text}", file=self.stream, flush=True)
 
     def end(self, text: str) -> None:
         """Close the cell with one lasting line."""
-        seconds = time.monotonic() - self.started
+        seconds = time.monotonic() - self.began
         clear = "\r\033[K" if self.live else ""
         print(f"{clear}{self.head}  {text}  {duration(seconds)}", file=self.stream, flush=True)
 

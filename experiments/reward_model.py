@@ -1,9 +1,12 @@
 """The job that trains reward models on noisy preference pairs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experiments.cells import Cell, draw
+from experiments.listener import Listener
+from sympo.data.images import ImageDataset
+from sympo.models.language import LanguageModel
 from sympo.noise import flip
 from sympo.training.cells import CellTrainer, Metrics, RewardCell, Schedule
 from sympo.types import BadInput
@@ -13,8 +16,8 @@ from sympo.types import BadInput
 class RewardModelJob(Schedule):
     """Draw pairs, flip labels, train by the schedule, and evaluate against the true order."""
 
-    # the metric that progress shows, and the one by which noisy validation selects an epoch
-    headline = "test/order_accuracy"
+    # the metrics of which progress shows the first, and the one by which noisy validation selects
+    headlines = ("test/order_accuracy",)
     selected_by = "validation/noisy_accuracy"
 
     def __post_init__(self) -> None:
@@ -26,17 +29,27 @@ class RewardModelJob(Schedule):
 
     def check(self, cell: Cell) -> None:
         """Refuse what cannot run; raises BadInput."""
+        if not isinstance(cell.dataset, ImageDataset):
+            raise BadInput(
+                f"dataset={cell.name.dataset} is no data set of images, which job=reward_model "
+                "needs; use digits or mnist"
+            )
+        if isinstance(cell.model, LanguageModel):
+            raise BadInput(f"model={cell.name.model} is no model of images; use small_cnn or cnn")
         _reward_cell(cell)
         images = draw(cell.dataset, cell.name.seed).pixels
         cell.model.check((images.shape[1], images.shape[2]))
 
-    def train(
-        self, cells: Sequence[Cell], on_evaluation: Callable[[int, list[Metrics]], None]
-    ) -> None:
+    def train(self, cells: Sequence[Cell], listener: Listener) -> None:
         """Train cells that share data set, model, schedule and device side by side.
 
-        The cells of one seed stand together. `on_evaluation(epoch, metrics of each cell)`.
+        The cells of one seed stand together.
         """
+
+        def on_evaluation(epoch: int, metrics: list[Metrics]) -> None:
+            for number, found in enumerate(metrics):
+                listener.evaluation(number, epoch, found)
+
         data = {cell.name.seed: draw(cell.dataset, cell.name.seed) for cell in cells}
         trainer = CellTrainer(
             [_reward_cell(cell) for cell in cells], data, cells[0].model, self, cells[0].device

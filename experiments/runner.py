@@ -47,7 +47,7 @@ def run_cell(config: DictConfig, choices: Mapping[str, Any], wait: bool) -> Outc
         if folder.completed_since(since):
             print(f"{head}  complete already: {folder.path}", flush=True)
             return Outcome(str(cell.name), folder.path, "skipped")
-        return _run(cell, Progress(str(cell.name), at, of, cell.job.epochs))
+        return _run(cell, Progress(str(cell.name), at, of, cell.job.epochs), since)
     except Exception as error:
         reason = " ".join(traceback.format_exception_only(error)[-1].split())
         with suppress(OSError):  # a full disk must not stop the other cells
@@ -59,26 +59,19 @@ def run_cell(config: DictConfig, choices: Mapping[str, Any], wait: bool) -> Outc
             folder.release()
 
 
-def _run(cell: Cell, progress: Progress) -> Outcome:
+def _run(cell: Cell, progress: Progress, since: float) -> Outcome:
     folder, job = cell.folder, cell.job
-    folder.start(OmegaConf.to_yaml(OmegaConf.create(cell.config)))
+    folder.start(OmegaConf.to_yaml(OmegaConf.create(cell.config)), since)
     torch.set_num_threads(cell.config["threads"] or THREADS)
     if cell.device != "cpu":
         torch.cuda.reset_peak_memory_stats(cell.device)
-    evaluations: list[dict[str, Any]] = []
     tracker = Tracker(folder, cell.config["wandb"], cell.config)
-
-    def on_evaluation(epoch: int, metrics: list[dict[str, Any]]) -> None:
-        (found,) = metrics
-        folder.log(epoch, found)
-        tracker.log(epoch, found)
-        evaluations.append({"epoch": epoch, **found})
-        progress.update(epoch, job.headline, found[job.headline])
-
+    recorder = Recorder(cell, tracker, progress)
     summary = None
     try:
-        job.train([cell], on_evaluation)
-        last, selected = evaluations[-1], earliest_best(evaluations, job.selected_by)
+        job.train([cell], recorder)
+        last = recorder.evaluations[-1]
+        selected = earliest_best(recorder.evaluations, job.selected_by)
         folder.finish(
             last,
             selected,
@@ -89,11 +82,41 @@ def _run(cell: Cell, progress: Progress) -> Outcome:
         summary = folder.summary()
     finally:
         tracker.finish(summary)
+    headline = recorder.headline(last)
     progress.end(
-        f"{job.headline} {percent(last[job.headline])} at the last epoch, "
-        f"{percent(selected[job.headline])} at epoch {selected['epoch']} (noisy validation)"
+        f"{headline} {percent(last[headline])} at the last epoch, "
+        f"{percent(selected[headline])} at epoch {selected['epoch']:g} (noisy validation)"
     )
     return Outcome(str(cell.name), folder.path, "complete")
+
+
+class Recorder:
+    """Hears one cell's job, and passes on what it says: to the folder, to W&B, to the terminal."""
+
+    def __init__(self, cell: Cell, tracker: Tracker, progress: Progress) -> None:
+        self.folder, self.job = cell.folder, cell.job
+        self.tracker, self.progress = tracker, progress
+        self.evaluations: list[dict[str, Any]] = []
+
+    def headline(self, metrics: Mapping[str, Any]) -> str:
+        """The number to show: the first of the job's headlines that the data set allows."""
+        return next(name for name in self.job.headlines if name in metrics)
+
+    def evaluation(self, cell: int, epoch: float, metrics: Mapping[str, float | None]) -> None:
+        self.folder.log(epoch, metrics)
+        self.tracker.log(epoch, metrics)
+        self.evaluations.append({"epoch": epoch, **metrics})
+        headline = self.headline(metrics)
+        self.progress.update(epoch, f"{headline} {percent(metrics[headline])}")
+
+    def step(self, epoch: float) -> None:
+        self.progress.update(epoch)
+
+    def status(self, text: str) -> None:
+        self.progress.status(text)
+
+    def note(self, text: str) -> None:
+        self.progress.note(text)
 
 
 def _device_name(device: str) -> str:

@@ -2,7 +2,8 @@
 
 A folder is named by what the cell is: `<job>/<dataset>/<loss>/noise=<rate>/seed=<seed>-<8 hex>`.
 It holds `config.yaml` (resolved), `metrics.jsonl` (one line per evaluation), `summary.json`
-(written last and atomically: its presence means complete) and, where the cell failed, `error.log`.
+(written last and atomically: its presence means complete), where the cell failed `error.log`, and
+what its job leaves beside them.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -29,9 +30,14 @@ NOT_IDENTITY = frozenset(
     {
         *("results_dir", "report_dir", "device", "threads", "force", "wandb", "progress"),
         *("judge", "sampler", "assumed_rate"),
+        *("job.tokens_per_pass", "job.checkpoint_minutes", "job.gradient_checkpointing"),
+        "job.save_policy",
     }
 )
-PACKAGES = ("sympo", "torch", "numpy", "scipy", "scikit-learn", "hydra-core")
+PATHS = frozenset({"path", "name_or_path", "tokenizer_path"})
+PACKAGES = (
+    *("sympo", "torch", "transformers", "peft", "numpy", "scipy", "scikit-learn", "hydra-core"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,15 +56,27 @@ class CellName:
         return f"{self.dataset} {self.loss} noise={self.noise:g} seed={self.seed}"
 
 
-def identity(config: Mapping[str, Any], fingerprint: str) -> dict[str, Any]:
+def identity(config: Mapping[str, Any], contents: Mapping[str, str | None]) -> dict[str, Any]:
     """The part of a resolved config that can change a cell's numbers.
 
-    The data set's path is replaced by the fingerprint of its content, and numbers are normalised
-    (0 and 0.0, 1e-3 and 0.001 are the same).
+    Paths are replaced by the fingerprint of what lies there, and numbers are normalised (0 and 0.0,
+    1e-3 and 0.001 are the same).
+
+    contents: the fingerprint of each group's files, None for a group that has none.
     """
-    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
-    dataset = {key: value for key, value in kept["dataset"].items() if key != "path"}
-    return _normalised(kept | {"dataset": dataset | {"content": fingerprint}})
+    kept: dict[str, Any] = dict(_without(config))
+    for group, fingerprint in contents.items():
+        if fingerprint is not None:
+            settings = {key: item for key, item in kept[group].items() if key not in PATHS}
+            kept[group] = settings | {"content": fingerprint}
+    return _normalised(kept)
+
+
+def _without(config: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if f"{place}{key}" not in NOT_IDENTITY:
+            inside = isinstance(value, Mapping)
+            yield key, dict(_without(value, f"{place}{key}.")) if inside else value
 
 
 def _normalised(value: Any) -> Any:
@@ -87,6 +105,7 @@ class RunFolder:
             / f"noise={name.noise:g}" / f"seed={name.seed}-{self.hash}"
         )  # fmt: skip
         self.error_log = self.path / "error.log"
+        self.checkpoint = self.path / "checkpoint.pt"
         self._metrics = self.path / "metrics.jsonl"
         self._lock = FileLock(self.path / ".lock")
         self._started = 0.0
@@ -125,16 +144,19 @@ class RunFolder:
         self.release()
         return False
 
-    def start(self, config_yaml: str) -> None:
-        """Begin the cell anew: nothing of an unfinished run remains; a complete one, which is run
-        again by force, stands until its successor is complete."""
+    def start(self, config_yaml: str, since: float) -> None:
+        """Begin the cell anew: nothing of an unfinished run remains but its checkpoint, where that
+        was made after `since`; a complete run, which is run again by force, stands until its
+        successor is complete."""
+        if self.checkpoint.is_file() and self.checkpoint.stat().st_mtime < since:
+            self.checkpoint.unlink()
         self._metrics = self.path / ("metrics.jsonl.new" if self.complete else "metrics.jsonl")
         for old in (self._metrics, self.error_log):
             old.unlink(missing_ok=True)
         write_atomically(self.path / "config.yaml", config_yaml)
         self._started = time.time()
 
-    def log(self, epoch: int, metrics: Mapping[str, float | None]) -> None:
+    def log(self, epoch: float, metrics: Mapping[str, float | None]) -> None:
         """Append one evaluation."""
         with self._metrics.open("a") as file:
             file.write(json.dumps({"epoch": epoch, **_finite(metrics)}) + "\n")
@@ -168,6 +190,7 @@ class RunFolder:
         }
         self._metrics.replace(self.path / "metrics.jsonl")
         write_atomically(self.path / "summary.json", json.dumps(summary, indent=1))
+        self.checkpoint.unlink(missing_ok=True)
 
     def fail(self, error: BaseException) -> None:
         """Keep the reason of a failure."""

@@ -99,12 +99,12 @@ class Tracker:
                 ),
             )
 
-    def log(self, epoch: int, metrics: Mapping[str, float | None]) -> None:
+    def log(self, epoch: float, metrics: Mapping[str, float | None]) -> None:
         """Mirror one evaluation."""
         if self._run is not None:
             known = {key: value for key, value in metrics.items() if value is not None}
             with self._never_fatal():
-                self._run.log({"epoch": epoch, **known}, step=epoch)
+                self._run.log({"epoch": epoch, **known})
 
     def finish(self, summary: Mapping[str, Any] | None) -> None:
         """End the run: finished with the cell's summary, or failed where there is none."""

@@ -1,6 +1,8 @@
 """Typed records that the rooms of the library hand to each other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,3 +48,68 @@ class NoisyPairs:
     def noisy_label(self) -> np.ndarray:
         """The label that training sees: -y where flipped, y elsewhere."""
         return np.where(self.flipped, -self.pairs.label, self.pairs.label)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The token ids that a policy speaks.
+
+    size: number of rows of the embedding that are used; bos: put before every text, None where the
+    model has no such token; eos: ends an answer; pad: fills rows in generation, never scored.
+    """
+
+    size: int
+    bos: int | None
+    eos: int
+    pad: int
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token sequences, each a prompt followed by an answer; n sequences.
+
+    ids: n integer arrays, prompt and answer together.
+    start: (n,) int64, where the answer begins: tokens from here on are scored.
+    """
+
+    ids: Sequence[np.ndarray]
+    start: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class TokenPairs:
+    """Clean preferences between two answers to one prompt, as token ids; n pairs.
+
+    pairs: item 2i is the chosen answer of pair i and item 2i + 1 the rejected one, so that every
+        clean label is +1.
+    chosen, rejected: prompt and answer of each side, the answer closed by an end of sequence.
+    prompts: n integer arrays, what a policy is given to answer.
+    texts: n dicts for people and judges, at least `prompt`, `chosen` and `rejected`.
+    """
+
+    pairs: PreferencePairs
+    chosen: Encoded
+    rejected: Encoded
+    prompts: Sequence[np.ndarray]
+    texts: Sequence[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """The splits of a preference data set for policies, clean."""
+
+    train: TokenPairs
+    validation: TokenPairs
+    test: TokenPairs
+
+
+def chosen_over_rejected(ids: np.ndarray, gap: np.ndarray | None = None) -> PreferencePairs:
+    """Pairs whose items are stored as chosen, rejected, chosen, ...: every clean label is +1."""
+    first = 2 * np.arange(len(ids))
+    return PreferencePairs(ids, first, first + 1, np.ones(len(ids)), gap)

@@ -8,9 +8,11 @@ from omegaconf import DictConfig
 
 from experiments.cells import GROUPS, prepare
 from sympo.types import BadInput
+from tests.conftest import DATA
 
 CONF = Path(__file__).parents[1] / "conf"
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+MARGINS = [path.stem for path in sorted((CONF / "job" / "margin").glob("*.yaml"))]
 EXPERIMENTS = [path.stem for path in sorted((CONF / "experiment").glob("*.yaml"))]
 
 
@@ -22,26 +24,46 @@ def composed(*overrides: str) -> tuple[DictConfig, DictConfig]:
     return config, choices
 
 
-def overrides_for(group: str, option: str, mnist: Path | None) -> list[str]:
+def overrides_for(group: str, option: str) -> list[str]:
     # what an option needs from outside itself to be runnable
+    stories = [f"model.name_or_path={DATA / 'stories260K'}"]
     needs = {
-        ("dataset", "mnist"): [f"dataset.path={mnist}"],
-        ("model", "cnn"): ["dataset=mnist", f"dataset.path={mnist}"],
-    }
+        ("dataset", "mnist"): [f"dataset.path={DATA}"],
+        ("dataset", "gold_language"): ["job=policy"],
+        ("dataset", "hh"): ["job=policy", f"dataset.path={DATA / 'hh-rlhf'}", *stories],
+        ("dataset", "ultrafeedback"): [
+            "job=policy", f"dataset.path={DATA / 'ultrafeedback_binarized'}", *stories
+        ],
+        ("dataset", "preferences"): [
+            "job=policy", f"dataset.path={DATA / 'ultrafeedback_binarized'}", *stories,
+            "dataset.train=train_prefs", "dataset.test=test_prefs",
+        ],
+        ("model", "cnn"): ["dataset=mnist", f"dataset.path={DATA}"],
+        ("model", "tiny_lm"): ["job=policy"],
+        ("model", "hub"): [
+            "job=policy", "dataset=hh", f"dataset.path={DATA / 'hh-rlhf'}", *stories
+        ],
+        ("loss", "ipo"): ["job=policy", "job/margin=ipo"],
+    }  # fmt: skip
     return [f"{group}={option}", "assumed_rate=0.2", "noise=0.3", *needs.get((group, option), [])]
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_option_builds(
-    group: str, option: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    real = (group, option) in {("dataset", "mnist"), ("model", "cnn")}
-    mnist = request.getfixturevalue("mnist_folder") if real else None
-    config, choices = composed(*overrides_for(group, option, mnist), f"results_dir={tmp_path}")
+def test_option_builds(group: str, option: str, tmp_path: Path) -> None:
+    overrides = overrides_for(group, option)
+    if any(str(DATA) in override for override in overrides) and not DATA.is_dir():
+        pytest.skip(f"the real data that {group}={option} reads is not beside this checkout")
+    config, choices = composed(*overrides, f"results_dir={tmp_path}")
     cell = prepare(config, choices)
     assert getattr(cell.name, group) == option
     assert cell.folder.path.parts[-5:-2] == (cell.name.job, cell.name.dataset, cell.name.loss)
     assert not list(tmp_path.iterdir()), "checking a cell must leave nothing behind"
+
+
+@pytest.mark.parametrize("margin", MARGINS)
+def test_margin_builds(margin: str, tmp_path: Path) -> None:
+    config, choices = composed("job=policy", f"job/margin={margin}", f"results_dir={tmp_path}")
+    assert prepare(config, choices).job.margin
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -107,6 +129,30 @@ def test_data_set_brings_its_model() -> None:
         (["dataset.train_images=1700"], ["dataset.train_images=1700", "1797"]),
         (["dataset.temperature=0"], ["dataset.temperature=0"]),
         (["dataset=mnist", "dataset.path=/nowhere"], ["/nowhere/MNIST/raw", "dataset=digits"]),
+        (["dataset=gold_language"], ["dataset=gold_language", "job=reward_model"]),
+        (["model=tiny_lm"], ["model=tiny_lm", "small_cnn"]),
+        (["job=policy", "dataset=digits", "model=tiny_lm"], ["dataset=digits", "job=policy"]),
+        (["job=policy", "model=small_cnn"], ["model=small_cnn", "tiny_lm"]),
+        (["job=policy", "model=hub"], ["model.name_or_path", "not set"]),
+        (["job=policy", "model=hub", "model.name_or_path=/nowhere"], ["/nowhere", "no folder"]),
+        (["job=policy", "model=hub", "model.name_or_path=conf"], ["conf", "config.json"]),
+        (["job=policy", "loss=ipo"], ["loss=ipo", "job/margin=ipo"]),
+        (["job=policy", "job.margin.beta=0"], ["job.margin.beta=0"]),
+        (["job=policy", "job.margin.beta=x"], ["job.margin.beta='x'", "float"]),
+        (["job=policy", "+job.sft.foo=1"], ["job.sft.foo=1", "no such key"]),
+        (["job=policy", "job.sft.epochs=1.5"], ["job.sft.epochs=1.5", "int"]),
+        (["job=policy", "job.sft.epochs=-1"], ["job.sft.epochs=-1"]),
+        (["job=policy", "job.sampling.temperature=0"], ["job.sampling.temperature=0"]),
+        (["job=policy", "job.sampling.top_p=1.5"], ["job.sampling.top_p=1.5"]),
+        (["job=policy", "job.precision=float16"], ["job.precision=float16", "bfloat16"]),
+        (["job=policy", "job.evaluate_every=0"], ["job.evaluate_every=0"]),
+        (["job=policy", "job.max_grad_norm=0"], ["job.max_grad_norm=0"]),
+        (["job=policy", "job.learning_rate=-1"], ["job.learning_rate=-1"]),
+        (["job=policy", "dataset.topics=40"], ["dataset.topics=40", "dataset.tokens=32"]),
+        (["job=policy", "dataset.stop=0"], ["dataset.stop=0"]),
+        (["job=policy", "model.heads=5"], ["model.heads=5", "hidden_size"]),
+        (["job=policy", "model.lora_rank=0"], ["model.lora_rank=0"]),
+        (["job=policy", "model.tokenizer_path=/nowhere"], ["model.tokenizer_path=/nowhere"]),
     ],
 )
 def test_bad_setting_is_one_sentence(overrides: list[str], words: list[str]) -> None:

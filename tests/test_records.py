@@ -25,7 +25,7 @@ CONFIG = {
 
 
 def hash_of(**changes: object) -> str:
-    return cell_hash(identity({**CONFIG, **changes}, "content"))
+    return cell_hash(identity({**CONFIG, **changes}, {"dataset": "content"}))
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,13 @@ def test_everything_else_is_identity(other: dict) -> None:
 
 def test_numbers_are_normalised() -> None:
     assert hash_of(noise=0) == hash_of(noise=0.0)
-    assert cell_hash(identity(CONFIG, "a")) != cell_hash(identity(CONFIG, "b"))
+    assert cell_hash(identity(CONFIG, {"dataset": "a"})) != cell_hash(
+        identity(CONFIG, {"dataset": "b"})
+    )
 
 
 def folder(tmp_path: Path) -> RunFolder:
-    return RunFolder(tmp_path, NAME, identity(CONFIG, "content"))
+    return RunFolder(tmp_path, NAME, identity(CONFIG, {"dataset": "content"}))
 
 
 def test_a_run_from_start_to_summary(tmp_path: Path) -> None:
@@ -76,7 +78,7 @@ def test_a_run_from_start_to_summary(tmp_path: Path) -> None:
     expected = tmp_path / "runs/reward_model/digits/ramp/noise=0.3" / f"seed=0-{run.hash}"
     assert run.path == expected
     assert run.acquire()
-    run.start("noise: 0.3\n")
+    run.start("noise: 0.3\n", since=0)
     run.log(1, {"a": 0.5, "b": None, "c": float("nan")})
     run.log(2, {"a": 0.7})
     assert not run.complete
@@ -95,11 +97,11 @@ def test_a_run_from_start_to_summary(tmp_path: Path) -> None:
 def test_starting_again_leaves_nothing_of_the_unfinished_run(tmp_path: Path) -> None:
     run = folder(tmp_path)
     run.acquire()
-    run.start("x: 1\n")
+    run.start("x: 1\n", since=0)
     run.log(1, {"a": 1.0})
     run.fail(RuntimeError("broken"))
     assert "RuntimeError: broken" in run.error_log.read_text()
-    run.start("x: 1\n")
+    run.start("x: 1\n", since=0)
     assert not (run.path / "metrics.jsonl").exists() and not run.error_log.exists()
     run.release()
 
@@ -108,7 +110,7 @@ def test_a_complete_run_stands_until_its_successor_is_complete(tmp_path: Path) -
     run = folder(tmp_path)
     run.acquire()
     for value in (0.5, 0.75):
-        run.start("x: 1\n")
+        run.start("x: 1\n", since=0)
         run.log(1, {"a": value})
         if value == 0.75:
             again = folder(tmp_path)

@@ -46,7 +46,7 @@ def records(path: Path) -> Iterator[Any]:
 
 
 def folder(tmp_path: Path) -> RunFolder:
-    run = RunFolder(tmp_path, NAME, identity(CONFIG, "content"))
+    run = RunFolder(tmp_path, NAME, identity(CONFIG, {"dataset": "content"}))
     run.path.mkdir(parents=True, exist_ok=True)
     return run
 

@@ -1,13 +1,20 @@
 """From run folders to numbers with intervals, and from those to figures; imports no torch."""
 
 from sympo.analysis.collect import Collection
-from sympo.analysis.estimates import curve_estimates, differences, reward_by_item, summarise
+from sympo.analysis.estimates import (
+    against_kl,
+    curve_estimates,
+    differences,
+    reward_by_item,
+    summarise,
+)
 from sympo.analysis.plots import loss_gallery
 from sympo.analysis.report import Report, draw, format_table, summary, write_report
 
 __all__ = [
     "Collection",
     "Report",
+    "against_kl",
     "curve_estimates",
     "differences",
     "draw",

@@ -5,6 +5,7 @@ Everything is gathered by column, since sweeps reach 100,000 cells; no frame is 
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ KEYS = ["job", "dataset", "loss", "noise", "noise_model", "seed"]
 WHICH = ["last", "selected"]
 _OPTIONS = ["job", "dataset", "loss", "noise_model", "model"]
 _PATH_KEYS = ["job", "dataset", "loss", "noise", "seed", "hash"]
+_BLOCK = 4096
 _TEXT = dict.fromkeys(["job", "dataset", "loss", "noise_model", "model", "hash"], "str")
 
 
@@ -53,7 +55,7 @@ class Collection:
         frames = {"cells": self.cells, "curves": self.curves, "incomplete": self.incomplete}
         written = [name for name in frames if name != "incomplete" or len(self.incomplete)]
         for name in written:
-            frames[name].to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
+            _write_csv(frames[name], out / f"{name}.csv")
         return [out / f"{name}.csv" for name in written]
 
     @classmethod
@@ -94,12 +96,57 @@ class _Columns:
                     column.append(None)
 
 
+class _Numbers:
+    """Records of numbers, grown one at a time; a missing one and null are NaN.
+
+    Records with the same names share a block, and what is gathered is packed in between, so that
+    no number stays a Python object.
+    """
+
+    def __init__(self) -> None:
+        self._gathered: dict[tuple[str, ...], tuple[list[Any], list[int]]] = {}
+        self._packed: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        self.length = 0
+
+    def append(self, record: dict[str, Any]) -> None:
+        values, places = self._gathered.setdefault(tuple(record), ([], []))
+        values.extend(record.values())
+        places.append(self.length)
+        self.length += 1
+        if len(places) == _BLOCK:
+            self._pack()
+
+    def frame(self) -> pd.DataFrame:
+        """A column of floats per name, of integers where it is an epoch and all are whole."""
+        self._pack()
+        columns = {}
+        for name in list(self._packed):
+            column = np.full(self.length, np.nan)
+            for places, values in self._packed.pop(name):  # freed as it is laid out
+                column[places] = values
+            whole = name.split("/")[-1] == "epoch" and bool((column % 1 == 0).all())
+            columns[name] = column.astype(np.int64) if whole else column
+        return pd.DataFrame(columns, index=range(self.length), copy=False)
+
+    def _pack(self) -> None:
+        for names, (values, places) in self._gathered.items():
+            table = np.array(values, dtype=object).reshape(len(places), len(names))
+            at = np.array(places, dtype=np.intp)
+            for name, column in zip(names, table.T, strict=True):
+                try:
+                    packed = column.astype(float)
+                except (TypeError, ValueError):  # a note beside the numbers, not a number
+                    continue
+                self._packed.setdefault(name, []).append((at, packed))
+        self._gathered = {}
+
+
 def _run_folders(root: Path) -> Iterator[Path]:
     return root.glob("*/*/*/noise=*/seed=*-*")
 
 
 def _collect(folders: Iterable[Path]) -> Collection:
-    names, leaves, metrics, evaluations = _Columns(), _Columns(), _Columns(), _Columns()
+    names, leaves, metrics, evaluations = _Columns(), _Columns(), _Numbers(), _Numbers()
     cell_of_evaluation: list[int] = []
     incomplete: list[Path] = []
     for folder in sorted(folders):
@@ -122,9 +169,12 @@ def _collect(folders: Iterable[Path]) -> Collection:
             }
         )
     keys = _key_frame(names, leaves)
-    cells = pd.concat([keys, _numbers(metrics)], axis=1)
+    cells = pd.concat([keys, metrics.frame()], axis=1)
     curves = keys.take(np.array(cell_of_evaluation, dtype=np.intp)).reset_index(drop=True)
-    curves = pd.concat([curves, _numbers(evaluations)], axis=1)
+    measured = evaluations.frame()
+    # the mean reward per item belongs to the end of a run
+    kept = [name for name in measured if "/reward_mean/" not in str(name)]
+    curves = pd.concat([curves, measured[kept]], axis=1)
     return Collection(cells, curves, _incomplete_frame(incomplete))
 
 
@@ -145,23 +195,16 @@ def _read_summary(path: Path) -> dict[str, Any] | None:
 
 
 def _read_history(path: Path) -> list[dict[str, Any]]:
-    """The evaluations of a cell by epoch; a line written again after a resume replaces the first.
-
-    The mean reward per item stays out: it belongs to the end of a run.
-    """
+    """The evaluations of a cell; a line written again after a resume replaces the first."""
     try:
-        lines = path.read_text().splitlines()
-        records = json.loads("[" + ",".join(line for line in lines if line) + "]")
+        lines = path.read_bytes().splitlines()
+        records = json.loads(b"[" + b",".join(line for line in lines if line) + b"]")
     except FileNotFoundError:
         return []
     except ValueError as error:
         log.warning("%s is not readable (%s): the cell has no curve", path, error)
         return []
-    by_epoch = {record["epoch"]: record for record in records}
-    return [
-        {name: value for name, value in record.items() if "/reward_mean/" not in name}
-        for record in by_epoch.values()
-    ]
+    return list({record["epoch"]: record for record in records}.values())
 
 
 def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -221,19 +264,6 @@ def _leaf_series(values: list[Any]) -> pd.Series:
     return pd.Series([None if value is None else str(value) for value in values])
 
 
-def _numbers(columns: _Columns) -> pd.DataFrame:
-    """Metrics as floats, null as NaN, epochs as integers where none is missing."""
-    frame: dict[str, np.ndarray] = {}
-    for name, values in columns.values.items():
-        try:
-            array = np.array(values, dtype=float)
-        except (TypeError, ValueError):  # a note beside the numbers, not a number
-            continue
-        is_epoch = name.split("/")[-1] == "epoch" and bool(np.isfinite(array).all())
-        frame[name] = array.astype(np.int64) if is_epoch else array
-    return pd.DataFrame(frame, index=range(columns.length))
-
-
 def _incomplete_frame(folders: list[Path]) -> pd.DataFrame:
     """What the paths of unfinished runs say: job/dataset/loss/noise=<rate>/seed=<seed>-<hash>."""
     rows = []
@@ -242,6 +272,33 @@ def _incomplete_frame(folders: list[Path]) -> pd.DataFrame:
         seed, _, digest = last.removeprefix("seed=").partition("-")
         rows.append((job, dataset, loss, float(noise.removeprefix("noise=")), int(seed), digest))
     return pd.DataFrame(rows, columns=_PATH_KEYS)
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """What frame.to_csv(path, index=False) writes, in half its time."""
+    with path.open("w", newline="") as file:
+        file.write(",".join(map(_quoted, frame.columns)) + "\n")
+        for start in range(0, len(frame), _BLOCK):
+            rows = frame.iloc[start : start + _BLOCK]
+            columns = [_texts(rows[name]) for name in rows]
+            file.writelines(",".join(row) + "\n" for row in zip(*columns, strict=True))
+
+
+def _texts(column: pd.Series) -> list[str]:
+    """A column as text: a float as Python's repr, the shortest that reads back; missing as ""."""
+    if column.dtype == float:
+        texts = list(map(repr, column.tolist()))
+        for missing in np.flatnonzero(column.isna()):
+            texts[missing] = ""
+        return texts
+    codes, values = pd.factorize(column)
+    written = [*map(_quoted, values), ""]  # the code of what is missing is -1
+    return [written[code] for code in codes]
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if re.search(r'[,"\r\n]', text) else text
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from sympo.analysis.collect import settings
 LEVEL = 0.95
 _Z = float(stats.norm.ppf(0.5 + LEVEL / 2))
 _CELL = ["loss", "variant", "noise"]
+KL = "policy/kl"
 
 
 def t_half_width(sd: npt.ArrayLike, n: npt.ArrayLike) -> np.ndarray:
@@ -39,7 +40,7 @@ def variants(frame: pd.DataFrame) -> pd.Series:
     (assumed_rate=0.2)`; `cdpo (oracle)` where every cell of it was given its own noise rate."""
     labels = frame["loss"].astype(object)
     leaves = [leaf for leaf in settings(frame) if leaf.startswith("loss.")]
-    for loss, rows in frame.groupby("loss"):
+    for loss, rows in frame[["loss", "oracle", *leaves]].groupby("loss"):
         varying = [leaf for leaf in leaves if rows[leaf].nunique(dropna=False) > 1]
         oracle = "loss.assumed_rate" in varying and bool(rows["oracle"].all())
         if oracle:
@@ -66,17 +67,19 @@ def summarise(
     """Mean and 95% interval of a metric over seeds, per experiment, loss variant and noise rate.
 
     Columns: `group_columns`, loss, variant, noise, metric, n_seeds, mean, low, high, interval,
-    missing, oracle; in the metric's own unit. interval is `student_t` (two seeds or more),
-    `test_pairs` (one seed: mean ± 1.96 `<metric>_se`) or `none`. missing counts the cells of the
-    expected grid without a value: seeds x noise rates x variants present in the experiment, and
-    the unfinished runs that its job and data set have beyond that grid. Experiments without any
-    value of the metric have no rows.
+    missing, oracle; in the metric's own unit. interval is `student_t` (two seeds or more), for one
+    seed `bootstrap_prompts` (`<metric>_low` to `<metric>_high`) or `prompts` (mean ± 1.96
+    `<metric>_se`) where the metric is of samples, else `bootstrap_test_pairs` or `test_pairs`, and
+    `none` otherwise. missing counts the cells of the expected grid without a value: seeds x noise
+    rates x variants present in the experiment, and the unfinished runs that its job and data set
+    have beyond that grid. Experiments without any value of the metric have no rows.
     """
     frame = cells.assign(variant=variants(cells))
     by = group_columns(cells)
     frame = _measured(frame, by, metric)
     table = _intervals(frame, [*by, *_CELL], metric)
-    table = _expected(frame, by, incomplete).merge(table, how="left", on=[*by, *_CELL])
+    expected = _expected(frame[[*by, *_CELL, "seed"]], by, incomplete)
+    table = expected.merge(table, how="left", on=[*by, *_CELL])
     table["n_seeds"] = table["n_seeds"].fillna(0).astype(int)
     table["missing"] = table.pop("expected") - table["n_seeds"]
     return _finish(table, by, metric)
@@ -92,6 +95,24 @@ def curve_estimates(
     return _along(curves, "epoch", metric, incomplete)
 
 
+def against_kl(
+    curves: pd.DataFrame, metric: str, incomplete: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """`curve_estimates` of a metric, beside the policy's divergence from the reference.
+
+    More columns: kl, kl_low, kl_high, kl_interval, of `policy/kl` at the same epoch over the same
+    cells, in nats per answer. An epoch of a cell that lacks either number counts for neither.
+    """
+    pair = np.array([curves.get(name, _absent(curves)) for name in (metric, KL)], dtype=float)
+    both = np.isfinite(pair).all(axis=0)
+    curves = curves.assign(**dict(zip([metric, KL], np.where(both, pair, np.nan), strict=True)))
+    table = curve_estimates(curves, metric, incomplete)
+    keys = [*group_columns(curves), *_CELL, "epoch"]
+    named = {"mean": "kl", "low": "kl_low", "high": "kl_high", "interval": "kl_interval"}
+    kl = curve_estimates(curves, KL, incomplete)[[*keys, *named]].rename(columns=named)
+    return table.merge(kl, how="left", on=keys)
+
+
 def reward_by_item(
     cells: pd.DataFrame, which: str = "last", incomplete: pd.DataFrame | None = None
 ) -> pd.DataFrame:
@@ -104,9 +125,10 @@ def reward_by_item(
     columns = [name for name in cells.columns if name.startswith(f"{metric}/")]
     keys = list(cells.columns[: cells.columns.get_loc("oracle") + 1])  # type: ignore[operator,misc]
     rewards = cells[columns].to_numpy(dtype=float)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rewards = rewards - rewards.mean(axis=1, keepdims=True)
-        rewards = rewards / rewards.std(axis=1, keepdims=True)
+    if columns:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rewards = rewards - rewards.mean(axis=1, keepdims=True)
+            rewards = rewards / rewards.std(axis=1, keepdims=True)
     items = np.array([int(name.rsplit("/", 1)[1]) for name in columns], dtype=int)
     long = cells[keys].take(np.repeat(np.arange(len(cells)), len(items))).reset_index(drop=True)
     long["item"] = np.tile(items, len(cells))
@@ -174,20 +196,29 @@ def _measured(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
 def _intervals(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
     """n_seeds, mean, low, high, interval and oracle of every group."""
     value = frame[metric]
-    se = frame.get(f"{metric}_se", pd.Series(np.nan, index=frame.index)).where(value.notna())
-    grouped = frame[by].assign(value=value, se=se, oracle=frame["oracle"]).groupby(by, dropna=False)
+    own = {
+        end: frame.get(f"{metric}_{end}", _absent(frame)).where(value.notna())
+        for end in ("se", "low", "high")
+    }
+    columns = frame[by].assign(value=value, **own, oracle=frame["oracle"])
+    grouped = columns.groupby(by, dropna=False)
     table = grouped["value"].agg(n_seeds="count", mean="mean", sd="std")
-    table["se"] = grouped["se"].mean()
     table["oracle"] = grouped["oracle"].any()
-    over_seeds, one_seed = table["n_seeds"] >= 2, (table["n_seeds"] == 1) & table["se"].notna()
-    half = np.select(
-        [over_seeds, one_seed],
-        [t_half_width(table["sd"], table["n_seeds"]), _Z * table["se"]],
-        np.nan,
-    )
-    table["low"], table["high"] = table["mean"] - half, table["mean"] + half
-    table["interval"] = np.select([over_seeds, one_seed], ["student_t", "test_pairs"], "none")
-    return table.drop(columns=["sd", "se"]).reset_index()
+    one = grouped[list(own)].mean()  # a cell's own numbers, where it is alone
+    alone = table["n_seeds"] == 1
+    bootstrap = alone & one[["low", "high"]].notna().all(axis=1)
+    kinds = [table["n_seeds"] >= 2, bootstrap, alone & one["se"].notna()]
+    over_seeds, normal = t_half_width(table["sd"], table["n_seeds"]), _Z * one["se"]
+    # samples answer prompts; everything else that has an interval scores test pairs
+    mean, over = table["mean"], "prompts" if "policy/" in metric else "test_pairs"
+    table["low"] = np.select(kinds, [mean - over_seeds, one["low"], mean - normal], np.nan)
+    table["high"] = np.select(kinds, [mean + over_seeds, one["high"], mean + normal], np.nan)
+    table["interval"] = np.select(kinds, ["student_t", f"bootstrap_{over}", over], "none")
+    return table.drop(columns="sd").reset_index()
+
+
+def _absent(frame: pd.DataFrame) -> pd.Series:
+    return pd.Series(np.nan, index=frame.index)
 
 
 def _expected(frame: pd.DataFrame, by: list[str], incomplete: pd.DataFrame | None) -> pd.DataFrame:
@@ -236,8 +267,9 @@ def _along(
     by = group_columns(frame)
     frame = _measured(frame, by, metric)
     per_cell = [*by, *_CELL]
-    missing = _expected(frame, by, incomplete)
-    present = frame[[*per_cell, "seed"]].drop_duplicates().groupby(per_cell, dropna=False).size()
+    held = frame[[*per_cell, "seed"]].drop_duplicates()
+    missing = _expected(held, by, incomplete)
+    present = held.groupby(per_cell, dropna=False).size()
     missing = missing.merge(present.rename("present").reset_index(), how="left", on=per_cell)
     missing["missing"] = missing.pop("expected") - missing.pop("present").fillna(0).astype(int)
     table = _intervals(frame, [*per_cell, axis], metric)

@@ -2,8 +2,9 @@
 and returns what it drew. Only missing cells and cut intervals are computed here, to be said."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,15 @@ from sympo.analysis.style import LossStyle, ordered, styles
 
 @dataclass(frozen=True)
 class Unit:
-    """How a metric is written: its name, unit, factor from stored to drawn, range it can take."""
+    """How a metric is written: its name, unit, factor from stored to drawn, range it can take,
+    and the value worth a line of its own."""
 
     name: str
     unit: str = ""
     factor: float = 1.0
     floor: float = -np.inf
     ceiling: float = np.inf
+    line: float | None = None
 
     @property
     def label(self) -> str:
@@ -36,11 +39,21 @@ class Unit:
 
 UNITS = {
     "order_accuracy": Unit("Test order accuracy", "%", 100.0, 0.0, 100.0),
-    "win_rate": Unit("Win rate", "%", 100.0, 0.0, 100.0),
+    "implicit_accuracy": Unit("Implicit reward accuracy", "%", 100.0, 0.0, 100.0, line=50.0),
+    "win_rate": Unit("Win rate over the reference", "%", 100.0, 0.0, 100.0, line=50.0),
+    "win_rate_chosen": Unit("Win rate over the chosen answers", "%", 100.0, 0.0, 100.0, line=50.0),
+    "gold_reward": Unit("Gold reward"),
+    "kl": Unit("KL to the reference", "nats per answer", floor=0.0),
     "flipped_memorised": Unit("Share of flipped training pairs memorised", "%", 100.0, 0.0, 100.0),
     "reward_mean": Unit("Learned reward", "standard deviations"),
 }
 PANELS = {"last": "Last epoch", "selected": "Epoch chosen by noisy validation"}
+_ONE_SEED = {
+    "test_pairs": "One seed: 95% interval over the test pairs only.",
+    "prompts": "One seed: 95% interval (1.96 standard errors) over the prompts only.",
+    "bootstrap_test_pairs": "One seed: 95% bootstrap interval over the test pairs only.",
+    "bootstrap_prompts": "One seed: 95% bootstrap interval over the prompts only.",
+}
 _MOST_LISTED = 6
 _DRAWN: Any = {
     "font.size": 10,
@@ -72,7 +85,7 @@ def accuracy_vs_noise(summary: pd.DataFrame) -> Figure:
         ax.set_title(PANELS[metric.split("/")[0]])
     unit = _unit(metrics[0])
     axes[0].set_ylabel(unit.label)
-    notes = _limit(axes, summary, unit)
+    notes = _limit_y(axes, summary, unit)
     if ((summary["missing"] > 0) & (summary["n_seeds"] > 0)).any():
         notes.append("Hollow points rest on fewer seeds.")
     _legend(figure, summary)
@@ -91,9 +104,10 @@ def noise_panel(estimates: pd.DataFrame, ax: Axes) -> Axes:
     for place, (variant, look) in enumerate(looks.items()):
         rows = estimates[(estimates["variant"] == variant) & (estimates["n_seeds"] > 0)]
         x = rows["noise"] + step * (place - (len(looks) - 1) / 2)
-        y, half = factor * rows["mean"], factor * (rows["high"] - rows["mean"])
+        y = factor * rows["mean"]
+        ends = [y - factor * rows["low"], factor * rows["high"] - y]
         ax.errorbar(
-            x, y, half, fmt="none", ecolor=look.color, elinewidth=1, capsize=2.2, alpha=0.75
+            x, y, ends, fmt="none", ecolor=look.color, elinewidth=1, capsize=2.2, alpha=0.75
         )
         ax.plot(x, y, **_line(look), marker=look.marker, mfc=look.face, mec=look.color)
         short = (rows["missing"] > 0).to_numpy()
@@ -119,7 +133,7 @@ def metric_vs_epochs(curves: pd.DataFrame) -> Figure:
 
     curves: `curve_estimates` of one experiment.
     """
-    return _per_noise(curves, "epoch", "Epoch")
+    return _bands(curves, "epoch", "Epoch")
 
 
 def accuracy_vs_epochs(curves: pd.DataFrame) -> Figure:
@@ -133,13 +147,38 @@ def memorised_vs_epochs(curves: pd.DataFrame) -> Figure:
 
 
 @mpl.rc_context(_DRAWN)
+def metric_vs_kl(trails: pd.DataFrame) -> Figure:
+    """A metric against the KL to the reference along training, a panel per noise rate.
+
+    trails: `against_kl` of one experiment.
+    """
+    last = trails.groupby(["variant", "noise"])["epoch"].transform("max") == trails["epoch"]
+    ends = ["low", "high", "kl_low", "kl_high"]
+    trails = trails.assign(**{end: trails[end].where(last) for end in ends})  # drawn there alone
+    figure, axes = _per_noise(trails, _trail, UNITS["kl"].label)
+    notes = ["A line follows training: dots are evaluations, the marker is the last one."]
+    if trails[ends].notna().any(axis=None):
+        notes.append("Only there the intervals are drawn, as a cross.")
+    if "prompts" in set(trails["kl_interval"]) - set(trails["interval"]):
+        notes.append("That of KL is 1.96 standard errors.")
+    across = trails.assign(mean=trails["kl"], low=trails["kl_low"], high=trails["kl_high"])
+    unit = _unit(_metrics(trails)[0])
+    notes += _limit(axes, across, UNITS["kl"], Axes.set_xlim)
+    notes += [note for note in _limit_y(axes, trails, unit) if note not in notes]
+    if ((trails["missing"] > 0) & (trails["n_seeds"] > 0)).any():
+        notes.append("Hollow markers rest on fewer seeds.")
+    _legend(figure, trails)
+    return _explain(figure, trails, f"{unit.name} against KL along training", notes)
+
+
+@mpl.rc_context(_DRAWN)
 def reward_vs_digit(rewards: pd.DataFrame) -> Figure:
     """Standardised learned reward of each digit, a panel per noise rate, beside the true reward.
 
     rewards: `reward_by_item` of one experiment.
     """
     truth = Line2D([], [], color="#9a9a9a", linewidth=6, alpha=0.45, label="true reward")
-    figure = _per_noise(rewards, "item", "Digit", truth)
+    figure = _bands(rewards, "item", "Digit", truth)
     digits = np.sort(rewards["item"].dropna().unique())
     for ax in figure.axes:
         true = (digits - digits.mean()) / digits.std()
@@ -189,8 +228,21 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
     return [png, pdf]
 
 
-def _per_noise(estimates: pd.DataFrame, axis: str, label: str, *extra: Line2D) -> Figure:
-    """A panel per noise rate with a value, all on one scale."""
+def _bands(estimates: pd.DataFrame, axis: str, label: str, *extra: Line2D) -> Figure:
+    """Means and shaded intervals along an axis, a panel per noise rate."""
+    figure, axes = _per_noise(estimates, partial(_band, axis=axis), label)
+    unit = _unit(_metrics(estimates)[0])
+    notes = _limit_y(axes, estimates, unit)
+    if ((estimates["missing"] > 0) & (estimates["n_seeds"] > 0)).any():
+        notes.append("Outlined instead of shaded: fewer seeds.")
+    _legend(figure, estimates, *extra)
+    return _explain(figure, estimates, f"{unit.name} by {label.lower()}", notes)
+
+
+def _per_noise(
+    estimates: pd.DataFrame, draw: Callable[..., None], label: str
+) -> tuple[Figure, list[Axes]]:
+    """A panel per noise rate with a value, all on one scale; `draw` puts one loss into one."""
     unit = _unit(_metrics(estimates)[0])
     rates = np.sort(estimates.loc[estimates["n_seeds"] > 0, "noise"].unique())
     lines = -(-len(rates) // 3)
@@ -200,23 +252,20 @@ def _per_noise(estimates: pd.DataFrame, axis: str, label: str, *extra: Line2D) -
     for ax, rate in zip(axes, rates, strict=False):
         rows = estimates[(estimates["noise"] == rate) & (estimates["n_seeds"] > 0)]
         for place, (variant, look) in enumerate(looks.items()):
-            _band(rows[rows["variant"] == variant], axis, unit.factor, look, place, ax)
+            draw(rows[rows["variant"] == variant], unit.factor, look, place, ax)
         ax.set_title(f"noise {show(float(rate))}")
     for ax in axes[len(rates) :]:
         ax.remove()
     for ax in axes[max(len(rates) - columns, 0) : len(rates)]:
         ax.set_xlabel(label)
         ax.tick_params(labelbottom=True)
-    figure.supylabel(unit.label, fontsize=10.5)
-    notes = _limit(axes[: len(rates)], estimates, unit)
-    if ((estimates["missing"] > 0) & (estimates["n_seeds"] > 0)).any():
-        notes.append("Outlined instead of shaded: fewer seeds.")
-    _legend(figure, estimates, *extra)
-    return _explain(figure, estimates, f"{unit.name} by {label.lower()}", notes)
+    written = textwrap.wrap(unit.label, int(9 * figure.get_figheight()))
+    figure.supylabel("\n".join(written), fontsize=10.5)
+    return figure, axes[: len(rates)]
 
 
 def _band(
-    rows: pd.DataFrame, axis: str, factor: float, look: LossStyle, place: int, ax: Axes
+    rows: pd.DataFrame, factor: float, look: LossStyle, place: int, ax: Axes, *, axis: str
 ) -> None:
     if rows.empty:
         return
@@ -237,6 +286,28 @@ def _band(
         mfc=look.face,
         mec=look.color,
     )
+
+
+def _trail(rows: pd.DataFrame, factor: float, look: LossStyle, place: int, ax: Axes) -> None:
+    """The way of one loss along training: a dot per epoch, marker and cross at the last one."""
+    if rows.empty:
+        return
+    rows = rows.sort_values("epoch")
+    x, y, end = rows["kl"], factor * rows["mean"], rows.iloc[-1]
+    ax.plot(x, y, **_line(look), linewidth=1.2, marker=".", ms=3.5, alpha=0.9)
+    at, height = end["kl"], factor * end["mean"]
+    ax.errorbar(
+        at,
+        height,
+        xerr=[[at - end["kl_low"]], [end["kl_high"] - at]],
+        yerr=[[height - factor * end["low"]], [factor * end["high"] - height]],
+        fmt="none",
+        ecolor=look.color,
+        elinewidth=0.9,
+        alpha=0.45,
+    )
+    face = "white" if end["missing"] else look.face
+    ax.plot([at], [height], ls="", marker=look.marker, ms=6.5, mfc=face, mec=look.color, zorder=4)
 
 
 def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -262,8 +333,23 @@ def _unit(metric: str) -> Unit:
     return UNITS.get(metric.rsplit("/", 1)[1], Unit(metric))
 
 
-def _limit(axes: Sequence[Axes], estimates: pd.DataFrame, unit: Unit) -> list[str]:
-    """Scale the y axes to the means and to intervals near them; say where an interval is cut.
+def _limit_y(axes: Sequence[Axes], estimates: pd.DataFrame, unit: Unit) -> list[str]:
+    """`_limit` of the y axes, with the line of the unit; the notes that both ask for."""
+    notes = _limit(axes, estimates, unit, Axes.set_ylim)
+    if unit.line is None:
+        return notes
+    for ax in axes:
+        ax.axhline(unit.line, color="#9a9a9a", linewidth=1.2, zorder=1)
+    return [*notes, f"Grey line: {show(unit.line)}{unit.unit}."]
+
+
+def _limit(
+    axes: Sequence[Axes],
+    estimates: pd.DataFrame,
+    unit: Unit,
+    set_limits: Callable[[Axes, float, float], object],
+) -> list[str]:
+    """Scale the axes to the means and to intervals near them; say where an interval is cut.
 
     Two seeds can give an interval wider than the whole figure, which would flatten every curve.
     """
@@ -274,9 +360,11 @@ def _limit(axes: Sequence[Axes], estimates: pd.DataFrame, unit: Unit) -> list[st
     room = max(0.4 * np.ptp(mean), 0.02 * unit.factor)
     bottom = max(np.nanmin([*low, *mean]), mean.min() - room, unit.floor)
     top = min(np.nanmax([*high, *mean]), mean.max() + room, unit.ceiling)
+    if unit.line is not None:
+        bottom, top = min(bottom, unit.line), max(top, unit.line)
     margin = 0.04 * (top - bottom) or 1.0
     for ax in axes:
-        ax.set_ylim(bottom - margin, top + margin)
+        set_limits(ax, bottom - margin, top + margin)
     cut = (low < bottom - margin).any() or (high > top + margin).any()
     return ["Intervals that leave the panel are cut off."] if cut else []
 
@@ -327,8 +415,7 @@ def _interval_text(estimates: pd.DataFrame) -> str:
         n = drawn.loc[drawn["interval"] == "student_t", "n_seeds"]
         seeds = f"{n.max()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
         sentences.append(f"Mean and 95% Student t interval over {seeds} seeds.")
-    if "test_pairs" in kinds:
-        sentences.append("One seed: 95% interval over the test pairs only.")
+    sentences += [text for kind, text in _ONE_SEED.items() if kind in kinds]
     if "none" in kinds:
         sentences.append(
             "One seed: no interval." if len(kinds) == 1 else "Some points: one seed, no interval."

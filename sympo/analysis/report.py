@@ -16,8 +16,8 @@ from sympo.analysis.collect import WHICH, Collection
 from sympo.analysis.style import ordered
 from sympo.types import BadInput
 
-# the number that a job is judged by: the first of these that it measured
-HEADLINES = ["test/order_accuracy", "policy/win_rate"]
+# the number that a job is judged by on a data set: the first of these that it measured
+HEADLINES = ["test/order_accuracy", "policy/win_rate", "test/implicit_accuracy"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,10 @@ def _vs_epochs(metric: str) -> Callable[[Collection], pd.DataFrame]:
     )
 
 
+def _vs_kl(metric: str) -> Callable[[Collection], pd.DataFrame]:
+    return lambda collection: estimates.against_kl(collection.curves, metric, collection.incomplete)
+
+
 def _rewards(collection: Collection) -> pd.DataFrame:
     return estimates.reward_by_item(collection.cells, "last", collection.incomplete)
 
@@ -53,7 +57,20 @@ FIGURES = [
     FigureSpec("accuracy_vs_noise", _vs_noise("test/order_accuracy"), plots.accuracy_vs_noise),
     FigureSpec("accuracy_vs_epochs", _vs_epochs("test/order_accuracy"), plots.accuracy_vs_epochs),
     FigureSpec("win_rate_vs_noise", _vs_noise("policy/win_rate"), plots.accuracy_vs_noise),
+    FigureSpec(
+        "win_rate_chosen_vs_noise", _vs_noise("policy/win_rate_chosen"), plots.accuracy_vs_noise
+    ),
+    FigureSpec(
+        "implicit_accuracy_vs_noise", _vs_noise("test/implicit_accuracy"), plots.accuracy_vs_noise
+    ),
+    FigureSpec("win_rate_vs_kl", _vs_kl("policy/win_rate"), plots.metric_vs_kl),
+    FigureSpec("gold_reward_vs_kl", _vs_kl("policy/gold_reward"), plots.metric_vs_kl),
     FigureSpec("win_rate_vs_epochs", _vs_epochs("policy/win_rate"), plots.metric_vs_epochs),
+    FigureSpec("gold_reward_vs_epochs", _vs_epochs("policy/gold_reward"), plots.metric_vs_epochs),
+    FigureSpec(
+        "implicit_accuracy_vs_epochs", _vs_epochs("test/implicit_accuracy"), plots.metric_vs_epochs
+    ),
+    FigureSpec("kl_vs_epochs", _vs_epochs(estimates.KL), plots.metric_vs_epochs),
     FigureSpec(
         "memorised_vs_epochs", _vs_epochs("train/flipped_memorised"), plots.memorised_vs_epochs
     ),
@@ -76,14 +93,14 @@ class Report:
 
 
 def summary(collection: Collection) -> pd.DataFrame:
-    """Each job's headline metric per loss and noise rate, at the last and the selected epoch."""
+    """The headline metrics per loss and noise rate, at the last and the selected epoch."""
     return _of_headlines(
         collection, lambda cells, name: estimates.summarise(cells, name, collection.incomplete)
     )
 
 
 def differences(collection: Collection) -> pd.DataFrame:
-    """Paired differences of each job's headline metric, at the last and the selected epoch."""
+    """Paired differences of the headline metrics, at the last and the selected epoch."""
     return _of_headlines(collection, estimates.differences)
 
 
@@ -150,17 +167,22 @@ def format_table(summary: pd.DataFrame) -> str:
 def _of_headlines(
     collection: Collection, estimate: Callable[[pd.DataFrame, str], pd.DataFrame]
 ) -> pd.DataFrame:
-    tables = []
-    for _, cells in collection.cells.groupby("job"):
-        measured = [name for name in HEADLINES if cells.get(f"last/{name}", _NOTHING).notna().any()]
-        tables += [estimate(cells, f"{which}/{name}") for name in measured[:1] for which in WHICH]
+    cells = collection.cells
+    headline = pd.Series("", index=cells.index)
+    for name in reversed(HEADLINES):
+        value = cells.get(f"last/{name}", pd.Series(np.nan, index=cells.index))
+        measured = value.groupby([cells["job"], cells["dataset"]]).transform("count") > 0
+        headline[measured] = name
+    tables = [
+        estimate(rows, f"{which}/{name}")
+        for (_, name), rows in cells.groupby(["job", headline])
+        if name
+        for which in WHICH
+    ]
     tables = [table for table in tables if len(table)] or [
-        estimate(collection.cells.head(0), f"last/{HEADLINES[0]}")
+        estimate(cells.head(0), f"last/{HEADLINES[0]}")
     ]
     return pd.concat(tables, ignore_index=True)
-
-
-_NOTHING = pd.Series(dtype=float)
 
 
 def _block(rows: pd.DataFrame) -> str:
@@ -177,24 +199,35 @@ def _cell(row: dict) -> str:
     n, expected = row["n_seeds"], row["n_seeds"] + row["missing"]
     if not n:
         return "missing"
-    half = 100 * (row["high"] - row["mean"])
+    half = 100 * (row["high"] - row["low"]) / 2
     interval = f" ±{half:.1f}" if np.isfinite(half) else ""
     seeds = f"n={n} of {expected}" if row["missing"] else f"n={n}"
     return f"{100 * row['mean']:.1f}{'*' * row['oracle']}{interval} ({seeds})"
 
 
 def _footnotes(summary: pd.DataFrame) -> str:
-    notes = {
-        "±: half width of a 95% Student t interval over seeds": "student_t"
-        in set(summary["interval"]),
-        "±, n=1: 1.96 standard errors over the test pairs; says nothing about seeds": "test_pairs"
-        in set(summary["interval"]),
-        "*: the loss was given the true noise rate (oracle)": summary["oracle"].any(),
-        f"missing: {summary['missing'].sum() // summary['metric'].nunique()} cells": summary[
-            "missing"
-        ].any(),
-    }
-    return "\n".join(note for note, holds in notes.items() if holds)
+    kinds = set(summary["interval"])
+    notes = [note for kind, note in _INTERVALS.items() if kind in kinds]
+    if summary["oracle"].any():
+        notes.append("*: the loss was given the true noise rate (oracle)")
+    if summary["missing"].any():
+        by = list(summary.columns[: summary.columns.get_loc("loss")])  # type: ignore[misc]
+        # a cell that diverged after its selected epoch is missing from one block alone
+        per_block = summary.groupby([*by, "metric"], dropna=False)["missing"].sum()
+        missing = per_block.groupby(level=list(range(len(by))), dropna=False).max().sum()
+        notes.append(f"missing: {missing} cells")
+    return "\n".join(notes)
+
+
+_INTERVALS = {
+    "student_t": "±: half width of a 95% Student t interval over seeds",
+    "test_pairs": "±, n=1: 1.96 standard errors over the test pairs; says nothing about seeds",
+    "prompts": "±, n=1: 1.96 standard errors over the prompts; says nothing about seeds",
+    "bootstrap_test_pairs": "±, n=1: half width of a 95% bootstrap interval over the test pairs; "
+    "says nothing about seeds",
+    "bootstrap_prompts": "±, n=1: half width of a 95% bootstrap interval over the prompts; says "
+    "nothing about seeds",
+}
 
 
 def _unfinished(incomplete: pd.DataFrame) -> str:

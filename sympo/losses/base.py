@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -31,7 +32,13 @@ class LossProperties:
 
 
 class MarginLoss(ABC):
-    """A pure elementwise function of the margin z = y g; unreduced."""
+    """A pure elementwise function of the margin z = y g, and how its values make one number.
+
+    average_log_ratio: z has to be a difference of log-ratios per token, as the `ipo` margin makes
+        it; no other margin of a policy will do.
+    """
+
+    average_log_ratio: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
@@ -40,4 +47,19 @@ class MarginLoss(ABC):
     @property
     @abstractmethod
     def properties(self) -> LossProperties:
-        """What is true of this loss at its parameters."""
+        """What is true of this loss, as a function of one margin, at its parameters."""
+
+    def reduce(self, losses: torch.Tensor) -> torch.Tensor:
+        """The number that a batch of losses (n,) is trained on; their mean unless a loss says else.
+
+        Its gradient is sum_i w_i grad l_i / sum_i w_i with w_i = exp(log_weight_i), so that a batch
+        split over steps or processes is trained on exactly by adding up both sums and dividing.
+        """
+        return losses.mean()
+
+    def log_weight(self, losses: torch.Tensor) -> torch.Tensor:
+        """The logarithm of each pair's weight in the gradient of `reduce`, a constant to autograd.
+
+        losses: (n,), as this loss returns them. Returns (n,); zeros where `reduce` is the mean.
+        """
+        return torch.zeros_like(losses)

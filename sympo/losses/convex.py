@@ -1,9 +1,14 @@
 """Convex losses, none of them symmetric."""
 
+import math
+from dataclasses import dataclass
+from numbers import Real
+
 import torch
 import torch.nn.functional as F
 
 from sympo.losses.base import LossProperties, MarginLoss
+from sympo.types import BadInput
 
 
 class Logistic(MarginLoss):
@@ -53,6 +58,34 @@ class Square(MarginLoss):
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         return (1 - z).square()
+
+
+@dataclass(frozen=True)
+class IPO(MarginLoss):
+    """The squared distance of the log-ratio difference per token from a target that beta sets.
+
+    l(h) = (h - 1 / (2 beta))^2, h the difference of the length-averaged log-ratios, not scaled by
+    beta; the conditional minimiser is h = (2 eta - 1) / (2 beta)
+
+    beta: above 0, the weight of staying close to the reference; BadInput otherwise.
+
+    Source: Azar et al. 2024 (IPO), whose tau is beta; averaged over the tokens of an answer as
+    their results are.
+    """
+
+    average_log_ratio = True
+    properties = LossProperties(
+        symmetric=False, constant=None, convex=True, bounded=False, calibrated=True, cpe=True
+    )
+
+    beta: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.beta, Real) and 0 < self.beta < math.inf):
+            raise BadInput(f"loss.beta={self.beta} is not allowed: it must be finite and above 0")
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        return (z - 1 / (2 * self.beta)).square()
 
 
 class Exponential(MarginLoss):

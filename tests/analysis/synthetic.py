@@ -27,24 +27,27 @@ def write_run(
     noise_model: str = "symmetric",
     tag: str = "",
     metrics: dict[str, float | None] | None = None,
+    history: list[dict[str, Any]] | None = None,
     **top_level: Any,
 ) -> Path:
-    """One run folder; `accuracy` fixes the test accuracy of every epoch. `tag` varies the hash."""
+    """One run folder; `accuracy` fixes the test accuracy of every epoch, `history` everything that
+    was measured. `tag` varies the hash."""
     rng = np.random.default_rng([seed, round(noise * 100), len(loss), epochs])
     digest = f"{zlib.crc32(repr((epochs, assumed_rate, tag, noise_model)).encode()):08x}"
     folder = runs / job / dataset / loss / f"noise={noise}" / f"seed={seed}-{digest}"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(f"loss: {loss}\n")
-    history = [
+    measured = history or [
         _evaluation(rng, loss, noise, epoch, epochs, accuracy) | (metrics or {})
         for epoch in np.unique(np.linspace(1, epochs, 10).astype(int)).tolist()
     ]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in measured))
     if not complete:
         return folder
     rewards = np.sort(rng.normal(size=10) * (1 - noise)) + rng.normal(0, noise, 10)
-    last = history[-1] | {f"test/reward_mean/{k}": float(r) for k, r in enumerate(rewards)}
-    chosen = max(history, key=lambda row: row["validation/noisy_accuracy"])
+    items = {f"test/reward_mean/{k}": float(r) for k, r in enumerate(rewards) if not history}
+    last = measured[-1] | items
+    chosen = max(measured, key=lambda row: row["validation/noisy_accuracy"])
     config = {
         "dataset": {"_target_": f"sympo.data.{dataset}", "train_pairs": 2000},
         "loss": {"_target_": f"sympo.losses.{loss}"},
@@ -68,7 +71,7 @@ def write_run(
         "config": config,
         "epochs": epochs,
         "last": last,
-        "selected": chosen | {name: last[name] for name in last if "reward_mean" in name},
+        "selected": chosen | items,
         "versions": {"torch": "2.6"},
         "device": "cpu",
     }
@@ -90,6 +93,88 @@ def write_sweep(
         if (loss, rate, seed) not in absent:
             assumed = rate if losses[loss] == "true" else losses[loss]
             write_run(runs, loss=loss, noise=rate, seed=seed, assumed_rate=assumed, **settings)
+
+
+def write_policy_sweep(
+    runs: Path,
+    losses: dict[str, Any],
+    rates: list[float],
+    seeds: list[int],
+    gold: bool = True,
+    missing: Collection[tuple[str, float, int]] = (),
+    **settings: Any,
+) -> None:
+    """A grid of policies; gold: whether the data set has a gold reward to judge samples by."""
+    absent = set(missing)
+    for loss, rate, seed in product(losses, rates, seeds):
+        if (loss, rate, seed) in absent:
+            continue
+        write_run(
+            runs,
+            job="policy",
+            dataset="gold_language" if gold else "hh",
+            loss=loss,
+            noise=rate,
+            seed=seed,
+            assumed_rate=rate if losses[loss] == "true" else losses[loss],
+            history=policy_history(loss, rate, seed, gold),
+            **settings,
+        )
+
+
+def policy_history(loss: str, noise: float, seed: int, gold: bool = True) -> list[dict[str, Any]]:
+    """What a policy cell measures, at epoch 0, quarters of the first epoch and epochs 1 to 5."""
+    rng = np.random.default_rng([seed, round(noise * 100), zlib.crc32(loss.encode())])
+    return [
+        _policy_evaluation(rng, loss, noise, epoch, gold)
+        for epoch in (0, 0.25, 0.5, 0.75, 1, 2, 3, 4, 5)
+    ]
+
+
+def _policy_evaluation(
+    rng: np.random.Generator, loss: str, noise: float, epoch: float, gold: bool
+) -> dict[str, Any]:
+    spread = (zlib.crc32(loss.encode()) % 97) / 97
+    pull = 1 - np.exp(-2.2 * epoch)
+    harm = noise * (0.15 + 0.1 * spread) * epoch / 5 * (0.5 if loss in ROBUST else 1.5)
+    win = 0.5 + (0.42 - 0.4 * noise) * pull - harm + (rng.normal(0, 0.015) if epoch else 0)
+    kl = (8 if loss in ROBUST else 16 + 20 * spread) * (epoch / 5) ** 0.7
+    kl = max(float(kl * (1 + rng.normal(0, 0.08))), 0.0)
+    accuracy = 0.5 + (0.35 - 0.3 * noise) * pull - harm
+    measured = {
+        "epoch": epoch,
+        "train/loss": 0.7 - 0.05 * epoch,
+        "train/noisy_accuracy": float(accuracy * (1 - noise)),
+        "train/clean_accuracy": float(accuracy),
+        "train/flipped_memorised": float(0.5 + 0.08 * epoch * (loss not in ROBUST))
+        if noise
+        else None,
+        "validation/noisy_accuracy": float(accuracy * (1 - noise) + rng.normal(0, 0.005)),
+        "validation/clean_accuracy": float(accuracy),
+        "test/implicit_accuracy": float(accuracy + (rng.normal(0, 0.01) if epoch else 0)),
+        "test/implicit_accuracy_se": 0.012,
+        "test/margin_mean": float(pull),
+        "policy/kl": kl,
+        "policy/kl_se": kl / 20,
+        "policy/length": 12.0,
+        "reference/length": 12.0,
+        "policy/truncated": 0.0,
+    }
+    judged = {
+        "policy/win_rate": float(win),
+        "policy/win_rate_se": 0.014,
+        "policy/win_rate_low": float(win - 0.03),
+        "policy/win_rate_high": float(win + 0.026),
+        "policy/win_rate_chosen": float(win - 0.1),
+        "policy/win_rate_chosen_se": 0.014,
+        "policy/win_rate_chosen_low": float(win - 0.13),
+        "policy/win_rate_chosen_high": float(win - 0.073),
+        "policy/tie_rate": 0.01,
+        "policy/gold_reward": float(6 * (win - 0.5)),
+        "policy/gold_reward_se": 0.08,
+        "reference/gold_reward": 0.0,
+    }
+    return measured | (judged if gold else {})
 
 
 def _evaluation(

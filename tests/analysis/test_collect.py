@@ -1,8 +1,9 @@
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
-from synthetic import write_run, write_sweep
+from synthetic import policy_history, write_policy_sweep, write_run, write_sweep
 
 from sympo.analysis import Collection
 from sympo.analysis.collect import KEYS, settings
@@ -48,6 +49,19 @@ def test_curves_have_a_row_per_evaluation_and_no_reward_means(tmp_path):
     assert not [name for name in curves.columns if "reward_mean" in name]
 
 
+def test_epochs_can_be_fractions(tmp_path):
+    write_policy_sweep(tmp_path / "runs", {"ramp": None}, [0.1, 0.3], [0])
+    collection = Collection.from_runs(tmp_path / "runs")
+    expected = [row["epoch"] for row in policy_history("ramp", 0.1, 0)] * 2
+    assert 0.25 in expected
+    assert collection.curves["epoch"].tolist() == expected
+    assert collection.cells["last/epoch"].tolist() == [5, 5]
+    collection.write(tmp_path / "out")
+    again = Collection.read(tmp_path / "out")
+    pd.testing.assert_frame_equal(again.curves, collection.curves)
+    pd.testing.assert_frame_equal(again.cells, collection.cells)
+
+
 def test_unfinished_and_unreadable_runs_are_counted(tmp_path, caplog):
     write_run(tmp_path, seed=0)
     write_run(tmp_path, seed=1, complete=False)
@@ -83,6 +97,26 @@ def test_csv_round_trip(tmp_path, unfinished):
         pd.testing.assert_frame_equal(getattr(again, name), getattr(collection, name))
     assert again.cells["noise"].dtype == float
     assert again.cells["oracle"].dtype == bool
+
+
+def test_csvs_are_what_pandas_writes(tmp_path):
+    write_run(tmp_path / "runs", loss="ramp", steps=[1, 2], note='a "b", c', clip=None)
+    write_policy_sweep(tmp_path / "runs", {"ramp": None}, [0.0, 0.3], [0, 1], clip=1e-7)
+    collection = Collection.from_runs(tmp_path / "runs")
+    assert {"steps", "note", "clip"} <= set(settings(collection.cells))
+    for file in collection.write(tmp_path / "out"):
+        frame = getattr(collection, file.stem)
+        assert file.read_text() == frame.to_csv(index=False, lineterminator="\n")
+
+
+def test_cells_may_measure_different_numbers(tmp_path):
+    history = [{"epoch": 1, "validation/noisy_accuracy": 0.5, "note": "warm"}]
+    write_run(tmp_path, seed=0, history=[history[0] | {"policy/kl": 3}])
+    write_run(tmp_path, seed=1, history=[history[0] | {"policy/length": None}])
+    curves = Collection.from_runs(tmp_path).curves
+    assert "note" not in curves
+    np.testing.assert_array_equal(curves["policy/kl"], [3.0, np.nan])
+    assert curves["policy/length"].isna().all()
 
 
 def test_thousands_of_cells(tmp_path):

@@ -2,9 +2,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from synthetic import write_run, write_sweep
+from synthetic import write_policy_sweep, write_run, write_sweep
 
-from sympo.analysis import Collection, curve_estimates, differences, reward_by_item, summarise
+from sympo.analysis import (
+    Collection,
+    against_kl,
+    curve_estimates,
+    differences,
+    reward_by_item,
+    summarise,
+)
 from sympo.analysis.estimates import t_half_width
 
 METRIC = "last/test/order_accuracy"
@@ -36,6 +43,40 @@ def test_one_seed_has_an_interval_over_test_pairs(tmp_path):
     row = summarise(collect(tmp_path).cells, METRIC).iloc[0]
     assert row["interval"] == "test_pairs"
     assert row["high"] - row["mean"] == pytest.approx(1.959964 * 0.007)
+
+
+WIN = {"policy/win_rate": 0.6, "policy/win_rate_se": 0.02}
+BOOTSTRAP = {"policy/win_rate_low": 0.55, "policy/win_rate_high": 0.63}
+
+
+def test_one_seed_prefers_the_bootstrap_interval_over_its_prompts(tmp_path):
+    write_run(tmp_path, noise=0.1, metrics=WIN | BOOTSTRAP)
+    write_run(tmp_path, noise=0.3, metrics=WIN)
+    bootstrap, normal = summarise(collect(tmp_path).cells, "last/policy/win_rate").to_dict(
+        "records"
+    )
+    assert (bootstrap["interval"], normal["interval"]) == ("bootstrap_prompts", "prompts")
+    assert (bootstrap["low"], bootstrap["high"]) == (0.55, 0.63)
+    half = 1.959964 * 0.02
+    assert (normal["low"], normal["high"]) == pytest.approx((0.6 - half, 0.6 + half))
+
+
+def test_the_interval_over_prompts_is_of_the_seed_that_has_a_value(tmp_path):
+    write_run(tmp_path, seed=0, metrics=WIN | BOOTSTRAP)
+    diverged = {"policy/win_rate": None, "policy/win_rate_low": 0.0, "policy/win_rate_high": 0.1}
+    write_run(tmp_path, seed=1, metrics=diverged)
+    row = summarise(collect(tmp_path).cells, "last/policy/win_rate").iloc[0]
+    assert (row["n_seeds"], row["missing"]) == (1, 1)
+    assert (row["low"], row["high"]) == (0.55, 0.63)
+
+
+def test_several_seeds_have_no_use_for_the_interval_over_prompts(tmp_path):
+    for seed, rate in enumerate([0.5, 0.6, 0.7]):
+        write_run(tmp_path, seed=seed, metrics=WIN | BOOTSTRAP | {"policy/win_rate": rate})
+    row = summarise(collect(tmp_path).cells, "last/policy/win_rate").iloc[0]
+    half = 4.302653 * 0.1 / np.sqrt(3)
+    assert row["interval"] == "student_t"
+    assert (row["low"], row["high"]) == pytest.approx((0.6 - half, 0.6 + half), abs=1e-7)
 
 
 def test_one_seed_without_standard_error_has_no_interval(tmp_path):
@@ -147,6 +188,48 @@ def test_curves_have_an_interval_per_epoch(tmp_path):
     assert (ramp["n_seeds"].unique(), ramp["missing"].unique()) == ([1], [1])
     (lost,) = table[table["n_seeds"] == 0].to_dict("records")
     assert (lost["loss"], lost["noise"], lost["missing"]) == ("hinge", 0.3, 2)
+
+
+def policy(runs, seed, kl, win) -> None:
+    """A cell with an evaluation per quarter of an epoch."""
+    history = [
+        {
+            "epoch": 0.25 * step,
+            "policy/kl": nats,
+            "policy/win_rate": rate,
+            "validation/noisy_accuracy": 0.5,
+        }
+        for step, (nats, rate) in enumerate(zip(kl, win, strict=True))
+    ]
+    write_run(runs, job="policy", seed=seed, history=history)
+
+
+def test_win_rates_against_kl_by_hand(tmp_path):
+    policy(tmp_path, 0, kl=[0.0, 2.0, 8.0], win=[0.5, 0.7, 0.8])
+    policy(tmp_path, 1, kl=[0.0, 4.0, 6.0], win=[0.5, 0.8, 0.6])
+    table = against_kl(collect(tmp_path).curves, "policy/win_rate")
+    assert table["epoch"].tolist() == [0, 0.25, 0.5]
+    assert table["kl"].tolist() == [0, 3, 7]
+    assert table["mean"].tolist() == pytest.approx([0.5, 0.75, 0.7])
+    half = 12.7062047 * np.sqrt(2) / np.sqrt(2)  # t of one degree, sd of 8 and 6 (or 2 and 4)
+    assert table["kl_low"].tolist() == pytest.approx([0, 3 - half, 7 - half])
+    assert table["kl_high"].tolist() == pytest.approx([0, 3 + half, 7 + half])
+    assert table["kl_interval"].tolist() == ["student_t"] * 3
+
+
+def test_win_rate_and_kl_are_means_over_the_same_cells(tmp_path):
+    policy(tmp_path, 0, kl=[0.0, 2.0], win=[0.5, 0.7])
+    policy(tmp_path, 1, kl=[0.0, float("nan")], win=[0.5, 0.9])
+    policy(tmp_path, 2, kl=[0.0, 40.0], win=[0.5, None])
+    last = against_kl(collect(tmp_path).curves, "policy/win_rate").iloc[-1]
+    assert (last["kl"], last["mean"], last["n_seeds"]) == (2.0, 0.7, 1)
+
+
+def test_nothing_against_kl_where_it_was_not_measured(tmp_path):
+    write_run(tmp_path / "reward_models")
+    assert against_kl(collect(tmp_path / "reward_models").curves, "policy/win_rate").empty
+    write_policy_sweep(tmp_path / "text", {"ramp": None}, [0.1], [0], gold=False)
+    assert against_kl(collect(tmp_path / "text").curves, "policy/win_rate").empty
 
 
 def test_a_metric_that_is_undefined_somewhere_is_not_missing(tmp_path):

@@ -1,9 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import write_run, write_sweep
+from synthetic import write_policy_sweep, write_run, write_sweep
 
-from sympo.analysis import Collection, draw, loss_gallery
+from sympo.analysis import Collection, against_kl, draw, loss_gallery
 from sympo.analysis.plots import save
 
 
@@ -39,6 +39,75 @@ def test_one_seed_says_that_its_interval_is_over_test_pairs(tmp_path):
     write_run(tmp_path)
     figure = draw(Collection.from_runs(tmp_path))["accuracy_vs_noise"]
     assert "over the test pairs only" in figure.get_supxlabel()
+
+
+POLICY_FIGURES = [
+    "win_rate_vs_noise",
+    "win_rate_chosen_vs_noise",
+    "implicit_accuracy_vs_noise",
+    "win_rate_vs_kl",
+    "gold_reward_vs_kl",
+    "win_rate_vs_epochs",
+    "gold_reward_vs_epochs",
+    "implicit_accuracy_vs_epochs",
+    "kl_vs_epochs",
+    "memorised_vs_epochs",
+]
+
+
+def caption(figure) -> str:
+    return " ".join(figure.get_supxlabel().split())
+
+
+def test_figures_of_policies(tmp_path):
+    losses = {"ramp": None, "logistic": None}
+    write_policy_sweep(tmp_path, losses, [0.1, 0.3], [0, 1, 2], missing=[("ramp", 0.3, 2)])
+    figures = draw(Collection.from_runs(tmp_path))
+    assert list(figures) == POLICY_FIGURES
+    for figure in figures.values():
+        assert "95% Student t interval over 2 to 3 seeds" in caption(figure)
+        assert "Missing cells: 1 (ramp at 0.3: 1)" in caption(figure)
+    for name in ("win_rate_vs_noise", "win_rate_vs_kl", "implicit_accuracy_vs_epochs"):
+        assert "Grey line: 50%" in caption(figures[name])
+        for ax in figures[name].axes:
+            assert ax.get_ylim()[0] < 50 < ax.get_ylim()[1]
+    assert "Grey line" not in caption(figures["kl_vs_epochs"])
+
+
+def test_figures_of_one_policy_name_what_their_intervals_are_over(tmp_path):
+    write_policy_sweep(tmp_path, {"ramp": None}, [0.1, 0.3], [0])
+    figures = draw(Collection.from_runs(tmp_path))
+    bootstrap = "One seed: 95% bootstrap interval over the prompts only."
+    normal = "One seed: 95% interval (1.96 standard errors) over the prompts only."
+    assert bootstrap in caption(figures["win_rate_vs_noise"])
+    assert bootstrap in caption(figures["win_rate_vs_kl"])
+    assert "That of KL is 1.96 standard errors." in caption(figures["win_rate_vs_kl"])
+    assert normal in caption(figures["kl_vs_epochs"])
+    assert normal in caption(figures["gold_reward_vs_kl"])
+    assert "over the test pairs only" in caption(figures["implicit_accuracy_vs_noise"])
+
+
+def test_text_data_has_no_figure_of_a_gold_reward(tmp_path):
+    write_policy_sweep(tmp_path, {"ramp": None}, [0.1, 0.3], [0], gold=False)
+    assert list(draw(Collection.from_runs(tmp_path))) == [
+        "implicit_accuracy_vs_noise",
+        "implicit_accuracy_vs_epochs",
+        "kl_vs_epochs",
+        "memorised_vs_epochs",
+    ]
+
+
+def test_trajectories_go_through_the_means_at_each_epoch(tmp_path):
+    write_policy_sweep(tmp_path, {"ramp": None}, [0.3], [0, 1])
+    collection = Collection.from_runs(tmp_path)
+    table = against_kl(collection.curves, "policy/win_rate")
+    (ax,) = draw(collection)["win_rate_vs_kl"].axes
+    trail, end = (line for line in ax.lines if line.get_marker() not in ("None", None))
+    np.testing.assert_allclose(trail.get_xdata(), table["kl"])
+    np.testing.assert_allclose(trail.get_ydata(), 100 * table["mean"])
+    assert (end.get_xdata()[0], end.get_ydata()[0]) == pytest.approx(
+        (table["kl"].iloc[-1], 100 * table["mean"].iloc[-1])
+    )
 
 
 def test_files_are_the_same_bytes_each_time(collection, tmp_path):

@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 import pytest
-from synthetic import write_run, write_sweep
+from synthetic import policy_history, write_policy_sweep, write_run, write_sweep
 
 from sympo.analysis import Collection, write_report
 from sympo.analysis.__main__ import main
@@ -60,6 +60,42 @@ def test_policies_are_headed_by_their_win_rate(tmp_path):
     assert "60.0 ±0.0 (n=2)" in report.table
     assert (tmp_path / "out/win_rate_vs_noise.png").exists()
     assert not (tmp_path / "out/accuracy_vs_noise.png").exists()
+
+
+def test_each_data_set_is_headed_by_the_first_number_that_it_has(tmp_path):
+    runs = tmp_path / "runs"
+    write_policy_sweep(runs, {"ramp": None, "ipo": None}, [0.1, 0.3], [0])
+    write_policy_sweep(runs, {"ramp": None, "ipo": None}, [0.1, 0.3], [0], gold=False)
+    write_run(runs, loss="ramp")
+    report = write_report(Collection.from_runs(runs), tmp_path / "out")
+    for heading in (
+        "policy/win_rate (%), last epoch: gold_language",
+        "test/implicit_accuracy (%), last epoch: hh",
+        "test/order_accuracy (%), last epoch: digits",
+    ):
+        assert report.table.count(heading) == 1
+    assert report.table.count("last epoch") == 3
+    assert set(report.differences["metric"]) >= {"last/policy/win_rate"}
+    assert "±, n=1: half width of a 95% bootstrap interval over the prompts" in report.table
+    assert "±, n=1: 1.96 standard errors over the test pairs" in report.table
+
+
+def test_a_cell_that_diverged_late_is_missing_once(tmp_path):
+    write_policy_sweep(tmp_path / "runs", {"ramp": None}, [0.1], [0])
+    history = policy_history("ramp", 0.1, 1)
+    history[-1] |= {"policy/win_rate": None, "validation/noisy_accuracy": 0.0}
+    write_run(
+        tmp_path / "runs",
+        job="policy",
+        dataset="gold_language",
+        loss="ramp",
+        seed=1,
+        history=history,
+    )
+    report = write_report(Collection.from_runs(tmp_path / "runs"), tmp_path / "out")
+    assert "(n=1 of 2)" in report.table
+    assert "(n=2)" in report.table
+    assert "missing: 1 cells" in report.table
 
 
 @pytest.mark.parametrize("unfinished", [False, True])

@@ -1,4 +1,33 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
 from sympo.analysis.style import LOSSES, styles
+
+POLICIES = ["logistic", "hinge", "sigmoid", "ramp", "cdpo", "rdpo", "ropo", "ipo", "dr_dpo"]
+# what is left of linear RGB without one kind of cone (Machado, Oliveira and Fernandes, 2009)
+SEEN = {
+    "everyone": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+XYZ = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750]]
+XYZ += [[0.0193339, 0.1191920, 0.9503041]]
 
 
 def test_known_losses_differ_in_print_without_colour():
@@ -9,6 +38,20 @@ def test_known_losses_differ_in_print_without_colour():
         "ramp",
         "unhinged",
     }
+
+
+def cielab(color: str, seen) -> np.ndarray:
+    rgb = np.array(to_rgb(color))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = XYZ @ np.clip(seen @ linear, 0, 1) / [0.95047, 1, 1.08883]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("reader", SEEN)
+def test_losses_of_policies_differ_in_colour_for_every_reader(reader):
+    colors = [cielab(LOSSES[loss].color, np.array(SEEN[reader])) for loss in POLICIES]
+    assert min(np.linalg.norm(a - b) for a, b in combinations(colors, 2)) > 18
 
 
 def test_a_style_does_not_depend_on_what_else_is_drawn():

@@ -5,13 +5,15 @@ import torch
 
 from experiments import loss_gallery
 from sympo import losses
-from sympo.losses import CDPO, RDPO, ROPO, Logistic, LossProperties, MarginLoss
+from sympo.losses import CDPO, IPO, RDPO, ROPO, DrDPO, Logistic, LossProperties, MarginLoss
 from sympo.types import BadInput
 
 PARAMETERS = {
     "CDPO": [{"assumed_rate": rate} for rate in (0, 0.1, 0.4)],
     "RDPO": [{"assumed_rate": rate} for rate in (0, 0.05, 0.1, 0.4)],
     "ROPO": [{}, {"alpha": 0.5}, {"alpha": 1.0}, {"alpha": 3.0}],
+    "IPO": [{}, {"beta": 1.0}],
+    "DrDPO": [{}, {"temperature": 0.1}],
 }
 ALL = {
     f"{name}({parameters or ''})": getattr(losses, name)(**parameters)
@@ -43,6 +45,8 @@ LN3 = math.log(3)  # sigmoid(ln 3) = 3/4
         (losses.Savage(), {0: 0.25, LN3: 1 / 16, -LN3: 9 / 16}),
         (CDPO(0.1), {0: math.log(2), LN3: 0.9 * math.log(4 / 3) + 0.1 * math.log(4)}),
         (RDPO(0.1), {0: math.log(2), LN3: (0.9 * math.log(4 / 3) - 0.1 * math.log(4)) / 0.8}),
+        (IPO(0.1), {-1: 36, 0: 25, 5: 0, 7: 4}),
+        (DrDPO(0.5), {0: math.log(2), LN3: math.log(4 / 3), -LN3: math.log(4)}),
         (ROPO(3.0), {0: 0.75 * math.log(2) + 2.25 / 2, LN3: 0.75 * math.log(4 / 3) + 2.25 / 4}),
     ],
 )
@@ -173,3 +177,13 @@ def test_bad_assumed_rates(loss: type[CDPO], rate: float, sentence: str) -> None
 def test_bad_alpha(alpha: float) -> None:
     with pytest.raises(BadInput, match=r"loss.alpha=.* is not allowed"):
         ROPO(alpha)
+
+
+@pytest.mark.parametrize("beta", [0, -0.1, math.inf, math.nan, None])
+def test_bad_beta(beta: float) -> None:
+    with pytest.raises(BadInput, match=r"loss.beta=.* is not allowed"):
+        IPO(beta)
+
+
+def test_ipo_alone_is_made_for_log_ratios_per_token() -> None:
+    assert {type(loss) for loss in ALL.values() if loss.average_log_ratio} == {IPO}

@@ -1,0 +1,20 @@
+"""What a job tells of itself while it runs."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Listener(Protocol):
+    """Whoever runs a job and records what it finds."""
+
+    def evaluation(self, cell: int, epoch: float, metrics: Mapping[str, float | None]) -> None:
+        """The metrics of one of the cells that the job was given, after some epochs."""
+
+    def step(self, epoch: float) -> None:
+        """How many epochs are done."""
+
+    def status(self, text: str) -> None:
+        """What the job is at, for a moment."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line of its own."""

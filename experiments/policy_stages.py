@@ -1,0 +1,199 @@
+"""The stages that policies share: the reference, pairs, its log-probabilities, its answers."""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.cells import Cell
+from sympo import seeding
+from sympo.models.causal import Policy
+from sympo.models.language import load
+from sympo.models.rows import Rows
+from sympo.models.sampling import Answers, sample
+from sympo.records import identity
+from sympo.stages import Stages
+from sympo.training.fine_tuning import fine_tune
+from sympo.types import Encoded, Preferences, TokenPairs, chosen_over_rejected
+
+SPLITS = ("train", "validation", "test")
+
+
+class Shared:
+    """What the cells of a sweep have in common, made by the first one that needs it.
+
+    Every stage is kept under the settings and files that determine it: the reference under model,
+    data and `job.sft`, the pairs under data and tokenizer (and, where they are samples of the
+    reference, under it and the seed), the rest under these two.
+    """
+
+    def __init__(
+        self, cell: Cell, note: Callable[[str], None], on_step: Callable[[str], None]
+    ) -> None:
+        self.cell, self.job, self.dataset = cell, cell.job, cell.dataset
+        self.on_step = on_step
+        self.stages = Stages(Path(cell.config["results_dir"]) / "stages", note)
+        self.tokenizer = cell.model.tokenizer()
+        self.vocabulary = cell.dataset.vocabulary(self.tokenizer)
+        parts = identity(cell.config, cell.contents)
+        self._data = {"dataset": parts["dataset"], "tokenizer": cell.contents["model"]}
+        self._numbers = {"precision": self.job.precision}
+
+    @property
+    def _sft_key(self) -> Mapping[str, Any]:
+        parts = identity(self.cell.config, self.cell.contents)
+        return {**self._data, **self._numbers, "model": parts["model"], "sft": parts["job"]["sft"]}
+
+    @property
+    def _preferences_key(self) -> Mapping[str, Any]:
+        if not self.dataset.from_policy:
+            return self._data
+        return {**self._data, "policy": self._sft_key, "seed": self.cell.name.seed}
+
+    def reference_folder(self) -> Path:
+        """The model after supervised fine-tuning, in the hub's format."""
+        return self.stages.get("sft", self._sft_key, self._make_reference)
+
+    def _make_reference(self, folder: Path) -> None:
+        job, model = self.job, self.cell.model
+        built = model.build(self.vocabulary, job.sft.seed)
+        if job.sft.epochs:
+            rows = Rows(self.dataset.corpus(self.tokenizer))
+            adapted = model.adapt(built, job.sft.seed)
+            policy = job.policy(adapted, rows, self.cell.device)
+            fine_tune(
+                policy, rows, job.sft, job.sft.seed, job.tokens_per_pass,
+                lambda step, steps, loss: self.on_step(
+                    f"sft: step {step}/{steps}, {loss:.3f} nats per token"
+                ),
+            )  # fmt: skip
+            policy.use_default_attention()
+            built = adapted.merge_and_unload() if model.lora_rank is not None else built
+        built.save_pretrained(folder)
+        if self.tokenizer is not None:
+            self.tokenizer.save_pretrained(folder)
+
+    def reference(self, *rows: Rows) -> Policy:
+        """The reference policy, ready to score rows."""
+        model = load(self.reference_folder())
+        return self.job.policy(model.requires_grad_(False), rows[0], self.cell.device)
+
+    def preferences_folder(self) -> Path:
+        """The pairs, as token ids; says what was dropped and cut, once in a process."""
+        folder = self.stages.get("pairs", self._preferences_key, self._make_preferences)
+        for line in _summary(folder):
+            self.stages.note(line)
+        return folder
+
+    def preferences(self) -> Preferences:
+        return _load_preferences(self.preferences_folder())
+
+    def _make_preferences(self, folder: Path) -> None:
+        def answer(prompts: Any, seed: int) -> Answers:
+            model = load(self.reference_folder()).to(self.cell.device)
+            return sample(
+                model, prompts, self.vocabulary, self.job.sampling, seed, temperature=1, top_p=1
+            )
+
+        made = self.dataset.preferences(self.cell.name.seed, self.tokenizer, answer)
+        for name in SPLITS:
+            _save_pairs(folder, name, getattr(made, name))
+        (folder / "summary.txt").write_text("\n".join(self.dataset.summary(self.tokenizer)))
+
+    def rows(self) -> dict[str, Rows]:
+        """The pairs of each split as rows of two sides."""
+        return _rows(self.preferences_folder())
+
+    def reference_logps(self) -> dict[str, np.ndarray]:
+        """Log-probabilities of both answers of every pair under the reference; (n, 2) by split."""
+
+        def make(folder: Path) -> None:
+            rows = self.rows()
+            policy = self.reference(rows["train"])
+            scores: Any = {
+                name: policy.score(rows[name], self.job.tokens_per_pass) for name in rows
+            }
+            np.savez(folder / "logps.npz", **scores)
+
+        key = {"policy": self._sft_key, "pairs": self._preferences_key}
+        with np.load(self.stages.get("reference-logps", key, make) / "logps.npz") as found:
+            return {name: found[name] for name in SPLITS}
+
+    def reference_answers(self) -> Answers:
+        """The reference policy's answers to the first prompts of the test split."""
+
+        def make(folder: Path) -> None:
+            model = load(self.reference_folder()).to(self.cell.device)
+            answers = sample(
+                model,
+                self.preferences().test.prompts[: self.job.sampling.prompts],
+                self.vocabulary,
+                self.job.sampling,
+                seeding.derive(self.cell.name.seed, "reference answers"),
+            )
+            _save_ids(folder / "answers.npz", answers.ids, truncated=answers.truncated)
+
+        key = {
+            "policy": self._sft_key,
+            "pairs": self._preferences_key,
+            "sampling": identity(self.cell.config, self.cell.contents)["job"]["sampling"],
+            "seed": self.cell.name.seed,
+        }
+        folder = self.stages.get("reference-answers", key, make)
+        with np.load(folder / "answers.npz") as found:
+            return Answers(_ids(found), found["truncated"])
+
+
+_told: set[Path] = set()
+
+
+def _summary(folder: Path) -> list[str]:
+    if folder in _told:
+        return []
+    _told.add(folder)
+    return (folder / "summary.txt").read_text().splitlines()
+
+
+def _save_ids(path: Path, ids: Any, **more: Any) -> None:
+    lengths = np.array([len(own) for own in ids], dtype=np.int64)
+    flat = np.concatenate([*ids, np.empty(0, np.int64)]).astype(np.int64)
+    np.savez(path, ids=flat, lengths=lengths, **more)
+
+
+def _ids(found: Any) -> list[np.ndarray]:
+    return np.split(found["ids"], np.cumsum(found["lengths"])[:-1])
+
+
+def _save_pairs(folder: Path, name: str, made: TokenPairs) -> None:
+    for side, encoded in (("chosen", made.chosen), ("rejected", made.rejected)):
+        _save_ids(folder / f"{name}-{side}.npz", encoded.ids, start=encoded.start)
+    gap = {} if made.pairs.gap is None else {"gap": made.pairs.gap}
+    _save_ids(folder / f"{name}-prompts.npz", made.prompts, pair=made.pairs.ids, **gap)
+    with (folder / f"{name}.jsonl").open("w") as file:
+        file.writelines(json.dumps(text) + "\n" for text in made.texts)
+
+
+@lru_cache(maxsize=4)
+def _load_preferences(folder: Path) -> Preferences:
+    splits = []
+    for name in SPLITS:
+        sides = []
+        for side in ("chosen", "rejected"):
+            with np.load(folder / f"{name}-{side}.npz") as found:
+                sides.append(Encoded(_ids(found), found["start"]))
+        with np.load(folder / f"{name}-prompts.npz") as found:
+            gap = found.get("gap")
+            pairs, prompts = chosen_over_rejected(found["pair"], gap), _ids(found)
+        texts = [json.loads(line) for line in (folder / f"{name}.jsonl").open()]
+        splits.append(TokenPairs(pairs, sides[0], sides[1], prompts, texts))
+    return Preferences(*splits)
+
+
+@lru_cache(maxsize=4)
+def _rows(folder: Path) -> dict[str, Rows]:
+    made = _load_preferences(folder)
+    splits = {name: getattr(made, name) for name in SPLITS}
+    return {name: Rows(split.chosen, split.rejected) for name, split in splits.items()}

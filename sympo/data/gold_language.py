@@ -1,0 +1,224 @@
+"""A small language whose true reward is known, so that win rates need no judge.
+
+Texts are walks of a Markov chain over `tokens` symbols from one of the first `topics` symbols. The
+first `prompt_length` ones are a prompt, the rest an answer, which stops with probability `stop`
+after each symbol once it has `shortest_answer` of them. The reward of an answer adds up what its
+symbols are worth to the topic, the first symbol of the prompt:
+
+    r(x, a) = reward_scale / sqrt(longest_answer) * sum_t W[x_1, a_t],  W ~ N(0, 1) each.
+
+A policy that is fine-tuned on texts answers prompts; pairs of its answers are labelled by
+Bradley-Terry on r.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from sympo import seeding
+from sympo.numeric import sigmoid
+from sympo.types import (
+    BadInput,
+    Encoded,
+    Preferences,
+    TokenPairs,
+    Vocabulary,
+    chosen_over_rejected,
+)
+
+
+class Answers(Protocol):
+    """What a sampler returns: one answer per prompt."""
+
+    @property
+    def ids(self) -> Sequence[np.ndarray]: ...
+
+
+Sampler = Callable[[Sequence[np.ndarray], int], Answers]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldLanguage:
+    """Settings of the language and of the pairs.
+
+    language_seed: draws the chain and W; the cells' seeds draw prompts, answers and labels.
+    concentration: of the Dirichlet rows of the chain; below 1, few symbols follow each symbol.
+    corpus_texts: what supervised fine-tuning sees. temperature: of the Bradley-Terry labels.
+    """
+
+    from_policy: ClassVar[bool] = True
+
+    tokens: int
+    topics: int
+    prompt_length: int
+    shortest_answer: int
+    longest_answer: int
+    stop: float
+    concentration: float
+    reward_scale: float
+    language_seed: int
+    corpus_texts: int
+    train_pairs: int
+    validation_pairs: int
+    test_pairs: int
+    temperature: float = 1.0
+
+    def check(self) -> None:
+        """Refuse settings that cannot work."""
+        for key, least in {
+            "tokens": 2, "topics": 1, "prompt_length": 1, "shortest_answer": 1,
+            "language_seed": 0, "corpus_texts": 1, "train_pairs": 1, "validation_pairs": 1,
+            "test_pairs": 1,
+        }.items():  # fmt: skip
+            if getattr(self, key) < least:
+                raise BadInput(f"dataset.{key}={getattr(self, key)} must be at least {least}")
+        for key in ("concentration", "reward_scale", "temperature"):
+            if not getattr(self, key) > 0:
+                raise BadInput(f"dataset.{key}={getattr(self, key)} must be above 0")
+        if not 0 < self.stop < 1:
+            raise BadInput(f"dataset.stop={self.stop} must lie between 0 and 1")
+        if self.longest_answer < self.shortest_answer:
+            raise BadInput(
+                f"dataset.longest_answer={self.longest_answer} must be at least "
+                f"dataset.shortest_answer={self.shortest_answer}"
+            )
+        if self.topics > self.tokens:
+            raise BadInput(
+                f"dataset.topics={self.topics} must be at most dataset.tokens={self.tokens}"
+            )
+
+    def fingerprint(self) -> str:
+        """A hash of the language, which the settings determine."""
+        digest = hashlib.blake2b(digest_size=8)
+        digest.update(self._chain.tobytes())
+        digest.update(self._worth.tobytes())
+        return digest.hexdigest()
+
+    def vocabulary(self, tokenizer: Any) -> Vocabulary:
+        """The symbols, an end of sequence and a padding token; no tokenizer is used."""
+        if tokenizer is not None:
+            raise BadInput(
+                f"dataset=gold_language has {self.tokens} symbols of its own, which no tokenizer "
+                "knows: use model=tiny_lm with model.tokenizer_path=null"
+            )
+        return Vocabulary(size=self.tokens + 2, bos=None, eos=self.tokens, pad=self.tokens + 1)
+
+    @cached_property
+    def _chain(self) -> np.ndarray:
+        """P(next | symbol), (tokens, tokens); no symbol follows itself."""
+        draw = seeding.generator(self.language_seed, "gold language", "chain")
+        rows = draw.dirichlet(np.full(self.tokens, self.concentration), self.tokens)
+        np.fill_diagonal(rows, 0)
+        return rows / rows.sum(1, keepdims=True)
+
+    @cached_property
+    def _worth(self) -> np.ndarray:
+        """W, (topics, tokens)."""
+        draw = seeding.generator(self.language_seed, "gold language", "worth")
+        return draw.standard_normal((self.topics, self.tokens))
+
+    def gold_reward(
+        self, prompts: Sequence[np.ndarray], answers: Sequence[np.ndarray]
+    ) -> np.ndarray:
+        """r(x, a) of each prompt and answer, symbols only; (n,)."""
+        scale = self.reward_scale / np.sqrt(self.longest_answer)
+        return np.array(
+            [
+                scale * self._worth[prompt[0], answer[answer < self.tokens]].sum()
+                for prompt, answer in zip(prompts, answers, strict=True)
+            ]
+        )
+
+    def _walk(self, draw: np.random.Generator, texts: int, length: int) -> np.ndarray:
+        """Walks of the chain from a uniform topic; (texts, length)."""
+        steps = np.cumsum(self._chain, axis=1)
+        walk = np.empty((texts, length), np.int64)
+        walk[:, 0] = draw.integers(self.topics, size=texts)
+        for t in range(1, length):
+            passed = steps[walk[:, t - 1]] < draw.random((texts, 1))
+            walk[:, t] = np.minimum(passed.sum(1), self.tokens - 1)
+        return walk
+
+    def corpus(self, tokenizer: Any) -> Encoded:
+        """Unlabelled texts of the language, each closed by the end of sequence."""
+        draw = seeding.generator(self.language_seed, "gold language", "corpus")
+        walks = self._walk(draw, self.corpus_texts, self.prompt_length + self.longest_answer)
+        lengths = self.shortest_answer - 1 + draw.geometric(self.stop, self.corpus_texts)
+        ends = self.prompt_length + np.minimum(lengths, self.longest_answer)
+        ids = [np.append(walk[:end], self.tokens) for walk, end in zip(walks, ends, strict=True)]
+        return Encoded(ids, np.full(self.corpus_texts, self.prompt_length))
+
+    def preferences(self, seed: int, tokenizer: Any, sample: Sampler) -> Preferences:
+        """Pairs of answers that the policy gives to fresh prompts, labelled by Bradley-Terry.
+
+        sample(prompts, seed): one answer of the policy to each prompt.
+        """
+        sizes = [self.train_pairs, self.validation_pairs, self.test_pairs]
+        splits = [
+            self._split(seed, name, size, number << 32, sample)
+            for number, (name, size) in enumerate(
+                zip(("train", "validation", "test"), sizes, strict=True)
+            )
+        ]
+        return Preferences(*splits)
+
+    def _split(self, seed: int, name: str, pairs: int, first: int, sample: Sampler) -> TokenPairs:
+        # some more than asked for, because pairs of equal answers are passed over
+        drawn = pairs + pairs // 8 + 16
+        draw = seeding.generator(seed, "gold language", name)
+        prompts = list(self._walk(draw, drawn, self.prompt_length))
+        a, b = (
+            sample(prompts, seeding.derive(seed, "gold language", name, side)).ids
+            for side in ("a", "b")
+        )
+        kept = [i for i in range(drawn) if not np.array_equal(a[i], b[i])][:pairs]
+        if len(kept) < pairs:
+            raise BadInput(
+                f"dataset={name}: only {len(kept)} of {drawn} prompts got two different answers, "
+                f"{pairs} are needed; the policy after supervised fine-tuning hardly varies"
+            )
+        prompts = [prompts[i] for i in kept]
+        a, b = [a[i] for i in kept], [b[i] for i in kept]
+        gap = self.gold_reward(prompts, a) - self.gold_reward(prompts, b)
+        ids = first + np.arange(pairs, dtype=np.uint64)
+        swapped = seeding.uniform(seed, "label", ids) >= sigmoid(self.temperature * gap)
+        chosen = [b[i] if swapped[i] else a[i] for i in range(pairs)]
+        rejected = [a[i] if swapped[i] else b[i] for i in range(pairs)]
+        return TokenPairs(
+            pairs=chosen_over_rejected(ids, np.where(swapped, -gap, gap)),
+            chosen=self._after(prompts, chosen),
+            rejected=self._after(prompts, rejected),
+            prompts=prompts,
+            texts=[
+                {
+                    "prompt": self.text(prompt, None),
+                    "chosen": self.text(good, None),
+                    "rejected": self.text(bad, None),
+                }
+                for prompt, good, bad in zip(prompts, chosen, rejected, strict=True)
+            ],
+        )
+
+    def _after(self, prompts: Sequence[np.ndarray], answers: Sequence[np.ndarray]) -> Encoded:
+        """Answers behind their prompts, closed by the end of sequence also where it was cut."""
+        end = np.array([self.tokens])
+        ids = [
+            np.concatenate([prompt, answer[answer < self.tokens], end])
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+        return Encoded(ids, np.full(len(ids), self.prompt_length))
+
+    def summary(self, tokenizer: Any) -> list[str]:
+        """What to say of the data before training."""
+        return [
+            f"{self.tokens} symbols, {self.topics} topics; answers of {self.shortest_answer} to "
+            f"{self.longest_answer} symbols"
+        ]
+
+    def text(self, ids: np.ndarray, tokenizer: Any) -> str:
+        """Symbols as words, `s0` to `s31`; the end of sequence is left out."""
+        return " ".join(f"s{symbol}" for symbol in ids if symbol < self.tokens)

@@ -1,0 +1,49 @@
+"""Losses whose batches are not reduced by the mean."""
+
+import math
+from dataclasses import dataclass
+from numbers import Real
+
+import torch
+
+from sympo.losses.base import MarginLoss
+from sympo.losses.convex import Logistic
+from sympo.types import BadInput
+
+_logistic = Logistic()
+
+
+@dataclass(frozen=True)
+class DrDPO(MarginLoss):
+    """Distributionally robust DPO: logistic losses, the larger the less they count.
+
+    l(z) = log(1 + e^-z), L = -b log mean_i exp(-l_i / b), w_i = exp(-l_i / b)
+
+    temperature: b, finite and above 0; BadInput otherwise. L falls from the mean towards the least
+    loss as b falls from infinity to 0.
+
+    exp(-l / b) = sigmoid(z)^(1/b), so L is least where the mean of sigmoid(z)^(1/b) is greatest: at
+    b = 1 exactly where the mean sigmoid loss is least. The declared properties are those of l.
+
+    Source: Wu et al. 2024 (Dr. DPO), whose beta' is b and is 1 by default.
+    """
+
+    properties = _logistic.properties
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.temperature, Real) and 0 < self.temperature < math.inf):
+            raise BadInput(
+                f"loss.temperature={self.temperature} is not allowed: it must be finite and above 0"
+            )
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        return _logistic(z)
+
+    def reduce(self, losses: torch.Tensor) -> torch.Tensor:
+        total = torch.logsumexp(-losses / self.temperature, 0)
+        return self.temperature * (math.log(len(losses)) - total)
+
+    def log_weight(self, losses: torch.Tensor) -> torch.Tensor:
+        return -losses.detach() / self.temperature

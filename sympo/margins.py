@@ -1,0 +1,142 @@
+"""What a policy says about an answer as a reward; the difference of two is the score g of a pair.
+
+The margin of a pair is z = y (r_first - r_second) - target, and every margin loss takes it.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from numbers import Real
+from typing import ClassVar
+
+from torch import Tensor
+
+from sympo.types import BadInput
+
+
+class Margin(ABC):
+    """How log-probabilities of answers become implicit rewards.
+
+    reference_free: `rewards` makes no use of a reference policy.
+    average_log_ratio: rewards are log-ratios per token and nothing else, as the loss of IPO needs.
+    target: what is subtracted from y g, so that a pair has to be right by this much.
+    """
+
+    reference_free: ClassVar[bool] = False
+    average_log_ratio: ClassVar[bool] = False
+
+    @property
+    def target(self) -> float:
+        return 0.0
+
+    @abstractmethod
+    def rewards(self, logps: Tensor, reference: Tensor | None, lengths: Tensor) -> Tensor:
+        """The implicit reward of each answer; (n,), of the dtype of logps.
+
+        logps, reference: (n,), log pi(a|x) and log pi_ref(a|x), each summed over the tokens of the
+            answer; a reference-free margin ignores the reference.
+        lengths: (n,), the number of these tokens, at least 1.
+        """
+
+
+@dataclass(frozen=True)
+class DPO(Margin):
+    """The reward whose optimal policy, regularised towards the reference, is the policy itself.
+
+    r = beta (log pi(a|x) - log pi_ref(a|x))
+
+    beta: finite and above 0; clip: None, or a bound above 0 that keeps rewards within [-clip, clip]
+    and gives no gradient beyond; BadInput otherwise.
+
+    Source: Rafailov et al. 2023 (DPO); the authors' code clips to +-10, for its own losses only.
+    """
+
+    beta: float = 0.1
+    clip: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_beta(self.beta)
+        _check_clip(self.clip)
+
+    def rewards(self, logps: Tensor, reference: Tensor | None, lengths: Tensor) -> Tensor:
+        return _clipped(self.beta * _log_ratio(logps, reference), self.clip)
+
+
+@dataclass(frozen=True)
+class IPO(Margin):
+    """The log-ratio per token, not scaled; beta belongs to the loss of IPO.
+
+    r = (log pi(a|x) - log pi_ref(a|x)) / length
+
+    clip: None, or a bound above 0 that keeps rewards within [-clip, clip]; BadInput otherwise.
+
+    Source: Azar et al. 2024 (IPO), averaged over the tokens of an answer as their results are.
+    """
+
+    average_log_ratio: ClassVar[bool] = True
+
+    clip: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_clip(self.clip)
+
+    def rewards(self, logps: Tensor, reference: Tensor | None, lengths: Tensor) -> Tensor:
+        return _clipped(_log_ratio(logps, reference) / lengths, self.clip)
+
+
+@dataclass(frozen=True)
+class SimPO(Margin):
+    """The mean log-probability of an answer's tokens, without a reference.
+
+    r = beta log pi(a|x) / length, and z = y g - gamma
+
+    beta: finite and above 0; gamma: finite, at least 0, in units of the reward, as in the paper
+    (its code takes the ratio gamma / beta, 0.25 by default, and TRL's `simpo_gamma` is gamma);
+    clip: None, or a bound above 0 that keeps rewards within [-clip, clip]; BadInput otherwise.
+
+    Source: Meng et al. 2024 (SimPO).
+    """
+
+    reference_free: ClassVar[bool] = True
+
+    beta: float = 2.0
+    gamma: float = 0.5
+    clip: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_beta(self.beta)
+        if not (isinstance(self.gamma, Real) and 0 <= self.gamma < math.inf):
+            raise BadInput(
+                f"job.margin.gamma={self.gamma} is not allowed: it must be finite and at least 0"
+            )
+        _check_clip(self.clip)
+
+    @property
+    def target(self) -> float:
+        return self.gamma
+
+    def rewards(self, logps: Tensor, reference: Tensor | None, lengths: Tensor) -> Tensor:
+        return _clipped(self.beta * logps / lengths, self.clip)
+
+
+def _log_ratio(logps: Tensor, reference: Tensor | None) -> Tensor:
+    if reference is None:
+        raise ValueError("this margin compares the policy with a reference, and none was given")
+    return logps - reference
+
+
+def _clipped(rewards: Tensor, clip: float | None) -> Tensor:
+    return rewards if clip is None else rewards.clamp(-clip, clip)
+
+
+def _check_beta(beta: float) -> None:
+    if not (isinstance(beta, Real) and 0 < beta < math.inf):
+        raise BadInput(f"job.margin.beta={beta} is not allowed: it must be finite and above 0")
+
+
+def _check_clip(clip: float | None) -> None:
+    if clip is not None and not (isinstance(clip, Real) and 0 < clip < math.inf):
+        raise BadInput(
+            f"job.margin.clip={clip} is not allowed: it must be finite and above 0, or null for "
+            "rewards that are not clipped"
+        )

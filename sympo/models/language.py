@@ -1,0 +1,236 @@
+"""Causal language models by config: a tiny one made here, or any from a folder or the hub."""
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sympo import seeding
+from sympo.types import BadInput, Vocabulary
+
+# transformers writes progress bars and advice to the terminal, which belongs to the job
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModel(ABC):
+    """What every language model can be asked for.
+
+    lora_rank: rank of the adapters that preference training updates, null for all weights;
+    lora_alpha, lora_dropout: their scale and dropout; lora_targets: names of the linear layers that
+        get one, or `all-linear`.
+    """
+
+    lora_rank: int | None = None
+    lora_alpha: float = 16.0
+    lora_dropout: float = 0.0
+    lora_targets: str | list[str] = "all-linear"
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise BadInput where the model or its files cannot work."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of the files that it is made of, which stands for their path."""
+
+    @abstractmethod
+    def tokenizer(self) -> Any:
+        """The tokenizer of `transformers` that belongs to it, or None."""
+
+    @abstractmethod
+    def build(self, vocabulary: Vocabulary, seed: int) -> Any:
+        """The model as it is before any training, in float32."""
+
+    def adapt(self, model: Any, seed: int) -> Any:
+        """The model as it is trained: with adapters where a rank is set."""
+        if self.lora_rank is None:
+            return model
+        from peft import LoraConfig, get_peft_model
+
+        with torch.random.fork_rng():
+            torch.manual_seed(seeding.derive(seed, "adapters"))
+            return get_peft_model(
+                model,
+                LoraConfig(
+                    r=self.lora_rank,
+                    lora_alpha=self.lora_alpha,  # type: ignore[arg-type]
+                    lora_dropout=self.lora_dropout,
+                    target_modules=self.lora_targets,
+                    task_type="CAUSAL_LM",
+                ),
+            )
+
+    def _check_adapters(self) -> None:
+        if self.lora_rank is not None and self.lora_rank < 1:
+            raise BadInput(f"model.lora_rank={self.lora_rank} must be at least 1, or null")
+        if not 0 <= self.lora_dropout < 1:
+            raise BadInput(f"model.lora_dropout={self.lora_dropout} must lie in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyLM(LanguageModel):
+    """A small Llama with random weights, drawn from the seed of supervised fine-tuning.
+
+    tokenizer_path: a folder with a tokenizer, for data sets that are text; null where the data set
+        brings its own vocabulary.
+    """
+
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    max_positions: int
+    tokenizer_path: str | None = None
+
+    def check(self) -> None:
+        self._check_adapters()
+        for key in ("hidden_size", "intermediate_size", "layers", "heads", "max_positions"):
+            if getattr(self, key) < 1:
+                raise BadInput(f"model.{key}={getattr(self, key)} must be at least 1")
+        if self.hidden_size % (2 * self.heads):
+            raise BadInput(
+                f"model.heads={self.heads} must divide model.hidden_size={self.hidden_size} into "
+                "heads of an even size"
+            )
+        if self.tokenizer_path is not None:
+            _check_tokenizer("model.tokenizer_path", Path(self.tokenizer_path))
+
+    def fingerprint(self) -> str:
+        return "" if self.tokenizer_path is None else _content(Path(self.tokenizer_path))
+
+    def tokenizer(self) -> Any:
+        return None if self.tokenizer_path is None else _tokenizer(self.tokenizer_path, False)
+
+    def build(self, vocabulary: Vocabulary, seed: int) -> Any:
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        config = LlamaConfig(
+            vocab_size=vocabulary.size,
+            hidden_size=self.hidden_size,
+            intermediate_size=self.intermediate_size,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            max_position_embeddings=self.max_positions,
+            bos_token_id=vocabulary.bos,
+            eos_token_id=vocabulary.eos,
+            pad_token_id=vocabulary.pad,
+            tie_word_embeddings=True,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(seeding.derive(seed, "weights"))
+            return LlamaForCausalLM(config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hub(LanguageModel):
+    """Any causal model in the hub's format, safetensors only.
+
+    name_or_path: a local folder, or a name on the hub, of which `revision` is taken.
+    trust_remote_code: whether code that comes with the model may run.
+    """
+
+    name_or_path: str | None = None
+    revision: str = "main"
+    trust_remote_code: bool = False
+    _folder: list[Path] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def folder(self) -> Path:
+        """Where the model's files lie; downloads them at the first use."""
+        if not self._folder:
+            self._folder.append(self._resolve())
+        return self._folder[0]
+
+    def _resolve(self) -> Path:
+        if self.name_or_path is None:
+            raise BadInput(
+                "model.name_or_path is not set: give a folder or a name on the hub, such as "
+                "model.name_or_path=meta-llama/Llama-3.2-3B-Instruct"
+            )
+        local = Path(self.name_or_path).expanduser()
+        if local.is_dir():
+            return local
+        if local.is_absolute() or self.name_or_path.startswith((".", "~")):
+            raise BadInput(f"model.name_or_path={self.name_or_path} is no folder")
+        from huggingface_hub import snapshot_download
+
+        try:
+            return Path(
+                snapshot_download(self.name_or_path, revision=self.revision, allow_patterns=_FILES)
+            )
+        except Exception as error:  # no network, no such name, no permission
+            reason = " ".join(str(error).split())[:200]
+            raise BadInput(
+                f"model.name_or_path={self.name_or_path} is no folder and could not be had from "
+                f"the hub: {reason}"
+            ) from error
+
+    def check(self) -> None:
+        self._check_adapters()
+        if not (self.folder / "config.json").is_file():
+            raise BadInput(f"model.name_or_path={self.folder} lacks config.json")
+        if not list(self.folder.glob("*.safetensors")):
+            raise BadInput(
+                f"model.name_or_path={self.folder} lacks weights in safetensors; other formats "
+                "are not read, because reading them can run code"
+            )
+        _check_tokenizer("model.name_or_path", self.folder)
+
+    def fingerprint(self) -> str:
+        return _content(self.folder)
+
+    def tokenizer(self) -> Any:
+        return _tokenizer(str(self.folder), self.trust_remote_code)
+
+    def build(self, vocabulary: Vocabulary, seed: int) -> Any:
+        return load(self.folder, self.trust_remote_code)
+
+
+def load(folder: Path, trust_remote_code: bool = False) -> Any:
+    """A causal model from a folder in the hub's format, in float32."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BadInput(f"{folder} holds no causal language model that loads: {reason}") from error
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(folder: str, trust_remote_code: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BadInput(f"{folder} holds no tokenizer that loads: {reason}") from error
+
+
+def _check_tokenizer(key: str, folder: Path) -> None:
+    names = ("tokenizer.json", "tokenizer.model", "vocab.json")
+    if not any((folder / name).is_file() for name in names):
+        raise BadInput(f"{key}={folder} lacks a tokenizer: none of {', '.join(names)} is there")
+
+
+@lru_cache(maxsize=8)
+def _content(folder: Path) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(path for pattern in _FILES for path in folder.glob(pattern)):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()

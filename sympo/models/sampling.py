@@ -1,0 +1,104 @@
+"""Answers drawn from a causal language model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sympo.types import BadInput, Encoded, Vocabulary
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are drawn.
+
+    prompts: how many prompts are answered, once each; temperature, top_p: of the distribution;
+    max_new_tokens: longest answer; batch_size: prompts that are answered at a time.
+    """
+
+    prompts: int
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        for key in ("prompts", "max_new_tokens", "batch_size"):
+            if getattr(self, key) < 1:
+                raise BadInput(f"job.sampling.{key}={getattr(self, key)} must be at least 1")
+        if not self.temperature > 0:
+            raise BadInput(f"job.sampling.temperature={self.temperature} must be above 0")
+        if not 0 < self.top_p <= 1:
+            raise BadInput(f"job.sampling.top_p={self.top_p} must lie in (0, 1]")
+
+    @property
+    def exact(self) -> bool:
+        """Whether these are draws from the model's own distribution."""
+        return self.temperature == 1 and self.top_p == 1
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One answer per prompt; ids: n integer arrays, closed by the end of sequence where the model
+    ended them; truncated: (n,) bool, True where the longest length ended them."""
+
+    ids: Sequence[np.ndarray]
+    truncated: np.ndarray
+
+    def after(self, prompts: Sequence[np.ndarray]) -> Encoded:
+        """The answers behind their prompts, to be scored."""
+        ids = [np.concatenate(both) for both in zip(prompts, self.ids, strict=True)]
+        return Encoded(ids, np.array([len(prompt) for prompt in prompts]))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.array([len(ids) for ids in self.ids])
+
+
+@torch.no_grad()
+def sample(
+    model: Any,
+    prompts: Sequence[np.ndarray],
+    vocabulary: Vocabulary,
+    sampling: Sampling,
+    seed: int,
+    temperature: float | None = None,
+    top_p: float | None = None,
+) -> Answers:
+    """Answer every prompt once, in batches of similar length; draws depend on `seed` and batches.
+
+    temperature, top_p: in place of those of `sampling`.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
+    found: list[np.ndarray] = [np.empty(0, np.int64)] * len(prompts)
+    truncated = np.zeros(len(prompts), bool)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for start in range(0, len(order), sampling.batch_size):
+            batch = order[start : start + sampling.batch_size]
+            width = max(len(prompts[i]) for i in batch)
+            ids = np.full((len(batch), width), vocabulary.pad, np.int64)
+            for row, i in enumerate(batch):
+                ids[row, width - len(prompts[i]) :] = prompts[i]
+            mask = np.arange(width) >= width - np.array([[len(prompts[i])] for i in batch])
+            out = model.generate(
+                input_ids=torch.from_numpy(ids).to(device),
+                attention_mask=torch.from_numpy(mask.astype(np.int64)).to(device),
+                do_sample=True,
+                temperature=temperature or sampling.temperature,
+                top_p=top_p or sampling.top_p,
+                top_k=0,
+                max_new_tokens=sampling.max_new_tokens,
+                eos_token_id=vocabulary.eos,
+                pad_token_id=vocabulary.pad,
+                use_cache=True,
+            )
+            for i, answer in zip(batch, out[:, width:].cpu().numpy(), strict=True):
+                ends = np.flatnonzero(answer == vocabulary.eos)
+                truncated[i] = len(ends) == 0
+                found[i] = answer[: ends[0] + 1] if len(ends) else answer
+    return Answers(found, truncated)

@@ -1,0 +1,41 @@
+"""Supervised fine-tuning: the mean negative log-likelihood of the answers' tokens."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sympo.models.causal import Policy
+from sympo.models.rows import Rows
+from sympo.training.optimizer import Optimizer, Recipe, batches
+
+
+def fine_tune(
+    policy: Policy,
+    rows: Rows,
+    recipe: Recipe,
+    seed: int,
+    tokens: int,
+    on_step: Callable[[int, int, float], None],
+) -> None:
+    """Train a policy to give the answers of rows of one side.
+
+    tokens: that pass through the model at a time. on_step(step, steps, loss in nats per token).
+    """
+    steps = recipe.epochs * recipe.steps_per_epoch(len(rows))
+    optimizer = Optimizer(policy.model, recipe, steps)
+    policy.model.train()
+    for step, batch in enumerate(batches(len(rows), recipe, seed), 1):
+        scored = rows.lengths[batch].sum()
+        total = 0.0
+        for part in rows.batches(batch, tokens):
+            logps, _ = policy.logps(rows, part)
+            loss = -logps.sum() / scored
+            loss.backward()
+            total += loss.item()
+        if not np.isfinite(total):
+            raise FloatingPointError(
+                f"the loss of supervised fine-tuning is {total} at step {step}; a lower "
+                "job.sft.learning_rate may help"
+            )
+        optimizer.step()
+        on_step(step, steps, total)

@@ -1,0 +1,97 @@
+"""Steps of the optimizer for language models: AdamW, warm-up and cosine decay, clipping."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sympo import seeding
+from sympo.types import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How long and how fast a language model is trained.
+
+    epochs: passes over the data; batch_size: rows per step of the optimizer; learning_rate: peak,
+        reached after `warmup_steps` steps of linear warm-up, then a cosine to 0 at the last step;
+    weight_decay: AdamW's; max_grad_norm: gradients are scaled down to this norm, null for never.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    max_grad_norm: float | None = None
+
+    def validate(self, place: str, fewest_epochs: int) -> None:
+        """Refuse settings that cannot work; place: where they stand in the config."""
+        for key, least in (("epochs", fewest_epochs), ("batch_size", 1), ("warmup_steps", 0)):
+            if getattr(self, key) < least:
+                raise BadInput(f"{place}.{key}={getattr(self, key)} must be at least {least}")
+        if not self.learning_rate > 0:
+            raise BadInput(f"{place}.learning_rate={self.learning_rate} must be above 0")
+        if not self.weight_decay >= 0:
+            raise BadInput(f"{place}.weight_decay={self.weight_decay} must be at least 0")
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise BadInput(f"{place}.max_grad_norm={self.max_grad_norm} must be above 0, or null")
+
+    def steps_per_epoch(self, rows: int) -> int:
+        return math.ceil(rows / self.batch_size)
+
+    def scale(self, step: int, steps: int) -> float:
+        """The learning rate of a step, counted from 0, as a share of the peak."""
+        if step < self.warmup_steps:
+            return (step + 1) / (self.warmup_steps + 1)
+        done = (step - self.warmup_steps) / max(1, steps - self.warmup_steps)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def batches(rows: int, recipe: Recipe, seed: int, first_step: int = 0) -> Iterator[np.ndarray]:
+    """The row numbers of each step from `first_step` on; an epoch's order depends on seed and epoch
+    alone."""
+    per_epoch = recipe.steps_per_epoch(rows)
+    for epoch in range(first_step // per_epoch, recipe.epochs):
+        order = seeding.generator(seed, "batches", str(epoch)).permutation(rows)
+        start = first_step - epoch * per_epoch if epoch == first_step // per_epoch else 0
+        for step in range(start, per_epoch):
+            yield order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+
+
+class Optimizer:
+    """AdamW over the trainable weights of a model, by a recipe of `steps` steps."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, steps: int) -> None:
+        self.recipe, self.steps, self.done = recipe, steps, 0
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.adam = torch.optim.AdamW(
+            self.parameters,
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+
+    def step(self, divisor: float = 1.0) -> None:
+        """Update by the summed gradients over `divisor`, clipped after the division."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if divisor != 1.0:
+            torch._foreach_div_(gradients, divisor)
+        if self.recipe.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
+        for group in self.adam.param_groups:
+            group["lr"] = self.recipe.learning_rate * self.recipe.scale(self.done, self.steps)
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        self.done += 1
+
+    def state(self) -> dict[str, Any]:
+        return {"adam": self.adam.state_dict(), "done": self.done}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.adam.load_state_dict(state["adam"])
+        self.done = state["done"]

@@ -1,0 +1,138 @@
+"""Preference training of a policy: margins from log-probabilities, a loss of the margin, a step."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sympo.losses import MarginLoss
+from sympo.margins import Margin
+from sympo.models.causal import Policy
+from sympo.models.rows import Rows
+from sympo.training.optimizer import Optimizer, Recipe, batches
+
+
+class Diverged(RuntimeError):
+    """A loss is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of one pair, from the log-probabilities of its two answers.
+
+    z = y (r(chosen) - r(rejected)) - target, with the implicit rewards r of the margin.
+    """
+
+    margin: Margin
+    loss: MarginLoss
+
+    def margins(
+        self, logps: Tensor, reference: Tensor | None, lengths: Tensor, label: Tensor
+    ) -> Tensor:
+        """z of each pair; logps, reference, lengths: (n, 2), label: (n,) -> (n,)."""
+        rewards = self.margin.rewards(logps, reference, lengths)
+        return label * (rewards[:, 0] - rewards[:, 1]) - self.margin.target
+
+
+class PreferenceTrainer:
+    """Trains a policy on pairs with labels.
+
+    rows: of two sides, chosen and rejected; labels: (n,) +1, or -1 where the label is flipped.
+    reference: (n, 2) log-probabilities of the answers under the reference policy, None for margins
+        that need none. tokens: that pass through the model at a time.
+
+    A loss that weighs the pairs of a batch (Dr.DPO) is trained by sum w grad l / sum w over all of
+    a step, in however many passes it is computed; w is divided by the largest one so far, so that
+    not all can underflow.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        rows: Rows,
+        labels: np.ndarray,
+        reference: np.ndarray | None,
+        objective: Objective,
+        recipe: Recipe,
+        seed: int,
+        tokens: int,
+    ) -> None:
+        self.policy, self.rows, self.objective, self.recipe = policy, rows, objective, recipe
+        self.seed, self.tokens = seed, tokens
+        self.labels = self._tensor(labels)
+        self.reference = None if reference is None else self._tensor(reference)
+        self.steps_per_epoch = recipe.steps_per_epoch(len(rows))
+        self.steps = recipe.epochs * self.steps_per_epoch
+        self.optimizer = Optimizer(policy.model, recipe, self.steps)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array, dtype=torch.float32).to(self.policy.device)
+
+    @property
+    def done(self) -> int:
+        """Steps taken."""
+        return self.optimizer.done
+
+    def train(self, on_step: Callable[[float], None]) -> None:
+        """Take the steps that are left; on_step(loss of the step) after each."""
+        for batch in batches(len(self.rows), self.recipe, self.seed, self.done):
+            self.policy.model.train()
+            loss = self.step(batch)
+            if not math.isfinite(loss):
+                raise Diverged(
+                    f"the training loss of {self.objective.loss} is {loss} at step {self.done}; a "
+                    "lower job.learning_rate may help"
+                )
+            on_step(loss)
+
+    def step(self, batch: np.ndarray) -> float:
+        """One update on the pairs `batch`; the reduced loss as it was before."""
+        loss = self.objective.loss
+        largest, total, seen = -math.inf, 0.0, []
+        for part in self.rows.batches(batch, self.tokens):
+            index = torch.as_tensor(part).to(self.policy.device)
+            logps, lengths = self.policy.logps(self.rows, part)
+            reference = None if self.reference is None else self.reference[index]
+            losses = loss(self.objective.margins(logps, reference, lengths, self.labels[index]))
+            log_weights = loss.log_weight(losses.detach())
+            before, largest = largest, max(largest, float(log_weights.max()))
+            if largest > before > -math.inf:
+                self._rescale(math.exp(before - largest))
+                total *= math.exp(before - largest)
+            weights = torch.exp(log_weights - largest)
+            (weights * losses).sum().backward()
+            total += float(weights.sum())
+            seen.append(losses.detach())
+        self.optimizer.step(total)
+        return float(loss.reduce(torch.cat(seen)))
+
+    def _rescale(self, factor: float) -> None:
+        gradients = [p.grad for p in self.optimizer.parameters if p.grad is not None]
+        torch._foreach_mul_(gradients, factor)
+
+    def state(self) -> dict[str, Any]:
+        """All that the steps left depend on."""
+        model = self.policy.model
+        weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+        cuda = torch.cuda.get_rng_state() if self.policy.device.type == "cuda" else None
+        return {
+            "weights": weights,
+            "optimizer": self.optimizer.state(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": cuda,
+        }
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        for name, parameter in self.policy.model.named_parameters():
+            if parameter.requires_grad:
+                parameter.copy_(state["weights"][name])
+        self.optimizer.restore(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"])

@@ -1,0 +1,205 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_tokenizers import CHATML, DATED, KINDS, MAKERS, tokenizer
+
+from sympo.data.encoding import ChatFormat, Encoding, TextPair, common_prefix, encode
+from sympo.types import BadInput
+
+words = st.text(st.sampled_from("ab é😀.\n "), min_size=1, max_size=30).filter(str.strip)
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def system(text: str) -> dict[str, str]:
+    return {"role": "system", "content": text}
+
+
+def encoded(kind: str, *pairs: TextPair, length: int = 400, prompt: int = 200) -> Encoding:
+    ids = np.arange(len(pairs), dtype=np.uint64)
+    return encode(list(pairs), ids, tokenizer(kind), length, prompt)
+
+
+@st.composite
+def dialogues(draw: st.DrawFn) -> TextPair:
+    said = draw(st.lists(words, min_size=1, max_size=7).filter(lambda turns: len(turns) % 2))
+    turns = [user(text) if i % 2 == 0 else assistant(text) for i, text in enumerate(said)]
+    return TextPair(turns, draw(words), draw(words))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(pairs=st.lists(dialogues(), min_size=1, max_size=3), room=st.integers(60, 160))
+@settings(max_examples=25, deadline=None)
+def test_every_pair_fits_and_ends(kind: str, pairs: list[TextPair], room: int) -> None:
+    form = ChatFormat(tokenizer(kind))
+    prompt = len(form.ids([form.prompt])[0]) + room // 2
+    made = encoded(kind, *pairs, length=prompt + room // 2, prompt=prompt)
+    for side, name in ((made.pairs.chosen, "chosen"), (made.pairs.rejected, "rejected")):
+        for ids, start, asked, text in zip(
+            side.ids, side.start, made.pairs.prompts, made.pairs.texts, strict=True
+        ):
+            assert len(ids) <= prompt + room // 2 and len(asked) <= prompt
+            assert ids[-1] == form.eos and form.eos not in ids[start:-1]
+            assert np.array_equal(ids[:start], asked[:start]) and start <= len(asked)
+            answer = form.decode(ids[start:])
+            whole = text[name].strip() if form.trims else text[name]
+            if start < len(asked):
+                continue  # the tokenizer joined the end of the prompt with the answer
+            assert whole.startswith(answer.rstrip("\N{REPLACEMENT CHARACTER}"))
+            if len(ids) < prompt + room // 2:
+                assert answer == whole
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_prompt_begins_the_pair(kind: str) -> None:
+    pairs = [TextPair([user("Who are you?")], "A model.", "1, 2, 3"),
+             TextPair([user("Hi"), assistant("Hello"), user("Sum?")], "A  B", "é😀")]  # fmt: skip
+    made = encoded(kind, *pairs).pairs
+    for side in (made.chosen, made.rejected):
+        for ids, start, prompt in zip(side.ids, side.start, made.prompts, strict=True):
+            assert start == len(prompt) and np.array_equal(ids[:start], prompt)
+
+
+def test_plain_format() -> None:
+    form = ChatFormat(tokenizer("plain"))
+    pair = TextPair([system("Be kind."), user("Hi"), assistant("Hello"), user("Sum?")], "Yes", "No")
+    made = encoded("plain", pair).pairs
+    text = "\n\nSystem: Be kind.\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Sum?\n\nAssistant:"
+    assert tokenizer("plain").decode(made.prompts[0]) == text
+    assert tokenizer("plain").decode(made.chosen.ids[0]) == text + " Yes<eos>"
+    assert form.decode(made.rejected.ids[0][made.rejected.start[0] :]) == "No"
+
+
+@pytest.mark.parametrize("kind", ["stories260K", "gpt2"])
+def test_plain_format_is_one_text_after_bos(kind: str) -> None:
+    made, own = encoded(kind, TextPair([user("Hi")], "Yes", "No")), tokenizer(kind)
+    text = own("\n\nHuman: Hi\n\nAssistant: Yes", add_special_tokens=False)["input_ids"]
+    assert made.pairs.chosen.ids[0].tolist() == [own.bos_token_id, *text, own.eos_token_id]
+
+
+@pytest.mark.parametrize("kind", ["chatml", "dated", "strict", "gpt2 with chatml"])
+def test_pair_is_what_the_template_writes(kind: str) -> None:
+    own, asked = tokenizer(kind), [user("Hi"), assistant("Hello"), user(" Sum? ")]
+    made = encoded(kind, TextPair(asked, " Yes\n", "No")).pairs
+    date = {"date_string": "26 Jul 2024"}
+    prompt = own.apply_chat_template(asked, add_generation_prompt=True, **date)["input_ids"]
+    whole = own.apply_chat_template([*asked, assistant(" Yes\n")], **date)["input_ids"]
+    assert made.prompts[0].tolist() == prompt
+    end = len(whole) - whole[::-1].index(ChatFormat(own).eos)
+    assert made.chosen.ids[0].tolist() == whole[:end]
+
+
+def test_eos_is_the_end_of_turn() -> None:
+    ends = {"chatml": "<|im_end|>", "dated": "<|eot_id|>", "strict": "<end_of_turn>"}
+    for kind, end in ends.items():
+        assert ChatFormat(tokenizer(kind)).eos == tokenizer(kind).convert_tokens_to_ids(end)
+
+
+@pytest.mark.parametrize("template", [DATED, "{{ strftime_now('%Y-%m-%d') }}" + CHATML, CHATML])
+def test_date_is_fixed(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = MAKERS["chatml"]()
+    made.chat_template = template
+    text = ChatFormat(made).prompt
+    assert ("26 Jul 2024" in text) == ("strftime_now" in template)
+
+
+def test_oldest_turns_go_first() -> None:
+    turns = [system("Be kind."), user("a" * 40), assistant("b" * 40), assistant("c" * 40),
+             user("d" * 40), assistant("e" * 40), user("newest")]  # fmt: skip
+    for limit, oldest in ((310, "a"), (250, "d"), (120, "n")):
+        made = encoded("plain", TextPair(turns, "Yes", "No"), prompt=limit)
+        text = tokenizer("plain").decode(made.pairs.prompts[0])
+        assert text.startswith(f"\n\nSystem: Be kind.\n\nHuman: {oldest}")
+        assert text.endswith("Human: newest\n\nAssistant:")
+        assert made.shortened == (oldest != "a") and not made.cut
+        assert made.pairs.texts[0]["prompt"] == turns, "people see the whole prompt"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_newest_turn_loses_its_oldest_tokens(kind: str) -> None:
+    long = " ".join(map(str, range(400)))
+    asked = [user("Hi"), assistant("Hello"), user(long)]
+    made = encoded(kind, TextPair(asked, "Yes", "No"), length=240, prompt=200)
+    assert (made.shortened, made.cut, made.answers, made.refused) == (1, 1, 0, 0)
+    form, prompt = ChatFormat(tokenizer(kind)), made.pairs.prompts[0]
+    [text] = form.prompts([[user(long)]])
+    [blank] = form.prompts([[user("")]])
+    assert text is not None and blank is not None
+    whole, frame = form.ids([text, blank])
+    head = common_prefix(whole, frame)
+    assert len(prompt) == 200
+    assert np.array_equal(prompt[:head], whole[:head])
+    assert np.array_equal(prompt[head:], whole[-(200 - head) :])
+    assert np.array_equal(made.pairs.chosen.ids[0][:200], prompt)
+    assert form.decode(made.pairs.chosen.ids[0][made.pairs.chosen.start[0] :]) == "Yes"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_long_answer_keeps_its_end(kind: str) -> None:
+    made = encoded(kind, TextPair([user("Hi")], "Yes " * 300, "No"), length=230)
+    form, ids = ChatFormat(tokenizer(kind)), made.pairs.chosen.ids[0]
+    assert len(ids) == 230 and ids[-1] == form.eos and made.answers == 1
+    assert ("Yes " * 300).startswith(form.decode(ids[made.pairs.chosen.start[0] :]))
+
+
+def test_special_tokens_in_text_are_not_special() -> None:
+    pair = TextPair([user("<eos>Hi")], "Y<eos>es", "No")
+    made = encoded("plain", pair, TextPair([user("Hi")], "Yes", "No"))
+    assert made.cleaned == 1
+    assert np.array_equal(made.pairs.chosen.ids[0], made.pairs.chosen.ids[1])
+    assert made.pairs.texts[0]["chosen"] == "Y<eos>es"
+
+
+def test_refused_rows_are_left_out_and_counted() -> None:
+    good = TextPair([user("Hi")], "Yes", "No")
+    bad = TextPair([user("Hi"), user("Hello")], "Yes", "No")
+    made = encoded("strict", good, bad, good)
+    assert made.refused == 1 and made.pairs.pairs.ids.tolist() == [0, 2]
+    assert encoded("chatml", good, bad, good).refused == 0
+    with pytest.raises(BadInput, match=r"none of 1 prompts.*refuses"):
+        encoded("strict", bad)
+
+
+def test_system_message_without_room_is_left_out() -> None:
+    good = TextPair([user("Hi")], "Yes", "No")
+    made = encoded("plain", TextPair([system("a" * 300), user("Hi")], "Yes", "No"), good)
+    assert made.refused == 1 and made.pairs.pairs.ids.tolist() == [1]
+
+
+def test_order_of_pairs_changes_nothing() -> None:
+    pairs = [TextPair([user("a" * n), assistant("b"), user("c" * n)], "Yes" * n, "No")
+             for n in range(1, 120, 7)]  # fmt: skip
+    there, back = encoded("chatml", *pairs).pairs, encoded("chatml", *pairs[::-1]).pairs
+    for one, other in zip(there.chosen.ids, reversed(back.chosen.ids), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_pairs_are_chosen_over_rejected() -> None:
+    made = encoded("plain", *[TextPair([user("Hi")], "Yes", "No")] * 3).pairs
+    assert made.pairs.first.tolist() == [0, 2, 4] and made.pairs.second.tolist() == [1, 3, 5]
+    assert made.pairs.label.tolist() == [1, 1, 1] and made.pairs.gap is None
+
+
+def test_tokenizer_without_eos() -> None:
+    with pytest.raises(BadInput, match="no end-of-sequence token"):
+        ChatFormat(tokenizer("no eos"))
+
+
+def test_broken_template() -> None:
+    made = MAKERS["chatml"]()
+    for template, words in (("{{ raise_exception('no') }}", "no"), ("nothing", "leaves out")):
+        made.chat_template = template
+        with pytest.raises(BadInput, match=words):
+            ChatFormat(made)
+
+
+def test_room_for_an_answer() -> None:
+    with pytest.raises(BadInput, match=r"dataset.max_length=11 .*max_prompt_length=10"):
+        encoded("plain", TextPair([user("Hi")], "Yes", "No"), length=11, prompt=10)
