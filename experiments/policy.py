@@ -19,7 +19,7 @@ from sympo.evaluation.policy import implicit_metrics, mean_metrics, win_metrics
 from sympo.evaluation.rewards import label_metrics
 from sympo.margins import Margin
 from sympo.models.causal import AUTOCAST, Policy
-from sympo.models.language import LanguageModel, load
+from sympo.models.language import LanguageModel
 from sympo.models.rows import Rows
 from sympo.models.sampling import Answers, Sampling, sample
 from sympo.noise import flip
@@ -98,17 +98,36 @@ class PolicyJob(Recipe):
                 "job/margin=ipo"
             )
         cell.model.check()
-        cell.dataset.vocabulary(cell.model.tokenizer())
+        self._check_sizes(cell)
         one = PreferencePairs(*(np.zeros(1, kind) for kind in (np.uint64, int, int, float)))
         flip(cell.noise_model, cell.name.noise, one, cell.name.seed)
 
-    def policy(self, model: Any, rows: Rows, device: str) -> Policy:
-        """A model as a policy on a device."""
+    def _check_sizes(self, cell: Cell) -> None:
+        ids, positions = cell.model.sizes()
+        needed = cell.dataset.vocabulary(cell.model.tokenizer()).size
+        if ids is not None and needed > ids:
+            raise BadInput(
+                f"model={cell.name.model} knows {ids} token ids and its tokenizer has {needed}: "
+                "they do not belong together"
+            )
+        sampled = cell.dataset.max_prompt_length + self.sampling.max_new_tokens
+        for what, length in (
+            ("dataset.max_length", cell.dataset.max_length),
+            ("dataset.max_prompt_length + job.sampling.max_new_tokens", sampled),
+        ):
+            if positions is not None and length > positions:
+                raise BadInput(
+                    f"{what}={length} is more than the {positions} positions that "
+                    f"model={cell.name.model} knows"
+                )
+
+    def policy(self, model: Any, longest: int, device: str) -> Policy:
+        """A model as a policy on a device, for sequences of at most `longest` tokens."""
         if self.gradient_checkpointing:
             # the old name of it before transformers 5.2x, where the new one is not there
             enable = getattr(model, "activation_checkpointing_enable", None)
             (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
-        return Policy(model.to(device), self.precision, int(rows.tokens.max()))
+        return Policy(model.to(device), self.precision, longest)
 
     def train(self, cells: Sequence[Cell], listener: Listener) -> None:
         """Train cells one after the other, from their last checkpoint where there is one."""
@@ -130,10 +149,10 @@ class _Run:
         }
         self.reference_logps = shared.reference_logps()
         self.reference_answers = shared.reference_answers()
-        self.reference = shared.reference(self.rows["train"])
+        self.reference = shared.reference()
         self.prompts = self.data.test.prompts[: job.sampling.prompts]
-        model = cell.model.adapt(load(shared.reference_folder()), self.seed)
-        self.policy = job.policy(model, self.rows["train"], cell.device)
+        model = cell.model.adapt(cell.model.load(shared.reference_folder()), self.seed)
+        self.policy = job.policy(model, cell.dataset.max_length, cell.device)
         self.trainer = PreferenceTrainer(
             self.policy,
             self.rows["train"],
@@ -230,7 +249,7 @@ class _Run:
         # the draws are the same at every evaluation, for every loss and noise rate
         seed = seeding.derive(self.seed, "policy", name)
         return sample(
-            self.policy.model,
+            self.policy,
             self.prompts,
             self.shared.vocabulary,
             self.job.sampling,

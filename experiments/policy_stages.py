@@ -11,7 +11,6 @@ import numpy as np
 from experiments.cells import Cell
 from sympo import seeding
 from sympo.models.causal import Policy
-from sympo.models.language import load
 from sympo.models.rows import Rows
 from sympo.models.sampling import Answers, sample
 from sympo.records import identity
@@ -55,6 +54,8 @@ class Shared:
 
     def reference_folder(self) -> Path:
         """The model after supervised fine-tuning, in the hub's format."""
+        if not self.job.sft.epochs and self.cell.model.released is not None:
+            return self.cell.model.released
         return self.stages.get("sft", self._sft_key, self._make_reference)
 
     def _make_reference(self, folder: Path) -> None:
@@ -63,7 +64,7 @@ class Shared:
         if job.sft.epochs:
             rows = Rows(self.dataset.corpus(self.tokenizer))
             adapted = model.adapt(built, job.sft.seed)
-            policy = job.policy(adapted, rows, self.cell.device)
+            policy = job.policy(adapted, self.dataset.max_length, self.cell.device)
             fine_tune(
                 policy, rows, job.sft, job.sft.seed, job.tokens_per_pass,
                 lambda step, steps, loss: self.on_step(
@@ -76,10 +77,12 @@ class Shared:
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
 
-    def reference(self, *rows: Rows) -> Policy:
-        """The reference policy, ready to score rows."""
-        model = load(self.reference_folder())
-        return self.job.policy(model.requires_grad_(False), rows[0], self.cell.device)
+    def reference(self) -> Policy:
+        """The reference policy."""
+        model = self.cell.model.load(self.reference_folder())
+        return self.job.policy(
+            model.requires_grad_(False), self.dataset.max_length, self.cell.device
+        )
 
     def preferences_folder(self) -> Path:
         """The pairs, as token ids; says what was dropped and cut, once in a process."""
@@ -93,10 +96,10 @@ class Shared:
 
     def _make_preferences(self, folder: Path) -> None:
         def answer(prompts: Any, seed: int) -> Answers:
-            model = load(self.reference_folder()).to(self.cell.device)
             return sample(
-                model, prompts, self.vocabulary, self.job.sampling, seed, temperature=1, top_p=1
-            )
+                self.reference(), prompts, self.vocabulary, self.job.sampling, seed,
+                temperature=1, top_p=1,
+            )  # fmt: skip
 
         made = self.dataset.preferences(self.cell.name.seed, self.tokenizer, answer)
         for name in SPLITS:
@@ -112,7 +115,7 @@ class Shared:
 
         def make(folder: Path) -> None:
             rows = self.rows()
-            policy = self.reference(rows["train"])
+            policy = self.reference()
             scores: Any = {
                 name: policy.score(rows[name], self.job.tokens_per_pass) for name in rows
             }
@@ -126,9 +129,8 @@ class Shared:
         """The reference policy's answers to the first prompts of the test split."""
 
         def make(folder: Path) -> None:
-            model = load(self.reference_folder()).to(self.cell.device)
             answers = sample(
-                model,
+                self.reference(),
                 self.preferences().test.prompts[: self.job.sampling.prompts],
                 self.vocabulary,
                 self.job.sampling,

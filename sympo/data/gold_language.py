@@ -91,6 +91,15 @@ class GoldLanguage:
                 f"dataset.topics={self.topics} must be at most dataset.tokens={self.tokens}"
             )
 
+    @property
+    def max_prompt_length(self) -> int:
+        return self.prompt_length
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of the longest prompt and answer, the end of sequence included."""
+        return self.prompt_length + self.longest_answer + 1
+
     def fingerprint(self) -> str:
         """A hash of the language, which the settings determine."""
         digest = hashlib.blake2b(digest_size=8)

@@ -1,6 +1,7 @@
 """Causal language models by config: a tiny one made here, or any from a folder or the hub."""
 
 import hashlib
+import json
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -48,8 +49,21 @@ class LanguageModel(ABC):
         """The tokenizer of `transformers` that belongs to it, or None."""
 
     @abstractmethod
+    def sizes(self) -> tuple[int | None, int | None]:
+        """How many token ids and how many positions it knows; None where there is no limit."""
+
+    @property
+    def released(self) -> Path | None:
+        """The folder that it is loaded from; None where it is made."""
+        return None
+
+    @abstractmethod
     def build(self, vocabulary: Vocabulary, seed: int) -> Any:
         """The model as it is before any training, in float32."""
+
+    def load(self, folder: Path) -> Any:
+        """A descendant of it from a folder in the hub's format, in float32."""
+        return _load(folder, trust_remote_code=False)
 
     def adapt(self, model: Any, seed: int) -> Any:
         """The model as it is trained: with adapters where a rank is set."""
@@ -110,6 +124,9 @@ class TinyLM(LanguageModel):
 
     def tokenizer(self) -> Any:
         return None if self.tokenizer_path is None else _tokenizer(self.tokenizer_path, False)
+
+    def sizes(self) -> tuple[int | None, int | None]:
+        return None, self.max_positions
 
     def build(self, vocabulary: Vocabulary, seed: int) -> Any:
         from transformers import LlamaConfig, LlamaForCausalLM
@@ -179,11 +196,14 @@ class Hub(LanguageModel):
         self._check_adapters()
         if not (self.folder / "config.json").is_file():
             raise BadInput(f"model.name_or_path={self.folder} lacks config.json")
-        if not list(self.folder.glob("*.safetensors")):
+        weights = sorted(self.folder.glob("*.safetensors"))
+        if not weights:
             raise BadInput(
                 f"model.name_or_path={self.folder} lacks weights in safetensors; other formats "
                 "are not read, because reading them can run code"
             )
+        for file in weights:
+            _check_weights(file)
         _check_tokenizer("model.name_or_path", self.folder)
 
     def fingerprint(self) -> str:
@@ -192,12 +212,24 @@ class Hub(LanguageModel):
     def tokenizer(self) -> Any:
         return _tokenizer(str(self.folder), self.trust_remote_code)
 
+    def sizes(self) -> tuple[int | None, int | None]:
+        config = json.loads((self.folder / "config.json").read_text())
+        text = config.get("text_config", config)
+        positions = text.get("max_position_embeddings", text.get("n_positions"))
+        return text.get("vocab_size"), positions
+
+    @property
+    def released(self) -> Path | None:
+        return self.folder
+
     def build(self, vocabulary: Vocabulary, seed: int) -> Any:
-        return load(self.folder, self.trust_remote_code)
+        return self.load(self.folder)
+
+    def load(self, folder: Path) -> Any:
+        return _load(folder, self.trust_remote_code)
 
 
-def load(folder: Path, trust_remote_code: bool = False) -> Any:
-    """A causal model from a folder in the hub's format, in float32."""
+def _load(folder: Path, trust_remote_code: bool) -> Any:
     from transformers import AutoModelForCausalLM
 
     try:
@@ -218,6 +250,15 @@ def _tokenizer(folder: str, trust_remote_code: bool) -> Any:
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise BadInput(f"{folder} holds no tokenizer that loads: {reason}") from error
+
+
+def _check_weights(file: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        safe_open(file, framework="pt")
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{file} is no whole file of safetensors: {error}") from error
 
 
 def _check_tokenizer(key: str, folder: Path) -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
+from sympo.models.causal import Policy
 from sympo.types import BadInput, Encoded, Vocabulary
 
 
@@ -59,7 +59,7 @@ class Answers:
 
 @torch.no_grad()
 def sample(
-    model: Any,
+    policy: Policy,
     prompts: Sequence[np.ndarray],
     vocabulary: Vocabulary,
     sampling: Sampling,
@@ -71,12 +71,15 @@ def sample(
 
     temperature, top_p: in place of those of `sampling`.
     """
-    model.eval()
-    device = next(model.parameters()).device
+    policy.model.eval()
+    device = policy.device
     order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
     found: list[np.ndarray] = [np.empty(0, np.int64)] * len(prompts)
     truncated = np.zeros(len(prompts), bool)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with (
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        torch.autocast(device.type, dtype=policy.autocast, enabled=policy.autocast is not None),
+    ):
         torch.manual_seed(seed)
         for start in range(0, len(order), sampling.batch_size):
             batch = order[start : start + sampling.batch_size]
@@ -85,7 +88,7 @@ def sample(
             for row, i in enumerate(batch):
                 ids[row, width - len(prompts[i]) :] = prompts[i]
             mask = np.arange(width) >= width - np.array([[len(prompts[i])] for i in batch])
-            out = model.generate(
+            out = policy.model.generate(
                 input_ids=torch.from_numpy(ids).to(device),
                 attention_mask=torch.from_numpy(mask.astype(np.int64)).to(device),
                 do_sample=True,

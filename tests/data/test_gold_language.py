@@ -1,0 +1,114 @@
+"""The embedded language: its texts, its true reward, and pairs of a policy's answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from sympo.data.gold_language import GoldLanguage
+from sympo.types import BadInput
+
+SETTINGS = {
+    "tokens": 8, "topics": 3, "prompt_length": 3, "shortest_answer": 2, "longest_answer": 5,
+    "stop": 0.3, "concentration": 0.5, "reward_scale": 2.0, "language_seed": 0,
+    "corpus_texts": 4000, "train_pairs": 400, "validation_pairs": 50, "test_pairs": 60,
+}  # fmt: skip
+
+
+def language(**changes: object) -> GoldLanguage:
+    return GoldLanguage(**{**SETTINGS, **changes})  # type: ignore[arg-type]
+
+
+@dataclass
+class Given:
+    ids: Sequence[np.ndarray]
+
+
+def uniform(prompts: Sequence[np.ndarray], seed: int) -> Given:
+    """Stands for a policy that says any symbols, two to five, and mostly ends."""
+    draw = np.random.default_rng(seed)
+    answers = [draw.integers(8, size=draw.integers(2, 6)) for _ in prompts]
+    return Given([np.append(a, 8) if len(a) < 5 else a for a in answers])
+
+
+def test_corpus_walks_the_chain() -> None:
+    own = language()
+    corpus = own.corpus(None)
+    counts = np.zeros((8, 8))
+    for ids in corpus.ids:
+        assert ids[-1] == 8 and ids[0] < 3 and 3 + 2 + 1 <= len(ids) <= 3 + 5 + 1
+        np.add.at(counts, (ids[:-2], ids[1:-1]), 1)
+    assert np.all(np.diag(counts) == 0)
+    seen = counts / counts.sum(1, keepdims=True)
+    assert np.abs(seen - own._chain).max() < 0.05
+    # lengths: at least 2, then geometric, cut at 5
+    lengths = np.array([len(ids) - 4 for ids in corpus.ids])
+    assert abs((lengths == 2).mean() - 0.3) < 0.03
+    assert abs((lengths == 5).mean() - 0.7**3) < 0.03
+
+
+def test_reward_is_the_sum_of_what_symbols_are_worth_to_the_topic() -> None:
+    own = language()
+    worth = own._worth
+    found = own.gold_reward([np.array([2, 7, 1])], [np.array([4, 4, 0, 8])])
+    assert found[0] == pytest.approx(2 / np.sqrt(5) * (2 * worth[2, 4] + worth[2, 0]))
+
+
+def test_pairs_are_labelled_by_bradley_terry() -> None:
+    own = language(train_pairs=20000)
+    made = own.preferences(0, None, uniform)
+    train = made.train
+    gap = train.pairs.gap
+    assert gap is not None and len(train) == 20000 and np.all(train.pairs.label == 1)
+    chosen = [ids[3:] for ids in train.chosen.ids]
+    rejected = [ids[3:] for ids in train.rejected.ids]
+    assert np.allclose(
+        gap, own.gold_reward(train.prompts, chosen) - own.gold_reward(train.prompts, rejected)
+    )
+    # of pairs with |gap| near g, a share sigmoid(g) has the better answer chosen
+    for low, high in ((0.4, 0.6), (1.4, 1.6)):
+        near = (np.abs(gap) > low) & (np.abs(gap) < high)
+        expected = np.mean(1 / (1 + np.exp(-np.abs(gap[near]))))
+        error = 4 * np.sqrt(0.25 / near.sum())
+        assert abs((gap[near] > 0).mean() - expected) < error
+
+
+def test_pairs_end_and_differ_and_share_their_prompt() -> None:
+    made = language().preferences(0, None, uniform)
+    for split, size in ((made.train, 400), (made.validation, 50), (made.test, 60)):
+        assert len(split) == size == len(split.texts)
+        for i in range(size):
+            chosen, rejected = split.chosen.ids[i], split.rejected.ids[i]
+            assert chosen[-1] == rejected[-1] == 8 and (chosen == 8).sum() == 1
+            assert not np.array_equal(chosen, rejected)
+            assert np.array_equal(chosen[:3], split.prompts[i])
+            assert np.array_equal(rejected[:3], split.prompts[i])
+        assert split.texts[0]["prompt"].split() == [f"s{s}" for s in split.prompts[0]]
+    ids = np.concatenate([made.train.pairs.ids, made.validation.pairs.ids, made.test.pairs.ids])
+    assert len(np.unique(ids)) == len(ids)
+
+
+def test_seeds_draw_prompts_and_not_the_language() -> None:
+    own = language()
+    first, again, other = (own.preferences(seed, None, uniform).train for seed in (0, 0, 1))
+    assert all(np.array_equal(a, b) for a, b in zip(first.prompts, again.prompts, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first.prompts, other.prompts, strict=True))
+    assert language().fingerprint() == own.fingerprint()
+    assert language(language_seed=1).fingerprint() != own.fingerprint()
+    assert language(reward_scale=3.0).fingerprint() == own.fingerprint()  # a setting of its own
+
+
+def test_policy_that_says_one_thing_is_refused() -> None:
+    def constant(prompts: Sequence[np.ndarray], seed: int) -> Given:
+        return Given([np.array([1, 2, 8]) for _ in prompts])
+
+    with pytest.raises(BadInput, match="only 0 of"):
+        language().preferences(0, None, constant)
+
+
+def test_vocabulary_is_its_own() -> None:
+    vocabulary = language().vocabulary(None)
+    assert (vocabulary.size, vocabulary.eos, vocabulary.pad) == (10, 8, 9)
+    with pytest.raises(BadInput, match="model=tiny_lm"):
+        language().vocabulary(object())

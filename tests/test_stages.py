@@ -1,0 +1,86 @@
+"""Shared stages: made once, whole or not at all, by one process at a time."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from sympo.stages import Stages, digest
+
+
+def make(folder: Path) -> None:
+    (folder / "weights").write_text("1")
+
+
+def test_made_once_and_kept(tmp_path: Path) -> None:
+    notes: list[str] = []
+    stages = Stages(tmp_path, notes.append)
+    calls = []
+    for _ in range(3):
+        folder = stages.get("sft", {"a": 1}, lambda path: (calls.append(path), make(path))[0])
+    assert len(calls) == 1 and (folder / "weights").read_text() == "1"
+    assert json.loads((folder / "key.json").read_text()) == {"stage": "sft", "a": 1}
+    assert folder.name == f"sft-{digest({'a': 1})}"
+    assert [note.split(":")[1].split()[0] for note in notes] == ["making", "made"]
+
+
+def test_a_changed_key_is_another_stage(tmp_path: Path) -> None:
+    stages = Stages(tmp_path, lambda note: None)
+    assert stages.get("sft", {"a": 1}, make) != stages.get("sft", {"a": 2}, make)
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    stages = Stages(tmp_path, lambda note: None)
+
+    def fail(folder: Path) -> None:
+        make(folder)
+        raise RuntimeError("no disk")
+
+    with pytest.raises(RuntimeError, match="no disk"):
+        stages.get("sft", {}, fail)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert (stages.get("sft", {}, make) / "weights").is_file()
+
+
+def slow(root: Path, log: Path) -> None:
+    def work(folder: Path) -> None:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        make(folder)
+        time.sleep(1.5)
+
+    Stages(root, lambda note: None).get("sft", {}, work)
+
+
+def test_processes_make_a_stage_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    log = tmp_path / "log"
+    both = [context.Process(target=slow, args=(tmp_path / "stages", log)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert len(log.read_text().splitlines()) == 1
+
+
+def test_a_killed_process_leaves_nothing_behind(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    log, root = tmp_path / "log", tmp_path / "stages"
+    process = context.Process(target=slow, args=(root, log))
+    process.start()
+    deadline = time.monotonic() + 60
+    while not log.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert process.pid
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert not [path for path in root.iterdir() if path.name.startswith("sft")]
+    folder = Stages(root, lambda note: None).get("sft", {}, make)
+    assert [path for path in root.iterdir() if path.is_dir()] == [folder]
