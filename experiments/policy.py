@@ -26,7 +26,7 @@ from sympo.noise import flip
 from sympo.records import write_atomically
 from sympo.training.optimizer import Recipe
 from sympo.training.preference import Objective, PreferenceTrainer
-from sympo.types import BadInput, NoisyPairs, PreferencePairs
+from sympo.types import BadInput, NoisyPairs, PreferencePairs, chosen_over_rejected
 
 Metrics = dict[str, float | None]
 
@@ -99,7 +99,12 @@ class PolicyJob(Recipe):
             )
         cell.model.check()
         self._check_sizes(cell)
-        one = PreferencePairs(*(np.zeros(1, kind) for kind in (np.uint64, int, int, float)))
+        self._check_noise(cell)
+
+    def _check_noise(self, cell: Cell) -> None:
+        # pairs are there only after the shared stages; one like them tells what can be flipped
+        gap = None if cell.dataset.gold_reward is None else np.ones(1)
+        one = chosen_over_rejected(np.zeros(1, np.uint64), gap)
         flip(cell.noise_model, cell.name.noise, one, cell.name.seed)
 
     def _check_sizes(self, cell: Cell) -> None:

@@ -43,6 +43,7 @@ def overrides_for(group: str, option: str) -> list[str]:
         ("model", "hub"): [
             "job=policy", "dataset=hh", f"dataset.path={DATA / 'hh-rlhf'}", *stories
         ],
+        ("noise_model", "instance_dependent"): ["job=policy"],
         ("loss", "ipo"): ["job=policy", "job/margin=ipo"],
     }  # fmt: skip
     return [f"{group}={option}", "assumed_rate=0.2", "noise=0.3", *needs.get((group, option), [])]

@@ -205,6 +205,15 @@ def test_bad_row_of_a_public_set(tmp_path: Path, stories: str, text: str, words:
     assert "jsonl.gz" in err and all(word in err for word in words), err
 
 
+def test_noise_by_margin_needs_a_true_reward(tmp_path: Path, stories: str) -> None:
+    code, out, err = run(
+        tmp_path, "dataset=hh", f"dataset.path={DATA / 'hh-rlhf'}", stories, *TEXT,
+        "noise_model=instance_dependent", "noise=0.3",
+    )  # fmt: skip
+    assert (code, out) == (2, "") and len(err.splitlines()) == 1
+    assert "noise_model=instance_dependent needs the true reward" in err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["paper_hh", "paper_ultrafeedback"])
 def test_paper_presets_run_with_a_tiny_model(tmp_path: Path, stories: str, preset: str) -> None:
