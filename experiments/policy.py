@@ -158,6 +158,8 @@ class _Run:
         self.prompts = self.data.test.prompts[: job.sampling.prompts]
         model = cell.model.adapt(cell.model.load(shared.reference_folder()), self.seed)
         self.policy = job.policy(model, cell.dataset.max_length, cell.device)
+        if not self.policy.exact:
+            listener.note("this model cannot share prefixes: each answer gets a row of its own")
         self.trainer = PreferenceTrainer(
             self.policy,
             self.rows["train"],

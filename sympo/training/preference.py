@@ -13,6 +13,7 @@ from sympo.losses import MarginLoss
 from sympo.margins import Margin
 from sympo.models.causal import Policy
 from sympo.models.rows import Rows
+from sympo.training import processes
 from sympo.training.optimizer import Optimizer, Recipe, batches
 
 
@@ -46,8 +47,8 @@ class PreferenceTrainer:
         that need none. tokens: that pass through the model at a time.
 
     A loss that weighs the pairs of a batch (Dr.DPO) is trained by sum w grad l / sum w over all of
-    a step, in however many passes it is computed; w is divided by the largest one so far, so that
-    not all can underflow.
+    a step, in however many passes and by however many processes of a `torch.distributed` group it
+    is computed; w is divided by the largest one so far, so that not all can underflow.
     """
 
     def __init__(
@@ -91,34 +92,30 @@ class PreferenceTrainer:
 
     def step(self, batch: np.ndarray) -> float:
         """One update on the pairs `batch`; the reduced loss as it was before."""
-        loss = self.objective.loss
-        largest, total, seen = -math.inf, 0.0, []
-        for part in self.rows.batches(batch, self.tokens):
+        loss, parameters = self.objective.loss, self.optimizer.parameters
+        largest, total, seen = -math.inf, 0.0, [torch.empty(0, device=self.policy.device)]
+        for part in self.rows.batches(processes.share(batch), self.tokens):
             index = torch.as_tensor(part).to(self.policy.device)
             logps, lengths = self.policy.logps(self.rows, part)
             reference = None if self.reference is None else self.reference[index]
             losses = loss(self.objective.margins(logps, reference, lengths, self.labels[index]))
             log_weights = loss.log_weight(losses.detach())
             before, largest = largest, max(largest, float(log_weights.max()))
-            if largest > before > -math.inf:
-                self._rescale(math.exp(before - largest))
-                total *= math.exp(before - largest)
+            processes.rescale(parameters, math.exp(before - largest))
+            total *= math.exp(before - largest)
             weights = torch.exp(log_weights - largest)
             (weights * losses).sum().backward()
             total += float(weights.sum())
             seen.append(losses.detach())
-        self.optimizer.step(total)
-        return float(loss.reduce(torch.cat(seen)))
-
-    def _rescale(self, factor: float) -> None:
-        gradients = [p.grad for p in self.optimizer.parameters if p.grad is not None]
-        torch._foreach_mul_(gradients, factor)
+        self.optimizer.step(processes.add_up(parameters, largest, total))
+        return float(loss.reduce(processes.gather(torch.cat(seen))))
 
     def state(self) -> dict[str, Any]:
         """All that the steps left depend on."""
         model = self.policy.model
         weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-        cuda = torch.cuda.get_rng_state() if self.policy.device.type == "cuda" else None
+        device = self.policy.device
+        cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
         return {
             "weights": weights,
             "optimizer": self.optimizer.state(),
@@ -135,4 +132,4 @@ class PreferenceTrainer:
         self.optimizer.restore(state["optimizer"])
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None:
-            torch.cuda.set_rng_state(state["cuda_rng"])
+            torch.cuda.set_rng_state(state["cuda_rng"], self.policy.device)

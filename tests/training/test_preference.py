@@ -28,11 +28,15 @@ def encoded(seed: int, prompts: list[np.ndarray]) -> Encoded:
     return Encoded(ids, np.array([len(prompt) for prompt in prompts]))
 
 
-@pytest.fixture(scope="module")
-def rows() -> Rows:
+def make_rows() -> Rows:
     draw = np.random.default_rng(0)
     prompts = [draw.integers(0, 10, draw.integers(2, 6)) for _ in range(PAIRS)]
     return Rows(encoded(1, prompts), encoded(2, prompts))
+
+
+@pytest.fixture(scope="module")
+def rows() -> Rows:
+    return make_rows()
 
 
 def trainer(

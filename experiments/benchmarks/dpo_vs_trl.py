@@ -1,0 +1,386 @@
+"""Training pairs per second and peak memory against TRL's DPOTrainer, on CPU, same thread count.
+
+    python -m experiments.benchmarks.dpo_vs_trl --hh FOLDER --tokenizer FOLDER
+
+FOLDER after --hh holds SUBSET/{train,test}.jsonl.gz of Anthropic's HH; the one after --tokenizer
+holds GPT-2's, whose ids are taken modulo the model's 32,000. All engines train the same Llama from
+the same weights, on the same token ids (prompts of up to 256, 512 in all), with the same reference,
+computed before: logistic loss, beta 0.1, AdamW, clipping, float32, no gradient checkpointing, 8
+pairs a step. TRL runs with its default sampler, whose batches are ours too, and with
+`train_sampling_strategy="group_by_length"`, which sorts 50 batches at a time by their longer sides
+(TRL 1.16 takes it with a column `length` and `remove_unused_columns=False` only). Of an epoch's
+batches every so-many-th is taken, and these are dealt out to the rounds in turn. A round of an
+engine is a process of its own, and the engines alternate. Needs no GPU, no account and no network.
+
+Time runs from the end of one step of the optimizer to the end of the last: batches, forward,
+backward, clipping and AdamW, and the metrics that TRL takes at every step; nothing is logged, saved
+or evaluated. Two steps come before: one on pairs of a few tokens, at the end of which weights,
+gradients and moments are in memory, and one on a batch like those that follow. Peak memory is the
+resident peak (VmHWM) from there on, above what is resident then; the highest of the rounds counts.
+Speeds are medians over the rounds, and ratios medians of the rounds' own.
+"""
+
+import argparse
+import multiprocessing
+import os
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from experiments.benchmarks.results import processor, write
+from sympo.data.hh import HH
+from sympo.losses import Logistic
+from sympo.margins import DPO
+from sympo.models.causal import Policy
+from sympo.models.rows import Rows
+from sympo.training.optimizer import Recipe
+from sympo.training.preference import Objective, PreferenceTrainer
+from sympo.types import Encoded
+
+VOCABULARY, HIDDEN, INTERMEDIATE, LAYERS, HEADS = 32_000, 384, 1024, 6, 6
+PROMPT, LENGTH, BATCH, BETA, RATE, NORM = 256, 512, 8, 0.1, 1e-6, 1.0
+TOKENS = 16_384  # through our model at a time, as in conf/job
+OURS, DEFAULT, GROUPED = ENGINES = ("ours", "TRL, default sampler", "TRL, group_by_length")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Token ids of pairs, of which the last 8 are tiny, and what the reference thinks of them.
+
+    start: (n,) where both answers begin; reference: (n, 2) log-probabilities.
+    """
+
+    chosen: list[np.ndarray]
+    rejected: list[np.ndarray]
+    start: np.ndarray
+    reference: np.ndarray
+
+    @cached_property
+    def rows(self) -> Rows:
+        return Rows(Encoded(self.chosen, self.start), Encoded(self.rejected, self.start))
+
+    @property
+    def longer(self) -> np.ndarray:
+        """Tokens of the longer side of each pair: what padding makes of both."""
+        both = zip(self.chosen, self.rejected, strict=True)
+        return np.array([max(map(len, sides)) for sides in both])
+
+
+@dataclass(frozen=True)
+class Round:
+    """What an engine did in a round; memory: bytes; flops: of its matrix products; rate: FLOP/s of
+    the machine's."""
+
+    seconds: float
+    pairs: int
+    memory: int
+    flops: float
+    rate: float
+
+    @property
+    def speed(self) -> float:
+        return self.pairs / self.seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--hh", type=Path, required=True)
+    parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=1600, help="of the data set")
+    parser.add_argument("--steps", type=int, default=10, help="of the optimizer, in a round")
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
+    arguments = parser.parse_args()
+    needed = arguments.rounds * arguments.steps * BATCH
+    if arguments.pairs < needed:
+        parser.error(f"--pairs={arguments.pairs} must be at least {needed}, which the rounds take")
+
+    pairs = read(arguments.hh, arguments.tokenizer, arguments.pairs)
+    pairs = replace(pairs, reference=alone(reference, pairs, arguments))
+    found: dict[str, list[Round]] = {engine: [] for engine in ENGINES}
+    for number in range(arguments.rounds):
+        for engine, rounds in found.items():
+            done = alone(measure, engine, pairs, number, arguments)
+            rounds.append(done)
+            print(f"{engine}: {done.speed:.2f} pairs/s, {done.memory / 2**20:.0f} MiB", flush=True)
+        text = report(found, arguments)
+    print(text)
+
+
+def report(found: dict[str, list[Round]], arguments: argparse.Namespace) -> str:
+    """Write what the rounds so far say."""
+    rate = statistics.median(done.rate for rounds in found.values() for done in rounds)
+    return write(
+        arguments.out / "dpo_vs_trl.json",
+        [row for peer in (DEFAULT, GROUPED) for row in compared(peer, found, rate)],
+        device=processor(),
+        threads=arguments.threads,
+        peer_versions={name: metadata.version(name) for name in ("trl", "accelerate")},
+        pairs=arguments.pairs,
+        rounds=len(found[OURS]),
+        steps_per_round=arguments.steps,
+        matrix_gflop_per_s=round(rate / 1e9, 1),
+    )
+
+
+def compared(peer: str, found: dict[str, list[Round]], rate: float) -> list[dict[str, Any]]:
+    """Rows of the results: our engine against one of TRL's."""
+    us, them = found[OURS], found[peer]
+    speed, flops = {}, {}
+    for name, rounds in (("ours", us), ("peer", them)):
+        speed[name] = statistics.median(done.speed for done in rounds)
+        flops[name] = sum(done.flops for done in rounds) / sum(done.pairs for done in rounds)
+    ratios = [a.speed / b.speed for a, b in zip(us, them, strict=True)]
+    memory = {name: max(done.memory for done in found[name]) / 2**20 for name in (OURS, peer)}
+    return [
+        {
+            "name": f"{peer}: pairs_per_s",
+            **speed,
+            "unit": "pairs/s",
+            "ratio": statistics.median(ratios),
+            "ratio_lowest": min(ratios),
+            "ratio_highest": max(ratios),
+            "limit": rate / flops["ours"],
+            "limit_is": "our matrix products alone, at the rate of large ones in the same run",
+            "share_of_limit": speed["ours"] * flops["ours"] / rate,
+            "gflop_per_pair": flops["ours"] / 1e9,
+            "gflop_per_pair_of_peer": flops["peer"] / 1e9,
+        },
+        {
+            "name": f"{peer}: peak_memory",
+            "ours": memory[OURS],
+            "peer": memory[peer],
+            "unit": "MiB above weights, gradients and moments",
+            "ratio": memory[peer] / memory[OURS],
+        },
+    ]
+
+
+def alone(work: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a call in a new process."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def read(hh: Path, tokenizer: Path, count: int) -> Pairs:
+    """Pairs of HH as token ids, their reference unknown."""
+    from transformers import AutoTokenizer
+
+    dataset = HH(
+        path=str(hh), train_pairs=count, validation_pairs=1, test_pairs=1,
+        max_length=LENGTH, max_prompt_length=PROMPT,
+    )  # fmt: skip
+    data = dataset.preferences(0, AutoTokenizer.from_pretrained(tokenizer), None).train
+    tiny = [np.arange(4 * i, 4 * i + 4) for i in range(2 * BATCH)]
+    return Pairs(
+        chosen=[ids % VOCABULARY for ids in data.chosen.ids] + tiny[:BATCH],
+        rejected=[ids % VOCABULARY for ids in data.rejected.ids] + tiny[BATCH:],
+        start=np.append(np.minimum(data.chosen.start, data.rejected.start), [2] * BATCH),
+        reference=np.zeros((0, 2)),
+    )
+
+
+def llama() -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=HIDDEN,
+            intermediate_size=INTERMEDIATE,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            max_position_embeddings=LENGTH,
+        )
+    )
+
+
+def reference(pairs: Pairs, arguments: argparse.Namespace) -> np.ndarray:
+    """Log-probabilities of the pairs that the rounds take, under the model as it is at first."""
+    batches = [batch for engine in ENGINES for batch in taken(engine, pairs, arguments)]
+    used = np.unique(np.concatenate(batches))
+    sides = [
+        Encoded([side[i] for i in used], pairs.start[used])
+        for side in (pairs.chosen, pairs.rejected)
+    ]
+    found = np.zeros((len(pairs.start), 2))
+    found[used] = Policy(llama(), longest=LENGTH).score(Rows(*sides), TOKENS)
+    return found
+
+
+def taken(engine: str, pairs: Pairs, arguments: argparse.Namespace) -> list[np.ndarray]:
+    """The batches of all rounds of an engine."""
+    batches, wanted = epoch(engine, pairs), arguments.rounds * arguments.steps
+    return batches[:: len(batches) // wanted][:wanted]
+
+
+def epoch(engine: str, pairs: Pairs) -> list[np.ndarray]:
+    """The whole batches of an epoch, tiny pairs left out."""
+    from transformers.trainer_pt_utils import LengthGroupedSampler
+
+    longer = pairs.longer[:-BATCH]
+    generator = torch.Generator().manual_seed(0)
+    if engine == GROUPED:
+        order = list(LengthGroupedSampler(BATCH, lengths=longer.tolist(), generator=generator))
+    else:
+        order = torch.randperm(len(longer), generator=generator).tolist()
+    return [np.array(order[i : i + BATCH]) for i in range(0, len(order) // BATCH * BATCH, BATCH)]
+
+
+def measure(engine: str, pairs: Pairs, number: int, arguments: argparse.Namespace) -> Round:
+    """Round `number` of an engine."""
+    torch.set_num_threads(arguments.threads)
+    part = taken(engine, pairs, arguments)[number :: arguments.rounds]
+    tiny = np.arange(len(pairs.start) - BATCH, len(pairs.start))
+    watch = Watch()
+    train = train_ours if engine == OURS else train_peer
+    train([tiny, part[0], *part], pairs, arguments)
+    memory = resident("VmHWM") - watch.state
+    return Round(
+        seconds=watch.ends[-1] - watch.ends[1],
+        pairs=BATCH * len(part),
+        memory=memory,
+        flops=sum(our_flops(pairs, batch) for batch in part)
+        if engine == OURS
+        else sum(peer_flops(pairs, batch) for batch in part),
+        rate=matrix_rate(),
+    )
+
+
+class Watch:
+    """Notes when each step of any optimizer ends, and what is resident when the first does."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+        self.state = 0
+        register_optimizer_step_post_hook(self)
+
+    def __call__(self, *_: object) -> None:
+        if not self.ends:
+            self.state = resident("VmRSS")
+            Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+        self.ends.append(time.perf_counter())
+
+
+def resident(key: str) -> int:
+    """Bytes of resident memory, VmRSS now or VmHWM at most."""
+    (kilobytes,) = re.findall(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return 1024 * int(kilobytes)
+
+
+def train_ours(batches: Sequence[np.ndarray], pairs: Pairs, _: argparse.Namespace) -> None:
+    trainer = PreferenceTrainer(
+        Policy(llama(), longest=LENGTH),
+        pairs.rows,
+        np.ones(len(pairs.start)),
+        pairs.reference,
+        Objective(DPO(BETA), Logistic()),
+        Recipe(epochs=1, batch_size=BATCH, learning_rate=RATE, max_grad_norm=NORM),
+        seed=0,
+        tokens=TOKENS,
+    )
+    trainer.policy.model.train()
+    for batch in batches:
+        trainer.step(batch)
+
+
+def train_peer(batches: Sequence[np.ndarray], pairs: Pairs, arguments: argparse.Namespace) -> None:
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+    from trl import DPOConfig, DPOTrainer
+    from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+    class Prepared(DPOTrainer):
+        """Takes rows that are token ids already, their reference known, in a given order."""
+
+        def _prepare_dataset(self, dataset: Any, *_: object) -> Any:
+            return dataset
+
+        def _precompute_ref_logps(self, dataset: Any, *_: object) -> Any:
+            return dataset
+
+        def _get_train_sampler(self, *_: object) -> Any:
+            return np.concatenate(batches).tolist()
+
+    rows = Dataset.from_dict(
+        {
+            "prompt_ids": [ids[:at] for ids, at in zip(pairs.chosen, pairs.start, strict=True)],
+            "chosen_ids": [ids[at:] for ids, at in zip(pairs.chosen, pairs.start, strict=True)],
+            "rejected_ids": [ids[at:] for ids, at in zip(pairs.rejected, pairs.start, strict=True)],
+            "ref_chosen_logps": pairs.reference[:, 0],
+            "ref_rejected_logps": pairs.reference[:, 1],
+        }
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Prepared(
+            llama(),
+            args=DPOConfig(
+                folder, beta=BETA, precompute_ref_log_probs=True, max_length=LENGTH,
+                per_device_train_batch_size=BATCH, max_steps=len(batches), learning_rate=RATE,
+                max_grad_norm=NORM, lr_scheduler_type="cosine", bf16=False, use_cpu=True,
+                gradient_checkpointing=False, dataloader_pin_memory=False, save_strategy="no",
+                logging_strategy="no", report_to="none", disable_tqdm=True,
+            ),
+            train_dataset=rows,
+            processing_class=AutoTokenizer.from_pretrained(arguments.tokenizer),
+            # the tokenizer's own padding is not in the model's vocabulary
+            data_collator=DataCollatorForPreference(pad_token_id=0, max_length=LENGTH),
+        )  # fmt: skip
+        trainer.train()
+
+
+def flops(lengths: np.ndarray, scored: float) -> float:
+    """Of the matrix products of a step, forward and backward.
+
+    The attention computes its scores, and the head its logits, a second time in the backward pass.
+    """
+    weights = LAYERS * (4 * HIDDEN**2 + 3 * HIDDEN * INTERMEDIATE)
+    attention = LAYERS * 14 * HIDDEN * (lengths**2).sum()
+    return 6 * weights * lengths.sum() + attention + 8 * VOCABULARY * HIDDEN * scored
+
+
+def our_flops(pairs: Pairs, batch: np.ndarray) -> float:
+    rows = pairs.rows
+    return flops(rows.tokens[batch], rows.lengths[batch].sum())
+
+
+def peer_flops(pairs: Pairs, batch: np.ndarray) -> float:
+    """TRL pads both sides of all pairs to one length, and its head takes every token but the last
+    of each where there is no Triton."""
+    longest = pairs.longer[batch].max()
+    return flops(np.full(2 * BATCH, longest), 2 * BATCH * (longest - 1))
+
+
+def matrix_rate() -> float:
+    """FLOP/s of float32 products of the model's sizes: a layer's on 3,072 tokens, and as many
+    logits as our head makes at a time."""
+    shapes = [(3072, HIDDEN, HIDDEN)] * 4 + [(3072, HIDDEN, INTERMEDIATE)] * 3
+    shapes += [(512, HIDDEN, VOCABULARY)]
+    operands = [(torch.randn(n, k), torch.randn(k, m)) for n, k, m in shapes]
+    took = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for a, b in operands:
+            a @ b
+        took.append(time.perf_counter() - start)
+    return 2 * sum(n * k * m for n, k, m in shapes) / min(took)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""What one of several processes does in `test_processes`; started by torchrun."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from sympo.losses import DrDPO, Logistic
+from tests.training.test_preference import make_rows, trainer, weights
+
+
+def main(out: Path) -> None:
+    dist.init_process_group("gloo")
+    torch.set_num_threads(1)
+    found = {}
+    for name, loss in (("logistic", Logistic()), ("dr_dpo", DrDPO(temperature=0.05))):
+        own = trainer(make_rows(), loss, tokens=40)
+        # thirteen pairs and one: shares of unequal size, and an empty one
+        losses = [own.step(np.arange(size)) for size in (13, 24, 1)]
+        found[name] = (torch.tensor(losses), weights(own))
+    torch.save(found, out / f"{dist.get_rank()}.pt")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
