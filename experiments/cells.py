@@ -4,6 +4,7 @@ import difflib
 import inspect
 import json
 import os
+import time
 import types
 import typing
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ SETTINGS: dict[str, Any] = {
     "wandb": {"mode": str, "project": str, "entity": str | None, "group": str | None},
     "progress": {"cell": int, "cells": int, "started": float | None},
 }
+STARTED = time.time()
 # which seeds' draws are kept in memory, so that the losses and rates of a seed share one
 DRAWS = 64
 
@@ -55,6 +57,12 @@ class Cell:
     loss: Any
     noise_model: Any
     model: Any
+
+    @property
+    def since(self) -> float:
+        """What was made before this moment is made anew: by force, once in a sweep, also where
+        several processes share it."""
+        return (self.config["progress"]["started"] or STARTED) if self.config["force"] else 0.0
 
 
 def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
@@ -166,7 +174,12 @@ def _check_types(group: str, target: Any, settings: Mapping[str, Any]) -> None:
         elif not _fits(value, hints.get(key)):
             raise BadInput(
                 f"{group}.{key}={value!r} is not allowed: it must be of type {_name(hints[key])}"
+                + (f"; {group}/{key} is a group" if _is_part(hints[key]) else "")
             )
+
+
+def _is_part(hint: Any) -> bool:
+    return isinstance(hint, type) and hint.__module__.split(".")[0] in ("sympo", "experiments")
 
 
 def _name(hint: Any) -> str:
@@ -174,6 +187,8 @@ def _name(hint: Any) -> str:
 
 
 def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(hint, type) and hint not in (float, int, str, bool, dict):
+        return isinstance(value, hint)
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         return any(_fits(value, part) for part in typing.get_args(hint))
     if hint is float:
@@ -190,6 +205,8 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def unknown(key: str, known: list[str]) -> str:
     """What to say of a key that no one reads."""
+    if key in known:  # of another option
+        return "there is no such key here"
     if close := difflib.get_close_matches(key, known, n=1):
         return f"there is no such key; did you mean {close[0]}?"
     return f"there is no such key; known are {', '.join(known) or 'none'}"

@@ -3,7 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -115,10 +116,10 @@ class PolicyJob(Recipe):
                 f"model={cell.name.model} knows {ids} token ids and its tokenizer has {needed}: "
                 "they do not belong together"
             )
-        sampled = cell.dataset.max_prompt_length + self.sampling.max_new_tokens
+        sampled = cell.dataset.max_prompt_length + self.sampling.max_new_tokens + 1
         for what, length in (
             ("dataset.max_length", cell.dataset.max_length),
-            ("dataset.max_prompt_length + job.sampling.max_new_tokens", sampled),
+            ("dataset.max_prompt_length + job.sampling.max_new_tokens + 1", sampled),
         ):
             if positions is not None and length > positions:
                 raise BadInput(
@@ -134,10 +135,19 @@ class PolicyJob(Recipe):
             (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
         return Policy(model.to(device), self.precision, longest)
 
+    @contextmanager
+    def drawing(self, device: str, seed: int, purpose: str) -> Iterator[None]:
+        """Dropout of adapters draws from a seed of its own in here, and from no other outside."""
+        with torch.random.fork_rng(devices=[] if device == "cpu" else [device]):
+            torch.manual_seed(seeding.derive(seed, purpose))
+            yield
+
     def train(self, cells: Sequence[Cell], listener: Listener) -> None:
         """Train cells one after the other, from their last checkpoint where there is one."""
         for place, cell in enumerate(cells):
-            _Run(cell, self, listener, place).train()
+            run = _Run(cell, self, listener, place)
+            with self.drawing(cell.device, run.seed, "training"):
+                run.train()
 
 
 class _Run:
@@ -152,7 +162,8 @@ class _Run:
             name: flip(cell.noise_model, cell.name.noise, getattr(self.data, name).pairs, self.seed)
             for name in ("train", "validation")
         }
-        self.reference_logps = shared.reference_logps()
+        free = job.margin.reference_free
+        self.reference_logps = {} if free else shared.reference_logps()
         self.reference_answers = shared.reference_answers()
         self.reference = shared.reference()
         self.prompts = self.data.test.prompts[: job.sampling.prompts]
@@ -164,7 +175,7 @@ class _Run:
             self.policy,
             self.rows["train"],
             self.noisy["train"].noisy_label,
-            None if job.margin.reference_free else self.reference_logps["train"],
+            self.reference_logps.get("train"),
             Objective(job.margin, cell.loss),
             job,
             self.seed,
@@ -180,7 +191,8 @@ class _Run:
         return self.trainer.done / self.trainer.steps_per_epoch
 
     def train(self) -> None:
-        torch.manual_seed(seeding.derive(self.seed, "training"))
+        if note := self.job.slow_start(len(self.rows["train"])):
+            self.listener.note(note)
         if self.checkpoint.is_file():
             self._restore()
         else:
@@ -188,7 +200,7 @@ class _Run:
         self.trainer.train(self._after_step)
         if self.job.save_policy:
             self.policy.use_default_attention()
-            self.policy.model.save_pretrained(self.cell.folder.path / "policy")
+            self.policy.model.save_pretrained(self.cell.folder.unfinished / "policy")
 
     def _after_step(self, loss: float) -> None:
         self.losses.append(loss)
@@ -239,8 +251,11 @@ class _Run:
         """Implicit rewards of the answers of a split's first pairs, item by item; (2n,)."""
         rows = self.rows[name]
         logps = self.policy.score(rows, self.job.tokens_per_pass, pairs)
-        parts = (logps, self.reference_logps[name][:pairs], rows.lengths[:pairs])
-        return self.job.margin.rewards(*map(torch.from_numpy, parts)).numpy().ravel()
+        parts = (
+            None if part is None else torch.from_numpy(part[:pairs])
+            for part in (logps, self.reference_logps.get(name), rows.lengths)
+        )
+        return self.job.margin.rewards(*parts).numpy().ravel()  # type: ignore[arg-type]
 
     def _on_pairs(self) -> Metrics:
         few = self.job.evaluated_train_pairs
@@ -316,7 +331,7 @@ class _Run:
             }
             for i in range(len(self.prompts))
         ]
-        folder = self.cell.folder.path / "samples"
+        folder = self.cell.folder.unfinished / "samples"
         folder.mkdir(exist_ok=True)
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         write_atomically(folder / f"{which}.jsonl", text)

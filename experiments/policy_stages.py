@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +34,34 @@ class Shared:
     ) -> None:
         self.cell, self.job, self.dataset = cell, cell.job, cell.dataset
         self.on_step = on_step
-        self.stages = Stages(Path(cell.config["results_dir"]) / "stages", note)
+        self.stages = Stages(Path(cell.config["results_dir"]) / "stages", note, cell.since)
         self.tokenizer = cell.model.tokenizer()
         self.vocabulary = cell.dataset.vocabulary(self.tokenizer)
-        parts = identity(cell.config, cell.contents)
-        self._data = {"dataset": parts["dataset"], "tokenizer": cell.contents["model"]}
-        self._numbers = {"precision": self.job.precision}
+        self._parts = identity(cell.config, cell.contents)
 
     @property
     def _sft_key(self) -> Mapping[str, Any]:
-        parts = identity(self.cell.config, self.cell.contents)
-        return {**self._data, **self._numbers, "model": parts["model"], "sft": parts["job"]["sft"]}
+        dataset = self._parts["dataset"]
+        return {
+            "dataset": {k: v for k, v in dataset.items() if k not in self.dataset.beside_corpus},
+            "model": self._parts["model"],
+            "sft": self._parts["job"]["sft"],
+            "precision": self.job.precision,
+        }
 
     @property
     def _preferences_key(self) -> Mapping[str, Any]:
+        data = {"dataset": self._parts["dataset"], "tokenizer": self.cell.contents["model"]}
         if not self.dataset.from_policy:
-            return self._data
-        return {**self._data, "policy": self._sft_key, "seed": self.cell.name.seed}
+            return data
+        sampling = self.job.sampling
+        return {
+            **data,
+            "policy": self._sft_key,
+            "seed": self.cell.name.seed,
+            "max_new_tokens": sampling.max_new_tokens,
+            "batch_size": sampling.batch_size,
+        }
 
     def reference_folder(self) -> Path:
         """The model after supervised fine-tuning, in the hub's format."""
@@ -63,14 +74,17 @@ class Shared:
         built = model.build(self.vocabulary, job.sft.seed)
         if job.sft.epochs:
             rows = Rows(self.dataset.corpus(self.tokenizer))
-            adapted = model.adapt(built, job.sft.seed)
+            adapted = model.adapt(built, seeding.derive(job.sft.seed, "fine-tuning"))
             policy = job.policy(adapted, self.dataset.max_length, self.cell.device)
-            fine_tune(
-                policy, rows, job.sft, job.sft.seed, job.tokens_per_pass,
-                lambda step, steps, loss: self.on_step(
-                    f"sft: step {step}/{steps}, {loss:.3f} nats per token"
-                ),
-            )  # fmt: skip
+            if note := job.sft.slow_start(len(rows)):
+                self.stages.note(f"sft: {note}")
+            with job.drawing(self.cell.device, job.sft.seed, "fine-tuning"):
+                fine_tune(
+                    policy, rows, job.sft, job.sft.seed, job.tokens_per_pass,
+                    lambda step, steps, loss: self.on_step(
+                        f"sft: step {step}/{steps}, {loss:.3f} nats per token"
+                    ),
+                )  # fmt: skip
             policy.use_default_attention()
             built = adapted.merge_and_unload() if model.lora_rank is not None else built
         built.save_pretrained(folder)
@@ -95,9 +109,11 @@ class Shared:
         return _load_preferences(self.preferences_folder())
 
     def _make_preferences(self, folder: Path) -> None:
+        reference = cache(self.reference)  # loaded for data sets that ask it
+
         def answer(prompts: Any, seed: int) -> Answers:
             return sample(
-                self.reference(), prompts, self.vocabulary, self.job.sampling, seed,
+                reference(), prompts, self.vocabulary, self.job.sampling, seed,
                 temperature=1, top_p=1,
             )  # fmt: skip
 
@@ -141,7 +157,7 @@ class Shared:
         key = {
             "policy": self._sft_key,
             "pairs": self._preferences_key,
-            "sampling": identity(self.cell.config, self.cell.contents)["job"]["sampling"],
+            "sampling": self._parts["job"]["sampling"],
             "seed": self.cell.name.seed,
         }
         folder = self.stages.get("reference-answers", key, make)
@@ -178,8 +194,21 @@ def _save_pairs(folder: Path, name: str, made: TokenPairs) -> None:
         file.writelines(json.dumps(text) + "\n" for text in made.texts)
 
 
-@lru_cache(maxsize=4)
 def _load_preferences(folder: Path) -> Preferences:
+    return _loaded(folder, _made(folder))
+
+
+def _rows(folder: Path) -> dict[str, Rows]:
+    return _packed(folder, _made(folder))
+
+
+def _made(folder: Path) -> int:
+    # a stage that was made anew is read anew
+    return (folder / "key.json").stat().st_mtime_ns
+
+
+@lru_cache(maxsize=4)
+def _loaded(folder: Path, made: int) -> Preferences:
     splits = []
     for name in SPLITS:
         sides = []
@@ -195,7 +224,7 @@ def _load_preferences(folder: Path) -> Preferences:
 
 
 @lru_cache(maxsize=4)
-def _rows(folder: Path) -> dict[str, Rows]:
-    made = _load_preferences(folder)
-    splits = {name: getattr(made, name) for name in SPLITS}
+def _packed(folder: Path, made: int) -> dict[str, Rows]:
+    preferences = _loaded(folder, made)
+    splits = {name: getattr(preferences, name) for name in SPLITS}
     return {name: Rows(split.chosen, split.rejected) for name, split in splits.items()}

@@ -2,7 +2,6 @@
 
 import resource
 import sys
-import time
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,7 +17,6 @@ from sympo.evaluation.selection import earliest_best
 from sympo.tracking import Tracker, hint
 
 THREADS = torch.get_num_threads()
-STARTED = time.time()
 
 
 def run_cell(config: DictConfig, choices: Mapping[str, Any], wait: bool) -> Outcome:
@@ -33,21 +31,19 @@ def run_cell(config: DictConfig, choices: Mapping[str, Any], wait: bool) -> Outc
     if at == 1 and (line := hint(cell.config["wandb"]["mode"])):
         print(line, flush=True)
     head = f"[{at:>{len(str(of))}}/{of}] {cell.name}"
-    # by force a cell runs once in a sweep, also where several processes share the sweep
-    since = (progress["started"] or STARTED) if cell.config["force"] else 0.0
     locked = False
     try:
-        if not folder.completed_since(since):
+        if not folder.completed_since(cell.since):
             locked = folder.acquire()
             if not locked:
                 print(f"{head}  another process is at work on it", flush=True)
                 if not wait:
                     return Outcome(str(cell.name), folder.path, "busy")
                 locked = folder.acquire(wait=True)
-        if folder.completed_since(since):
+        if folder.completed_since(cell.since):
             print(f"{head}  complete already: {folder.path}", flush=True)
             return Outcome(str(cell.name), folder.path, "skipped")
-        return _run(cell, Progress(str(cell.name), at, of, cell.job.epochs), since)
+        return _run(cell, Progress(str(cell.name), at, of, cell.job.epochs))
     except Exception as error:
         reason = " ".join(traceback.format_exception_only(error)[-1].split())
         with suppress(OSError):  # a full disk must not stop the other cells
@@ -59,9 +55,9 @@ def run_cell(config: DictConfig, choices: Mapping[str, Any], wait: bool) -> Outc
             folder.release()
 
 
-def _run(cell: Cell, progress: Progress, since: float) -> Outcome:
+def _run(cell: Cell, progress: Progress) -> Outcome:
     folder, job = cell.folder, cell.job
-    folder.start(OmegaConf.to_yaml(OmegaConf.create(cell.config)), since)
+    folder.start(OmegaConf.to_yaml(OmegaConf.create(cell.config)), cell.since)
     torch.set_num_threads(cell.config["threads"] or THREADS)
     if cell.device != "cpu":
         torch.cuda.reset_peak_memory_stats(cell.device)

@@ -20,10 +20,12 @@ class Margin(ABC):
     reference_free: `rewards` makes no use of a reference policy.
     average_log_ratio: rewards are log-ratios per token and nothing else, as the loss of IPO needs.
     target: what is subtracted from y g, so that a pair has to be right by this much.
+    clip: None, or the bound that `clipped` keeps rewards within.
     """
 
     reference_free: ClassVar[bool] = False
     average_log_ratio: ClassVar[bool] = False
+    clip: float | None = None
 
     @property
     def target(self) -> float:
@@ -38,6 +40,11 @@ class Margin(ABC):
         lengths: (n,), the number of these tokens, at least 1.
         """
 
+    def clipped(self, rewards: Tensor) -> Tensor:
+        """Rewards as training sees them, within [-clip, clip]; evaluation sees them whole, because
+        two answers beyond the bound would tie."""
+        return rewards if self.clip is None else rewards.clamp(-self.clip, self.clip)
+
 
 @dataclass(frozen=True)
 class DPO(Margin):
@@ -45,8 +52,8 @@ class DPO(Margin):
 
     r = beta (log pi(a|x) - log pi_ref(a|x))
 
-    beta: finite and above 0; clip: None, or a bound above 0 that keeps rewards within [-clip, clip]
-    and gives no gradient beyond; BadInput otherwise.
+    beta: finite and above 0; clip: None, or a bound above 0 beyond which there is no gradient;
+    BadInput otherwise.
 
     Source: Rafailov et al. 2023 (DPO); the authors' code clips to +-10, for its own losses only.
     """
@@ -59,7 +66,7 @@ class DPO(Margin):
         _check_clip(self.clip)
 
     def rewards(self, logps: Tensor, reference: Tensor | None, lengths: Tensor) -> Tensor:
-        return _clipped(self.beta * _log_ratio(logps, reference), self.clip)
+        return self.beta * _log_ratio(logps, reference)
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class IPO(Margin):
 
     r = (log pi(a|x) - log pi_ref(a|x)) / length
 
-    clip: None, or a bound above 0 that keeps rewards within [-clip, clip]; BadInput otherwise.
+    clip: None, or a bound above 0; BadInput otherwise.
 
     Source: Azar et al. 2024 (IPO), averaged over the tokens of an answer as their results are.
     """
@@ -81,7 +88,7 @@ class IPO(Margin):
         _check_clip(self.clip)
 
     def rewards(self, logps: Tensor, reference: Tensor | None, lengths: Tensor) -> Tensor:
-        return _clipped(_log_ratio(logps, reference) / lengths, self.clip)
+        return _log_ratio(logps, reference) / lengths
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ class SimPO(Margin):
 
     beta: finite and above 0; gamma: finite, at least 0, in units of the reward, as in the paper
     (its code takes the ratio gamma / beta, 0.25 by default, and TRL's `simpo_gamma` is gamma);
-    clip: None, or a bound above 0 that keeps rewards within [-clip, clip]; BadInput otherwise.
+    clip: None, or a bound above 0; BadInput otherwise.
 
     Source: Meng et al. 2024 (SimPO).
     """
@@ -116,17 +123,13 @@ class SimPO(Margin):
         return self.gamma
 
     def rewards(self, logps: Tensor, reference: Tensor | None, lengths: Tensor) -> Tensor:
-        return _clipped(self.beta * logps / lengths, self.clip)
+        return self.beta * logps / lengths
 
 
 def _log_ratio(logps: Tensor, reference: Tensor | None) -> Tensor:
     if reference is None:
         raise ValueError("this margin compares the policy with a reference, and none was given")
     return logps - reference
-
-
-def _clipped(rewards: Tensor, clip: float | None) -> Tensor:
-    return rewards if clip is None else rewards.clamp(-clip, clip)
 
 
 def _check_beta(beta: float) -> None:

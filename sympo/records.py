@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -105,7 +106,8 @@ class RunFolder:
             / f"noise={name.noise:g}" / f"seed={name.seed}-{self.hash}"
         )  # fmt: skip
         self.error_log = self.path / "error.log"
-        self.checkpoint = self.path / "checkpoint.pt"
+        self.unfinished = self.path / "unfinished"
+        self.checkpoint = self.unfinished / "checkpoint.pt"
         self._metrics = self.path / "metrics.jsonl"
         self._lock = FileLock(self.path / ".lock")
         self._started = 0.0
@@ -145,11 +147,16 @@ class RunFolder:
         return False
 
     def start(self, config_yaml: str, since: float) -> None:
-        """Begin the cell anew: nothing of an unfinished run remains but its checkpoint, where that
-        was made after `since`; a complete run, which is run again by force, stands until its
-        successor is complete."""
-        if self.checkpoint.is_file() and self.checkpoint.stat().st_mtime < since:
-            self.checkpoint.unlink()
+        """Begin the cell anew; a complete run, which is run again by force, stands until its
+        successor is complete.
+
+        What a job leaves it writes to `unfinished`. Of an earlier run that did not finish, this
+        remains where a checkpoint made after `since` is there, and nothing elsewhere.
+        """
+        made = self.checkpoint.stat().st_mtime if self.checkpoint.is_file() else -math.inf
+        if made < since:
+            shutil.rmtree(self.unfinished, ignore_errors=True)
+        self.unfinished.mkdir(exist_ok=True)
         self._metrics = self.path / ("metrics.jsonl.new" if self.complete else "metrics.jsonl")
         for old in (self._metrics, self.error_log):
             old.unlink(missing_ok=True)
@@ -188,9 +195,13 @@ class RunFolder:
             "git_commit": git_commit(),
             **more,
         }
+        self.checkpoint.unlink(missing_ok=True)
+        for made in self.unfinished.iterdir():
+            shutil.rmtree(self.path / made.name, ignore_errors=True)
+            made.replace(self.path / made.name)
+        self.unfinished.rmdir()
         self._metrics.replace(self.path / "metrics.jsonl")
         write_atomically(self.path / "summary.json", json.dumps(summary, indent=1))
-        self.checkpoint.unlink(missing_ok=True)
 
     def fail(self, error: BaseException) -> None:
         """Keep the reason of a failure."""

@@ -20,11 +20,16 @@ _told: set[Path] = set()
 class Stages:
     """The folder of shared stages, `<root>/<name>-<16 hex>/`, each with its `key.json`.
 
-    note: is told where each stage came from.
+    note: is told where each stage came from. since: a stage made before this moment, in seconds
+    since the epoch, is made anew.
     """
 
-    def __init__(self, root: str | Path, note: Callable[[str], None]) -> None:
-        self.root, self.note = Path(root), note
+    def __init__(self, root: str | Path, note: Callable[[str], None], since: float = 0.0) -> None:
+        self.root, self.note, self.since = Path(root), note, since
+
+    def _there(self, folder: Path) -> bool:
+        key = folder / "key.json"
+        return key.is_file() and key.stat().st_mtime >= self.since
 
     def get(self, name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
         """The folder of a stage; where it is not there, `make(folder)` fills it.
@@ -34,7 +39,7 @@ class Stages:
         """
         text = json.dumps({"stage": name, **key}, sort_keys=True, indent=1)
         folder = self.root / f"{name}-{digest(key)}"
-        if folder.is_dir():
+        if self._there(folder):
             if folder not in _told:
                 self.note(f"{name}: kept from before, {folder}")
             _told.add(folder)
@@ -47,11 +52,12 @@ class Stages:
             self.note(f"{name}: another process makes it, waiting")
             lock.acquire()
         try:
-            if folder.is_dir():
+            if self._there(folder):
                 self.note(f"{name}: made by another process, {folder}")
                 return folder
-            for left in self.root.glob(f".{folder.name}.*[!k]"):  # by a process that was killed
-                shutil.rmtree(left, ignore_errors=True)
+            for left in self.root.glob(f".{folder.name}.*"):  # by a process that was killed
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
             self.note(f"{name}: making")
             started = time.monotonic()
             made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=self.root))
@@ -59,7 +65,10 @@ class Stages:
                 make(made)
                 write_atomically(made / "key.json", text)
                 made.chmod(0o755)
+                if folder.is_dir():
+                    folder.replace(made.with_suffix(".old"))
                 made.replace(folder)
+                shutil.rmtree(made.with_suffix(".old"), ignore_errors=True)
                 _told.add(folder)
             finally:
                 shutil.rmtree(made, ignore_errors=True)

@@ -26,7 +26,7 @@ def composed(*overrides: str) -> tuple[DictConfig, DictConfig]:
 
 def overrides_for(group: str, option: str) -> list[str]:
     # what an option needs from outside itself to be runnable
-    stories = [f"model.name_or_path={DATA / 'stories260K'}"]
+    stories = [f"model.name_or_path={DATA / 'stories260K'}", "job.sampling.max_new_tokens=64"]
     needs = {
         ("dataset", "mnist"): [f"dataset.path={DATA}"],
         ("dataset", "gold_language"): ["job=policy"],
@@ -138,6 +138,11 @@ def test_data_set_brings_its_model() -> None:
         (["job=policy", "model=hub", "model.name_or_path=/nowhere"], ["/nowhere", "no folder"]),
         (["job=policy", "model=hub", "model.name_or_path=conf"], ["conf", "config.json"]),
         (["job=policy", "loss=ipo"], ["loss=ipo", "job/margin=ipo"]),
+        (["job=policy", "job.margin=simpo"], ["job.margin='simpo'", "job/margin is a group"]),
+        (["job=policy", "job.sft=null"], ["job.sft=None"]),
+        (["job=policy", "job.sampling.temperature=inf"], ["job.sampling.temperature=inf"]),
+        (["job=policy", "dataset.concentration=1e-6"], ["dataset.concentration=1e-06"]),
+        (["job=policy", "job.sampling.max_new_tokens=60"], ["max_new_tokens", "64 positions"]),
         (["job=policy", "job.margin.beta=0"], ["job.margin.beta=0"]),
         (["job=policy", "job.margin.beta=x"], ["job.margin.beta='x'", "float"]),
         (["job=policy", "+job.sft.foo=1"], ["job.sft.foo=1", "no such key"]),

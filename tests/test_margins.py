@@ -32,7 +32,7 @@ every_margin = pytest.mark.parametrize("margin", ALL.values(), ids=ALL.keys())
     ],
 )
 def test_hand_derived_rewards(margin: Margin, rewards: list[float]) -> None:
-    found = margin.rewards(LOGPS, REFERENCE, LENGTHS)
+    found = margin.clipped(margin.rewards(LOGPS, REFERENCE, LENGTHS))
     torch.testing.assert_close(found, torch.tensor(rewards, dtype=torch.float64))
 
 
@@ -75,7 +75,7 @@ def test_a_margin_says_whether_it_is_the_log_ratio_per_token(margin: Margin) -> 
 @pytest.mark.parametrize("margin", [DPO(1.0, clip=5.0), IPO(clip=1.0), SimPO(1.0, clip=5.0)])
 def test_no_gradient_beyond_the_clip(margin: Margin) -> None:
     logps = LOGPS.clone().requires_grad_()
-    rewards = margin.rewards(logps, REFERENCE, LENGTHS)
+    rewards = margin.clipped(margin.rewards(logps, REFERENCE, LENGTHS))
     (slope,) = torch.autograd.grad(rewards.sum(), logps)
     assert slope[0] > 0 and slope[1] == 0
 

@@ -108,7 +108,7 @@ def test_killed_cell_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert code == 0, err
     process = start(tmp_path / "killed", *cell)
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("killed/runs/*/*/*/*/*/checkpoint.pt")):
+    while not list(tmp_path.glob("killed/runs/*/*/*/*/*/unfinished/checkpoint.pt")):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
@@ -123,7 +123,31 @@ def test_killed_cell_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     for which in ("last", "selected"):
         mine, theirs = (p / "samples" / f"{which}.jsonl" for p in (path, undisturbed))
         assert mine.read_text() == theirs.read_text()
-    assert not (path / "checkpoint.pt").exists()
+    assert not (path / "unfinished").exists()
+
+
+def test_a_forced_run_that_is_killed_leaves_the_old_one_whole(tmp_path: Path) -> None:
+    cell = ["loss=ramp", "noise=0.4", *SMALL, "job.save_policy=true"]
+    code, _, err = run(tmp_path, *cell)
+    assert code == 0, err
+    (path,) = cells(tmp_path).values()
+    names = ("metrics.jsonl", "summary.json", "last.jsonl", "selected.jsonl", "model.safetensors")
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.name in names}
+    assert len(before) == 5
+    process = start(tmp_path, *cell, "force=true")
+    deadline = time.monotonic() + 120
+    while not (path / "unfinished" / "samples" / "last.jsonl").exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert {file: file.read_bytes() for file in before} == before
+    code, out, err = run(tmp_path, *cell, "force=true")
+    assert code == 0, err
+    assert out.count(": made in") == 4  # by force the stages are made again, too
+    assert not (path / "unfinished").exists()
+    same = set(before) - {path / "summary.json"}
+    assert {file: file.read_bytes() for file in same} == {file: before[file] for file in same}
 
 
 TEXT = [

@@ -34,6 +34,22 @@ def test_a_changed_key_is_another_stage(tmp_path: Path) -> None:
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
 
 
+def test_made_anew_where_it_is_older_than_asked_for(tmp_path: Path) -> None:
+    Stages(tmp_path, lambda note: None).get("sft", {}, make)
+
+    def make_other(folder: Path) -> None:
+        (folder / "weights").write_text("2")
+
+    notes: list[str] = []
+    young = Stages(tmp_path, notes.append, since=time.time() + 1)
+    os.utime(tmp_path / f"sft-{digest({})}" / "key.json", (0, 0))
+    young.since = 1.0
+    folder = young.get("sft", {}, make_other)
+    assert (folder / "weights").read_text() == "2" and notes[0] == "sft: making"
+    assert young.get("sft", {}, make) == folder and (folder / "weights").read_text() == "2"
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [folder]
+
+
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     stages = Stages(tmp_path, lambda note: None)
 

@@ -47,10 +47,15 @@ class GoldLanguage:
 
     language_seed: draws the chain and W; the cells' seeds draw prompts, answers and labels.
     concentration: of the Dirichlet rows of the chain; below 1, few symbols follow each symbol.
-    corpus_texts: what supervised fine-tuning sees. temperature: of the Bradley-Terry labels.
+    corpus_texts: what supervised fine-tuning sees. temperature: of the Bradley-Terry labels,
+        P(a over b) = sigmoid(temperature (r(a) - r(b))).
+    beside_corpus: settings that the corpus does not depend on.
     """
 
     from_policy: ClassVar[bool] = True
+    beside_corpus: ClassVar = frozenset(
+        {"reward_scale", "temperature", "train_pairs", "validation_pairs", "test_pairs"}
+    )
 
     tokens: int
     topics: int
@@ -90,6 +95,11 @@ class GoldLanguage:
             raise BadInput(
                 f"dataset.topics={self.topics} must be at most dataset.tokens={self.tokens}"
             )
+        if not np.isfinite(self._chain).all():
+            raise BadInput(
+                f"dataset.concentration={self.concentration} is too small: some symbol would be "
+                "followed by itself alone"
+            )
 
     @property
     def max_prompt_length(self) -> int:
@@ -122,7 +132,8 @@ class GoldLanguage:
         draw = seeding.generator(self.language_seed, "gold language", "chain")
         rows = draw.dirichlet(np.full(self.tokens, self.concentration), self.tokens)
         np.fill_diagonal(rows, 0)
-        return rows / rows.sum(1, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            return rows / rows.sum(1, keepdims=True)
 
     @cached_property
     def _worth(self) -> np.ndarray:
@@ -134,13 +145,13 @@ class GoldLanguage:
         self, prompts: Sequence[np.ndarray], answers: Sequence[np.ndarray]
     ) -> np.ndarray:
         """r(x, a) of each prompt and answer, symbols only; (n,)."""
-        scale = self.reward_scale / np.sqrt(self.longest_answer)
-        return np.array(
-            [
-                scale * self._worth[prompt[0], answer[answer < self.tokens]].sum()
-                for prompt, answer in zip(prompts, answers, strict=True)
-            ]
+        # by counts, so that the order of an answer's symbols cannot break a tie
+        counts = np.array(
+            [np.bincount(answer, minlength=self.tokens)[: self.tokens] for answer in answers]
         )
+        topics = np.array([prompt[0] for prompt in prompts])
+        scale = self.reward_scale / np.sqrt(self.longest_answer)
+        return scale * (counts * self._worth[topics]).sum(1)
 
     def _walk(self, draw: np.random.Generator, texts: int, length: int) -> np.ndarray:
         """Walks of the chain from a uniform topic; (texts, length)."""

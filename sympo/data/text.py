@@ -74,6 +74,7 @@ class TextDataset(ABC):
     """
 
     # pairs are not samples of the policy, and no true reward is known
+    beside_corpus: ClassVar = frozenset({"test_pairs"})
     from_policy: ClassVar[bool] = False
     gold_reward: ClassVar[None] = None
 

@@ -79,8 +79,8 @@ def attend(
     for group, mask in zip(shared_prefix.groups, masks, strict=True):
         q, k, v = (_grid(x, group) for x in (query, key, value))
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
-        out = out.transpose(1, 2)  # (rows, longest, heads, size)
-        parts.append(out.flatten(0, 1) if group.valid is None else out[group.valid])
+        out = out.transpose(1, 2).flatten(0, 1)
+        parts.append(out if group.real is None else out.index_select(0, group.real))
     return torch.cat(parts)[None], None
 
 
@@ -90,5 +90,5 @@ def _grid(x: Tensor, group: Group) -> Tensor:
     if group.index is None:
         own = x[group.start : group.start + rows * group.longest]
     else:
-        own = x.index_select(0, group.index.flatten())
+        own = x.index_select(0, group.index)
     return own.view(rows, group.longest, *x.shape[1:]).transpose(1, 2)

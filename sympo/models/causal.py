@@ -32,9 +32,7 @@ class Policy:
     def __init__(self, model: nn.Module, precision: str = "float32", longest: int = 64) -> None:
         self.model: Any = model
         self.autocast = AUTOCAST[precision]
-        for module in model.modules():  # as in DPO's practice: a policy's score must not be random
-            if isinstance(module, nn.Dropout) and not _of_adapter(model, module):
-                module.p = 0.0
+        _without_dropout(model)
         self.default_attention = self._base.config._attn_implementation
         self.exact = self._takes_shared_prefixes(longest)
 
@@ -51,9 +49,7 @@ class Policy:
 
         Both (rows, sides), float32.
         """
-        with torch.autocast(
-            self.device.type, dtype=self.autocast, enabled=self.autocast is not None
-        ):
+        with self._precision():
             values, scored = (self._shared if self.exact else self._separate)(rows, index)
         shape = (len(index), rows.sides)
         return scored.sums(values).view(shape), scored.lengths.view(shape)
@@ -84,7 +80,8 @@ class Policy:
         ).last_hidden_state[0]
         head = self._base.get_output_embeddings()
         scored = packed.scored
-        return token_logps(hidden[scored.predictor], head.weight, head.bias, scored.target), scored
+        hidden = hidden.index_select(0, scored.predictor)
+        return token_logps(hidden, head.weight, head.bias, scored.target), scored
 
     def _separate(self, rows: Rows, index: np.ndarray) -> tuple[Tensor, Scored]:
         padded = rows.pad(index, self.device)
@@ -95,6 +92,28 @@ class Policy:
         logps = torch.log_softmax(logits.flatten(0, 1)[scored.predictor].float(), -1)
         return logps.gather(1, scored.target[:, None])[:, 0], scored
 
+    @torch.no_grad()
+    def generate(self, input_ids: Tensor, mask: Tensor, **settings: Any) -> Tensor:
+        """`transformers`' generation by these settings and no other: what the model's own
+        `generation_config` adds, such as a penalty, would make its answers no draws from it.
+
+        input_ids, mask: (n, length), padded on the left. Returns (n, length + new).
+        """
+        from transformers import GenerationConfig
+
+        self.model.eval()
+        own = self._base.generation_config
+        self._base.generation_config = GenerationConfig(**settings)
+        try:
+            with self._precision():
+                return self.model.generate(input_ids=input_ids, attention_mask=mask)
+        finally:
+            self._base.generation_config = own
+
+    def _precision(self) -> Any:
+        enabled = self.autocast is not None
+        return torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled)
+
     def use_default_attention(self) -> None:
         """Leave the model as `transformers` made it, to be saved."""
         self._base.set_attn_implementation(self.default_attention)
@@ -104,7 +123,7 @@ class Policy:
         head = self._base.get_output_embeddings()
         if type(head) is not nn.Linear:
             return False
-        self.model.eval()
+        self.model.train()  # as in training, where what is random would show
         rows = Rows(*_random_pairs(self._base.config.vocab_size, longest))
         index = np.arange(len(rows))
         separate, scored = self._separate(rows, index)
@@ -121,10 +140,15 @@ class Policy:
         return False
 
 
-def _of_adapter(model: nn.Module, dropout: nn.Module) -> bool:
-    return any(
-        "lora_dropout" in name for name, module in model.named_modules() if module is dropout
-    )
+def _without_dropout(model: nn.Module) -> None:
+    """As in DPO's practice, the score of a policy is not random; adapters keep their dropout."""
+    for name, module in model.named_modules():
+        if "lora_dropout" not in name:
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+            for key, value in vars(module).items():
+                if "drop" in key and isinstance(value, float):
+                    setattr(module, key, 0.0)
 
 
 def _random_pairs(vocabulary: int, longest: int) -> tuple[Encoded, Encoded]:

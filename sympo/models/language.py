@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,14 +20,15 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModel(ABC):
     """What every language model can be asked for.
 
-    lora_rank: rank of the adapters that preference training updates, null for all weights;
+    lora_rank: rank of the adapters that training updates, null for all weights; those of supervised
+        fine-tuning are merged into the weights after it.
     lora_alpha, lora_dropout: their scale and dropout; lora_targets: names of the linear layers that
         get one, or `all-linear`.
     """
@@ -34,7 +36,7 @@ class LanguageModel(ABC):
     lora_rank: int | None = None
     lora_alpha: float = 16.0
     lora_dropout: float = 0.0
-    lora_targets: str | list[str] = "all-linear"
+    lora_targets: str | list[str] = field(default="all-linear", hash=False)
 
     @abstractmethod
     def check(self) -> None:
@@ -71,7 +73,11 @@ class LanguageModel(ABC):
             return model
         from peft import LoraConfig, get_peft_model
 
-        with torch.random.fork_rng():
+        targets = self.lora_targets
+        if isinstance(targets, str) and targets != "all-linear":
+            targets = [targets]  # a lone string would be a pattern of whole names
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft's own, of transformers' names
             torch.manual_seed(seeding.derive(seed, "adapters"))
             return get_peft_model(
                 model,
@@ -79,16 +85,22 @@ class LanguageModel(ABC):
                     r=self.lora_rank,
                     lora_alpha=self.lora_alpha,  # type: ignore[arg-type]
                     lora_dropout=self.lora_dropout,
-                    target_modules=self.lora_targets,
+                    target_modules=targets,
                     task_type="CAUSAL_LM",
                 ),
             )
 
-    def _check_adapters(self) -> None:
+    def _check_adapters(self, skeleton: Any) -> None:
         if self.lora_rank is not None and self.lora_rank < 1:
             raise BadInput(f"model.lora_rank={self.lora_rank} must be at least 1, or null")
         if not 0 <= self.lora_dropout < 1:
             raise BadInput(f"model.lora_dropout={self.lora_dropout} must lie in [0, 1)")
+        if self.lora_rank is not None:
+            try:
+                self.adapt(skeleton, 0)
+            except (ValueError, TypeError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise BadInput(f"model.lora_targets={self.lora_targets}: {reason}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +119,6 @@ class TinyLM(LanguageModel):
     tokenizer_path: str | None = None
 
     def check(self) -> None:
-        self._check_adapters()
         for key in ("hidden_size", "intermediate_size", "layers", "heads", "max_positions"):
             if getattr(self, key) < 1:
                 raise BadInput(f"model.{key}={getattr(self, key)} must be at least 1")
@@ -118,9 +129,11 @@ class TinyLM(LanguageModel):
             )
         if self.tokenizer_path is not None:
             _check_tokenizer("model.tokenizer_path", Path(self.tokenizer_path))
+        with torch.device("meta"):
+            self._check_adapters(self.build(Vocabulary(size=3, bos=None, eos=1, pad=2), 0))
 
     def fingerprint(self) -> str:
-        return "" if self.tokenizer_path is None else _content(Path(self.tokenizer_path))
+        return "" if self.tokenizer_path is None else _content(Path(self.tokenizer_path), _FILES)
 
     def tokenizer(self) -> Any:
         return None if self.tokenizer_path is None else _tokenizer(self.tokenizer_path, False)
@@ -162,6 +175,10 @@ class Hub(LanguageModel):
     _folder: list[Path] = field(default_factory=list, repr=False, compare=False)
 
     @property
+    def _patterns(self) -> tuple[str, ...]:
+        return (*_FILES, "*.py") if self.trust_remote_code else _FILES
+
+    @property
     def folder(self) -> Path:
         """Where the model's files lie; downloads them at the first use."""
         if not self._folder:
@@ -183,7 +200,11 @@ class Hub(LanguageModel):
 
         try:
             return Path(
-                snapshot_download(self.name_or_path, revision=self.revision, allow_patterns=_FILES)
+                snapshot_download(
+                    self.name_or_path,
+                    revision=self.revision,
+                    allow_patterns=list(self._patterns),
+                )
             )
         except Exception as error:  # no network, no such name, no permission
             reason = " ".join(str(error).split())[:200]
@@ -193,7 +214,6 @@ class Hub(LanguageModel):
             ) from error
 
     def check(self) -> None:
-        self._check_adapters()
         if not (self.folder / "config.json").is_file():
             raise BadInput(f"model.name_or_path={self.folder} lacks config.json")
         weights = sorted(self.folder.glob("*.safetensors"))
@@ -202,12 +222,32 @@ class Hub(LanguageModel):
                 f"model.name_or_path={self.folder} lacks weights in safetensors; other formats "
                 "are not read, because reading them can run code"
             )
+        if (index := self.folder / "model.safetensors.index.json").is_file():
+            named = set(json.loads(index.read_text())["weight_map"].values())
+            for name in sorted(named - {file.name for file in weights}):
+                raise BadInput(f"model.name_or_path={self.folder} lacks {name}")
         for file in weights:
             _check_weights(file)
         _check_tokenizer("model.name_or_path", self.folder)
+        self._check_adapters(self._skeleton())
+
+    def _skeleton(self) -> Any:
+        """The model without its weights."""
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        trusted = {"trust_remote_code": self.trust_remote_code}
+        try:
+            config = AutoConfig.from_pretrained(self.folder, **trusted)
+            with torch.device("meta"):
+                return AutoModelForCausalLM.from_config(config, **trusted)
+        except Exception as error:  # whatever a config or its code raises
+            reason = " ".join(str(error).split())[:300]
+            raise BadInput(
+                f"{self.folder / 'config.json'} describes no causal language model: {reason}"
+            ) from error
 
     def fingerprint(self) -> str:
-        return _content(self.folder)
+        return _content(self.folder, self._patterns)
 
     def tokenizer(self) -> Any:
         return _tokenizer(str(self.folder), self.trust_remote_code)
@@ -268,9 +308,9 @@ def _check_tokenizer(key: str, folder: Path) -> None:
 
 
 @lru_cache(maxsize=8)
-def _content(folder: Path) -> str:
+def _content(folder: Path, patterns: tuple[str, ...]) -> str:
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(path for pattern in _FILES for path in folder.glob(pattern)):
+    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
         digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())

@@ -1,8 +1,8 @@
 """Pairs as rows [shared prefix, rest of the chosen, rest of the rejected], packed without padding.
 
-The longest common token prefix of the two sides of a pair is computed once. Positions restart after
-it, and the rest of the rejected side does not see the rest of the chosen one, so every token has the
-context that it has in a row of its own.
+The longest common token prefix of the two sides of a pair is computed once. Positions restart
+after it, and the rest of the rejected side does not see the rest of the chosen one, so every token
+has the context that it has in a row of its own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -54,14 +54,15 @@ class Row:
 class Group:
     """Rows of similar length that stand side by side in a packed row and attend in one call.
 
-    start: their first token; index: (rows, longest) which packed token stands where in the padded
-    grid; valid: (rows, longest), False on padding; None for both where no row is padded.
+    start: their first token. index: (rows * longest,) which packed token stands where in the grid
+        that pads them; real: (tokens,) where in that grid the packed tokens stand; None for both
+        where no row is padded.
     lengths, shared, first: (rows,), as in `Row`.
     """
 
     start: int
     index: Tensor | None
-    valid: Tensor | None
+    real: Tensor | None
     lengths: Tensor
     shared: Tensor
     first: Tensor
@@ -122,9 +123,9 @@ class Padded:
 class Rows:
     """A data set of rows, to be packed batch by batch.
 
-    sides: one or two `Encoded` of equal length. tokens: (rows,), of each row; lengths: (rows, sides)
-    float, scored tokens of each side. Raises BadInput where an answer begins with the
-    very first token, which nothing predicts, or is empty.
+    sides: one or two `Encoded` of equal length. tokens: (rows,), of each row; lengths: (rows,
+        sides) float, scored tokens of each side. Raises BadInput where an answer begins with the
+        very first token, which nothing predicts, or is empty.
     """
 
     def __init__(self, *sides: Encoded) -> None:
@@ -257,16 +258,17 @@ def _groups(
         most = lengths[begin] * _SLACK + _SLACK_TOKENS
         end = begin + int(np.searchsorted(lengths[begin:], most, side="right"))
         own, longest = lengths[begin:end], int(lengths[end - 1])
-        index = valid = None
+        index = real = None
         if own[0] < longest:
             place = np.arange(longest)
             # padding repeats a row's last token, whose output is thrown away
             padded = starts[begin:end, None] + np.minimum(place, own[:, None] - 1)
-            index, valid = tensor(padded), tensor(place < own[:, None]).bool()
+            index = tensor(padded.ravel())
+            real = tensor(np.flatnonzero(place < own[:, None]))
         yield Group(
             start=int(starts[begin]),
             index=index,
-            valid=valid,
+            real=real,
             lengths=tensor(own),
             shared=tensor(np.array([row.shared for row in rows[begin:end]])),
             first=tensor(np.array([row.first for row in rows[begin:end]])),

@@ -1,5 +1,6 @@
 """Answers drawn from a causal language model."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,8 +29,10 @@ class Sampling:
         for key in ("prompts", "max_new_tokens", "batch_size"):
             if getattr(self, key) < 1:
                 raise BadInput(f"job.sampling.{key}={getattr(self, key)} must be at least 1")
-        if not self.temperature > 0:
-            raise BadInput(f"job.sampling.temperature={self.temperature} must be above 0")
+        if not 0 < self.temperature < math.inf:
+            raise BadInput(
+                f"job.sampling.temperature={self.temperature} must be finite and above 0"
+            )
         if not 0 < self.top_p <= 1:
             raise BadInput(f"job.sampling.top_p={self.top_p} must lie in (0, 1]")
 
@@ -57,7 +60,6 @@ class Answers:
         return np.array([len(ids) for ids in self.ids])
 
 
-@torch.no_grad()
 def sample(
     policy: Policy,
     prompts: Sequence[np.ndarray],
@@ -71,15 +73,11 @@ def sample(
 
     temperature, top_p: in place of those of `sampling`.
     """
-    policy.model.eval()
     device = policy.device
     order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
     found: list[np.ndarray] = [np.empty(0, np.int64)] * len(prompts)
     truncated = np.zeros(len(prompts), bool)
-    with (
-        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-        torch.autocast(device.type, dtype=policy.autocast, enabled=policy.autocast is not None),
-    ):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for start in range(0, len(order), sampling.batch_size):
             batch = order[start : start + sampling.batch_size]
@@ -88,17 +86,16 @@ def sample(
             for row, i in enumerate(batch):
                 ids[row, width - len(prompts[i]) :] = prompts[i]
             mask = np.arange(width) >= width - np.array([[len(prompts[i])] for i in batch])
-            out = policy.model.generate(
-                input_ids=torch.from_numpy(ids).to(device),
-                attention_mask=torch.from_numpy(mask.astype(np.int64)).to(device),
+            out = policy.generate(
+                torch.from_numpy(ids).to(device),
+                torch.from_numpy(mask.astype(np.int64)).to(device),
                 do_sample=True,
-                temperature=temperature or sampling.temperature,
-                top_p=top_p or sampling.top_p,
+                temperature=float(temperature or sampling.temperature),
+                top_p=float(top_p or sampling.top_p),
                 top_k=0,
                 max_new_tokens=sampling.max_new_tokens,
                 eos_token_id=vocabulary.eos,
                 pad_token_id=vocabulary.pad,
-                use_cache=True,
             )
             for i, answer in zip(batch, out[:, width:].cpu().numpy(), strict=True):
                 ends = np.flatnonzero(answer == vocabulary.eos)

@@ -24,7 +24,7 @@ def fine_tune(
     steps = recipe.epochs * recipe.steps_per_epoch(len(rows))
     optimizer = Optimizer(policy.model, recipe, steps)
     policy.model.train()
-    for step, batch in enumerate(batches(len(rows), recipe, seed), 1):
+    for step, batch in enumerate(batches(len(rows), recipe, seed, "fine-tuning"), 1):
         scored = rows.lengths[batch].sum()
         total = 0.0
         for part in rows.batches(batch, tokens):

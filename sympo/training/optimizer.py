@@ -41,6 +41,16 @@ class Recipe:
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:
             raise BadInput(f"{place}.max_grad_norm={self.max_grad_norm} must be above 0, or null")
 
+    def slow_start(self, rows: int) -> str | None:
+        """What to say where the warm-up takes all steps."""
+        steps = self.epochs * self.steps_per_epoch(rows)
+        if self.warmup_steps < steps:
+            return None
+        return (
+            f"warmup_steps={self.warmup_steps} are not done in {steps} steps: the learning rate "
+            f"ends at {self.scale(steps - 1, steps):.0%} of its peak"
+        )
+
     def steps_per_epoch(self, rows: int) -> int:
         return math.ceil(rows / self.batch_size)
 
@@ -52,12 +62,14 @@ class Recipe:
         return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def batches(rows: int, recipe: Recipe, seed: int, first_step: int = 0) -> Iterator[np.ndarray]:
-    """The row numbers of each step from `first_step` on; an epoch's order depends on seed and epoch
-    alone."""
+def batches(
+    rows: int, recipe: Recipe, seed: int, purpose: str, first_step: int = 0
+) -> Iterator[np.ndarray]:
+    """The row numbers of each step from `first_step` on; an epoch's order depends on seed, purpose
+    and epoch alone."""
     per_epoch = recipe.steps_per_epoch(rows)
     for epoch in range(first_step // per_epoch, recipe.epochs):
-        order = seeding.generator(seed, "batches", str(epoch)).permutation(rows)
+        order = seeding.generator(seed, "batches", purpose, str(epoch)).permutation(rows)
         start = first_step - epoch * per_epoch if epoch == first_step // per_epoch else 0
         for step in range(start, per_epoch):
             yield order[step * recipe.batch_size : (step + 1) * recipe.batch_size]

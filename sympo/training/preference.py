@@ -35,7 +35,7 @@ class Objective:
         self, logps: Tensor, reference: Tensor | None, lengths: Tensor, label: Tensor
     ) -> Tensor:
         """z of each pair; logps, reference, lengths: (n, 2), label: (n,) -> (n,)."""
-        rewards = self.margin.rewards(logps, reference, lengths)
+        rewards = self.margin.clipped(self.margin.rewards(logps, reference, lengths))
         return label * (rewards[:, 0] - rewards[:, 1]) - self.margin.target
 
 
@@ -80,7 +80,7 @@ class PreferenceTrainer:
 
     def train(self, on_step: Callable[[float], None]) -> None:
         """Take the steps that are left; on_step(loss of the step) after each."""
-        for batch in batches(len(self.rows), self.recipe, self.seed, self.done):
+        for batch in batches(len(self.rows), self.recipe, self.seed, "preferences", self.done):
             self.policy.model.train()
             loss = self.step(batch)
             if not math.isfinite(loss):

@@ -89,8 +89,34 @@ def test_broken_weights_are_one_sentence(stories: Path) -> None:
 
 def test_a_model_of_another_kind_is_one_sentence(stories: Path) -> None:
     (stories / "config.json").write_text('{"model_type": "vit"}')
-    with pytest.raises(BadInput, match="no causal language model that loads"):
-        Hub(name_or_path=str(stories)).build(VOCABULARY, 0)
+    with pytest.raises(BadInput, match=r"config\.json describes no causal language model"):
+        Hub(name_or_path=str(stories)).check()
+
+
+@pytest.mark.parametrize("text", ["{", '{"model_type": "unheard-of"}'])
+def test_a_broken_config_is_one_sentence(stories: Path, text: str) -> None:
+    (stories / "config.json").write_text(text)
+    with pytest.raises(BadInput, match=r"config\.json describes no") as error:
+        Hub(name_or_path=str(stories)).check()
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_shard_is_named(stories: Path) -> None:
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (stories / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(BadInput, match=r"lacks model-00002-of-00002\.safetensors"):
+        Hub(name_or_path=str(stories)).check()
+
+
+@pytest.mark.parametrize("targets", ["nonsense", ["q_proj", "nonsense2"], "q_proj"])
+def test_adapters_need_layers_that_are_there(stories: Path, targets: object) -> None:
+    model = Hub(name_or_path=str(stories), lora_rank=2, lora_targets=targets)  # type: ignore[arg-type]
+    hash(model)
+    if targets == "nonsense":
+        with pytest.raises(BadInput, match=r"model\.lora_targets=nonsense"):
+            model.check()
+    else:
+        model.check()
 
 
 def test_pickled_weights_are_not_read(stories: Path) -> None:

@@ -75,6 +75,19 @@ def test_the_seed_alone_decides(policy: Policy) -> None:
     assert not all(np.array_equal(x, y) for x, y in zip(a, c, strict=True))
 
 
+def test_generation_settings_of_the_model_are_not_used(policy: Policy) -> None:
+    prompts = [np.array([0, 1])] * 50
+    before = sample(policy, prompts, VOCABULARY, settings(), 0).ids
+    own = policy.model.generation_config
+    own.repetition_penalty, own.suppress_tokens, own.min_p = 5.0, [0, 1, 2], 0.5
+    try:
+        after = sample(policy, prompts, VOCABULARY, settings(), 0).ids
+        assert policy.model.generation_config is own
+    finally:
+        own.repetition_penalty = own.suppress_tokens = own.min_p = None
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
 @pytest.mark.parametrize(
     "changes", [{"prompts": 0}, {"temperature": 0.0}, {"top_p": 0.0}, {"max_new_tokens": 0}]
 )

@@ -143,7 +143,7 @@ def test_going_on_from_a_state_is_bitwise(rows: Rows) -> None:
     undisturbed.train(seen.append)
     stopped = trainer(rows, Ramp(), epochs=3)
     first: list[float] = []
-    for batch in list(batches(PAIRS, stopped.recipe, 0))[:3]:
+    for batch in list(batches(PAIRS, stopped.recipe, 0, "preferences"))[:3]:
         stopped.policy.model.train()
         first.append(stopped.step(batch))
     state = copy.deepcopy(stopped.state())
@@ -169,12 +169,12 @@ def test_schedule_by_hand() -> None:
 
 def test_batches_cover_each_epoch_and_go_on() -> None:
     recipe = Recipe(epochs=2, batch_size=4, learning_rate=1.0)
-    found = list(batches(10, recipe, 0))
+    found = list(batches(10, recipe, 0, "x"))
     assert [len(batch) for batch in found] == [4, 4, 2] * 2
     assert sorted(np.concatenate(found[:3])) == sorted(np.concatenate(found[3:])) == list(range(10))
     assert not np.array_equal(np.concatenate(found[:3]), np.concatenate(found[3:]))
     for first in range(7):
-        rest = list(batches(10, recipe, 0, first))
+        rest = list(batches(10, recipe, 0, "x", first))
         assert len(rest) == 6 - first
         assert all(np.array_equal(a, b) for a, b in zip(rest, found[first:], strict=True))
 
