@@ -51,7 +51,7 @@ from sympo.types import Encoded
 
 VOCABULARY, HIDDEN, INTERMEDIATE, LAYERS, HEADS = 32_000, 384, 1024, 6, 6
 PROMPT, LENGTH, BATCH, BETA, RATE, NORM = 256, 512, 8, 0.1, 1e-6, 1.0
-TOKENS = 16_384  # through our model at a time, as in conf/job
+TOKENS = 4_096  # through our model at a time, as in conf/job
 OURS, DEFAULT, GROUPED = ENGINES = ("ours", "TRL, default sampler", "TRL, group_by_length")
 
 
