@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import policy_history, write_policy_sweep, write_run, write_sweep
 
 from sympo.analysis import Collection
 from sympo.analysis.collect import KEYS, settings
+from tests.analysis.synthetic import policy_history, write_policy_sweep, write_run, write_sweep
 
 
 def test_cells_hold_keys_differing_leaves_oracle_and_metrics(tmp_path):

@@ -2,7 +2,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from synthetic import write_policy_sweep, write_run, write_sweep
 
 from sympo.analysis import (
     Collection,
@@ -13,6 +12,7 @@ from sympo.analysis import (
     summarise,
 )
 from sympo.analysis.estimates import t_half_width
+from tests.analysis.synthetic import write_policy_sweep, write_run, write_sweep
 
 METRIC = "last/test/order_accuracy"
 

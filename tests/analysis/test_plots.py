@@ -1,10 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import write_policy_sweep, write_run, write_sweep
 
 from sympo.analysis import Collection, against_kl, draw, loss_gallery
 from sympo.analysis.plots import save
+from tests.analysis.synthetic import write_policy_sweep, write_run, write_sweep
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@ import subprocess
 import sys
 
 import pytest
-from synthetic import policy_history, write_policy_sweep, write_run, write_sweep
 
 from sympo.analysis import Collection, write_report
 from sympo.analysis.__main__ import main
 from sympo.types import BadInput
+from tests.analysis.synthetic import policy_history, write_policy_sweep, write_run, write_sweep
 
 
 def test_report_of_one_experiment(tmp_path, capsys):

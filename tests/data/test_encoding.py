@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_tokenizers import CHATML, DATED, KINDS, MAKERS, tokenizer
 
 from sympo.data.encoding import ChatFormat, Encoding, TextPair, common_prefix, encode
 from sympo.types import BadInput
+from tests.data.made_tokenizers import CHATML, DATED, KINDS, MAKERS, tokenizer
 
 words = st.text(st.sampled_from("ab é😀.\n "), min_size=1, max_size=30).filter(str.strip)
 

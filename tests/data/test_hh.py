@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_tokenizers import tokenizer
 
 from sympo.data.hh import HH, dialogue
 from sympo.data.text import Unusable
 from sympo.types import BadInput
 from tests.conftest import DATA
+from tests.data.made_tokenizers import tokenizer
 
 ASKED = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Sum?\n\nAssistant:"
 

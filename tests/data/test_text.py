@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_tokenizers import tokenizer
 
 from sympo.data.encoding import TextPair
 from sympo.data.rows import Row
 from sympo.data.text import Rows, TextDataset, Unusable, dialogue_pair, messages, value
 from sympo.types import BadInput
+from tests.data.made_tokenizers import tokenizer
 
 SPLITS = ("train", "validation", "test")
 

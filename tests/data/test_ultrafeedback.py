@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from made_tokenizers import tokenizer
 
 from sympo.data.ultrafeedback import UltraFeedback
 from sympo.types import BadInput
 from tests.conftest import DATA
+from tests.data.made_tokenizers import tokenizer
 
 
 def ultrafeedback(path: Path | None, **changes: Any) -> UltraFeedback:
