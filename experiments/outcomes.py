@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sympo.records import write_atomically
+from sympo.records import PATHS, write_atomically
 
 Status = Literal["complete", "skipped", "busy", "failed"]
 
@@ -59,12 +59,16 @@ def _draw(folders: Sequence[Path], out: Path, overrides: Sequence[str]) -> None:
         print(figure)
 
 
+def _without_place(override: str) -> str:
+    """Where files lay says nothing: their content is part of every cell's hash."""
+    key, _, value = override.partition("=")
+    return f"{key}=FOLDER" if key.split(".")[-1] in PATHS and Path(value).exists() else override
+
+
 def provenance(folders: Sequence[Path], overrides: Sequence[str]) -> str:
     """What made the cells: command, commits, devices, versions, seeds; JSON."""
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
-    # where the data lay says nothing: its content is part of every cell's hash
-    told = ["dataset.path=FOLDER" if o.startswith("dataset.path=") else o for o in overrides]
-    told = [override for override in told if not override.startswith("results_dir=")]
+    told = [_without_place(o) for o in overrides if not o.startswith("results_dir=")]
     versions = {json.dumps(summary["versions"], sort_keys=True) for summary in summaries}
     made = {
         "command": "python run.py -m " + shlex.join(told),

@@ -180,6 +180,8 @@ def test_real_dialogues_with_a_pretrained_model(tmp_path: Path, stories: str) ->
     assert [turn["role"] for turn in sample["prompt"]][-1] == "user"
     assert (path / "policy" / "adapter_model.safetensors").is_file()
     assert "implicit_accuracy_vs_noise.png" in out
+    made = (tmp_path / "latest" / "provenance.json").read_text()
+    assert "dataset.path=FOLDER model.name_or_path=FOLDER" in made and str(DATA) not in made
 
 
 def test_own_rows_as_messages(tmp_path: Path, stories: str) -> None:
