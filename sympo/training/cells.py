@@ -163,8 +163,9 @@ class CellTrainer:
         values = torch.stack(
             [cell.loss(z) for cell, z in zip(self.cells, margin.unbind(), strict=True)]
         )
-        # the mean over a cell's pairs, summed over cells: each cell gets its own gradient
-        self.optimizer.step(values.mean(1).sum())
+        # each cell's own reduction over its pairs, summed over cells: each gets its own gradient
+        reduced = [cell.loss.reduce(z) for cell, z in zip(self.cells, values.unbind(), strict=True)]
+        self.optimizer.step(torch.stack(reduced).sum())
         return values.detach().sum(1)
 
     def _images(self, index: Tensor) -> Tensor:

@@ -9,7 +9,17 @@ from scipy import stats
 
 from sympo.data.digits import Digits
 from sympo.data.images import ImagePreferences
-from sympo.losses import CDPO, Exponential, Hinge, Logistic, MarginLoss, Ramp, Sigmoid, Unhinged
+from sympo.losses import (
+    CDPO,
+    DrDPO,
+    Exponential,
+    Hinge,
+    Logistic,
+    MarginLoss,
+    Ramp,
+    Sigmoid,
+    Unhinged,
+)
 from sympo.models.cnn import CNN
 from sympo.noise import Symmetric, flip
 from sympo.training.adam import Adam
@@ -104,6 +114,15 @@ def test_dpo_and_cdpo_agree_at_assumed_rate_0() -> None:
     model = trainer((0, Logistic(), 0.3), (0, CDPO(assumed_rate=0.0), 0.3))
     one, other = run_steps(model, 30)
     np.testing.assert_array_equal(one, other)
+
+
+def test_a_loss_reduces_its_batches_itself() -> None:
+    mean, least, almost_mean = run_steps(
+        trainer((0, Logistic(), 0.4), (0, DrDPO(0.05), 0.4), (0, DrDPO(1e6), 0.4)), 10
+    )
+    used = np.isfinite(mean)
+    np.testing.assert_allclose(almost_mean[used], mean[used], atol=1e-2)
+    assert np.abs(least[used] - mean[used]).max() > 0.1
 
 
 def test_divergence_is_told() -> None:
