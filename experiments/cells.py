@@ -187,7 +187,7 @@ def _name(hint: Any) -> str:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    if isinstance(hint, type) and hint not in (float, int, str, bool, dict):
+    if _is_part(hint):
         return isinstance(value, hint)
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         return any(_fits(value, part) for part in typing.get_args(hint))

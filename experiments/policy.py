@@ -3,9 +3,9 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ import torch
 
 from experiments.cells import Cell
 from experiments.listener import Listener
-from experiments.policy_stages import Shared
+from experiments.policy_stages import Shared, drawing
 from sympo import seeding
 from sympo.evaluation.policy import implicit_metrics, mean_metrics, win_metrics
 from sympo.evaluation.rewards import label_metrics
@@ -98,7 +98,8 @@ class PolicyJob(Recipe):
                 f"loss={cell.name.loss} takes the difference of log-ratios per token: add "
                 "job/margin=ipo"
             )
-        cell.model.check()
+        _quieten_transformers()
+        _check_model(cell.model)
         self._check_sizes(cell)
         self._check_noise(cell)
 
@@ -135,18 +136,11 @@ class PolicyJob(Recipe):
             (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
         return Policy(model.to(device), self.precision, longest)
 
-    @contextmanager
-    def drawing(self, device: str, seed: int, purpose: str) -> Iterator[None]:
-        """Dropout of adapters draws from a seed of its own in here, and from no other outside."""
-        with torch.random.fork_rng(devices=[] if device == "cpu" else [device]):
-            torch.manual_seed(seeding.derive(seed, purpose))
-            yield
-
     def train(self, cells: Sequence[Cell], listener: Listener) -> None:
         """Train cells one after the other, from their last checkpoint where there is one."""
         for place, cell in enumerate(cells):
             run = _Run(cell, self, listener, place)
-            with self.drawing(cell.device, run.seed, "training"):
+            with drawing(cell.device, run.seed, "training"):
                 run.train()
 
 
@@ -335,6 +329,21 @@ class _Run:
         folder.mkdir(exist_ok=True)
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         write_atomically(folder / f"{which}.jsonl", text)
+
+
+@lru_cache(maxsize=8)
+def _check_model(model: LanguageModel) -> None:
+    # once for all cells of a sweep: it builds the model, though without weights
+    model.check()
+
+
+def _quieten_transformers() -> None:
+    # its progress bars and advice go to the terminal, where the cell's own line lives; downloads,
+    # which are over by now, keep theirs
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def _accuracy(metrics: Metrics) -> float:

@@ -1,12 +1,14 @@
 """The stages that policies share: the reference, pairs, its log-probabilities, its answers."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from experiments.cells import Cell
 from sympo import seeding
@@ -66,7 +68,7 @@ class Shared:
     def reference_folder(self) -> Path:
         """The model after supervised fine-tuning, in the hub's format."""
         if not self.job.sft.epochs and self.cell.model.released is not None:
-            return self.cell.model.released
+            return self.cell.model.released  # as it is: nothing to make or to keep
         return self.stages.get("sft", self._sft_key, self._make_reference)
 
     def _make_reference(self, folder: Path) -> None:
@@ -78,7 +80,7 @@ class Shared:
             policy = job.policy(adapted, self.dataset.max_length, self.cell.device)
             if note := job.sft.slow_start(len(rows)):
                 self.stages.note(f"sft: {note}")
-            with job.drawing(self.cell.device, job.sft.seed, "fine-tuning"):
+            with drawing(self.cell.device, job.sft.seed, "fine-tuning"):
                 fine_tune(
                     policy, rows, job.sft, job.sft.seed, job.tokens_per_pass,
                     lambda step, steps, loss: self.on_step(
@@ -163,6 +165,14 @@ class Shared:
         folder = self.stages.get("reference-answers", key, make)
         with np.load(folder / "answers.npz") as found:
             return Answers(_ids(found), found["truncated"])
+
+
+@contextmanager
+def drawing(device: str, seed: int, purpose: str) -> Iterator[None]:
+    """Dropout of adapters draws from a seed of its own in here, and from no other outside."""
+    with torch.random.fork_rng(devices=[] if device == "cpu" else [device]):
+        torch.manual_seed(seeding.derive(seed, purpose))
+        yield
 
 
 _told: set[Path] = set()

@@ -2,13 +2,18 @@
 
 import gzip
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from experiments.cells import prepare
+from experiments.policy_stages import Shared
+from sympo.stages import digest
 from tests.conftest import DATA
+from tests.test_configs import composed
 from tests.test_run import cells, run, start
 
 # the default language and model, fewer and shorter
@@ -229,6 +234,34 @@ def test_bad_row_of_a_public_set(tmp_path: Path, stories: str, text: str, words:
     )
     assert (code, out) == (2, "") and len(err.splitlines()) == 1
     assert "jsonl.gz" in err and all(word in err for word in words), err
+
+
+def test_what_determines_a_stage_is_in_its_key(tmp_path: Path, stories: str) -> None:
+    def keys(*overrides: str) -> tuple[str, str]:
+        config, choices = composed(
+            "dataset=hh", f"dataset.path={DATA / 'hh-rlhf'}", stories, *TEXT,
+            f"results_dir={tmp_path}", *overrides,
+        )  # fmt: skip
+        shared = Shared(prepare(config, choices), print, print)
+        return digest(shared._sft_key), digest(shared._preferences_key)
+
+    before = keys()
+    changed = tmp_path / "model"
+    shutil.copytree(DATA / "stories260K", changed, copy_function=shutil.copy)
+    assert keys(f"model.name_or_path={changed}") == before  # the place says nothing
+    settings = json.loads((changed / "config.json").read_text())
+    (changed / "config.json").write_text(json.dumps(settings | {"rms_norm_eps": 1e-4}))
+    moved = tmp_path / "other"
+    changed.rename(moved)
+    for override in (
+        f"model.name_or_path={moved}", "dataset.max_length=80", "dataset.max_prompt_length=40",
+        "dataset.subsets=[helpful-base]", "dataset.train_pairs=20",
+    ):  # fmt: skip
+        after = keys(override)
+        assert after[0] != before[0] and after[1] != before[1], override
+    assert keys("job.sft.seed=1")[0] != before[0] and keys("job.sft.seed=1")[1] == before[1]
+    assert keys("dataset.test_pairs=4")[0] == before[0] != keys("job.precision=bfloat16")[0]
+    assert keys("loss=logistic", "noise=0.4", "job.learning_rate=1", "seed=3") == before
 
 
 def test_noise_by_margin_needs_a_true_reward(tmp_path: Path, stories: str) -> None:

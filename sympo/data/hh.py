@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sympo.data.encoding import Message, TextPair
-from sympo.data.rows import Row, file_rows, folder, hub_rows, split_files
+from sympo.data.files import Row, file_rows, folder, hub_rows, split_files
 from sympo.data.text import TextDataset, Unusable, dialogue_pair, value
 from sympo.types import BadInput
 

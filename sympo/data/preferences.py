@@ -10,7 +10,7 @@ import numpy as np
 
 from sympo import seeding
 from sympo.data.encoding import Message, TextPair
-from sympo.data.rows import SUFFIXES, Row, file_rows, folder, hub_rows, split_files
+from sympo.data.files import SUFFIXES, Row, file_rows, folder, hub_rows, split_files
 from sympo.data.text import Rows, TextDataset, Unusable, dialogue_pair, messages, value
 from sympo.types import BadInput
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from sympo import seeding
 from sympo.data.encoding import ChatFormat, Encoding, Message, TextPair, encode
-from sympo.data.rows import Row
+from sympo.data.files import Row
 from sympo.types import BadInput, Encoded, Preferences, Vocabulary
 
 if TYPE_CHECKING:

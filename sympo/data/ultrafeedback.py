@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sympo.data.encoding import TextPair
-from sympo.data.rows import Row, file_rows, folder, hub_rows, split_files
+from sympo.data.files import Row, file_rows, folder, hub_rows, split_files
 from sympo.data.text import TextDataset, Unusable, dialogue_pair, messages, value
 
 HUB = "HuggingFaceH4/ultrafeedback_binarized"

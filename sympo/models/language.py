@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -14,11 +13,6 @@ import torch
 
 from sympo import seeding
 from sympo.types import BadInput, Vocabulary
-
-# transformers writes progress bars and advice to the terminal, which belongs to the job
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-os.environ.setdefault("TQDM_DISABLE", "1")
 
 _FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 

@@ -99,16 +99,6 @@ def test_csv_round_trip(tmp_path, unfinished):
     assert again.cells["oracle"].dtype == bool
 
 
-def test_csvs_are_what_pandas_writes(tmp_path):
-    write_run(tmp_path / "runs", loss="ramp", steps=[1, 2], note='a "b", c', clip=None)
-    write_policy_sweep(tmp_path / "runs", {"ramp": None}, [0.0, 0.3], [0, 1], clip=1e-7)
-    collection = Collection.from_runs(tmp_path / "runs")
-    assert {"steps", "note", "clip"} <= set(settings(collection.cells))
-    for file in collection.write(tmp_path / "out"):
-        frame = getattr(collection, file.stem)
-        assert file.read_text() == frame.to_csv(index=False, lineterminator="\n")
-
-
 def test_cells_may_measure_different_numbers(tmp_path):
     history = [{"epoch": 1, "validation/noisy_accuracy": 0.5, "note": "warm"}]
     write_run(tmp_path, seed=0, history=[history[0] | {"policy/kl": 3}])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sympo.data.encoding import TextPair
-from sympo.data.rows import Row
+from sympo.data.files import Row
 from sympo.data.text import Rows, TextDataset, Unusable, dialogue_pair, messages, value
 from sympo.types import BadInput
 from tests.data.made_tokenizers import tokenizer

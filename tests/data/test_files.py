@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sympo.data.rows import file_rows, hub_rows, split_files
+from sympo.data.files import file_rows, hub_rows, split_files
 from sympo.types import BadInput
 
 ROWS = [{"a": 1, "b": [{"c": "x"}]}, {"a": None, "b": []}]
