@@ -24,7 +24,7 @@ from experiments.cells import (
     unknown,
 )
 from experiments.outcomes import Outcome, command, outcomes, report
-from experiments.progress import Progress, percent
+from experiments.progress import Progress, heading, percent
 from sympo.judges.base import Judge, JudgeStopped
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judged import JudgedFile, Samples
@@ -77,7 +77,7 @@ class JudgeJob:
                 found.append(Outcome(_title(folder), folder, "failed", "not tried", final=True))
                 continue
             title = _title(folder)
-            progress = Progress(title, place, len(folders), 1)
+            progress = Progress(heading(place, len(folders), title), 1)
             with FileLock(folder / ".lock"):
                 found.append(judged(folder, title, name, judge, verdicts, progress))
         outcomes.extend(found)

@@ -10,6 +10,9 @@ class Listener(Protocol):
     def evaluation(self, cell: int, epoch: float, metrics: Mapping[str, float | None]) -> None:
         """The metrics of one of the cells that the job was given, after some epochs."""
 
+    def failed(self, cell: int, error: Exception) -> None:
+        """One of the cells cannot go on; the others do. Said again, it is no news."""
+
     def step(self, epoch: float) -> None:
         """How many epochs are done."""
 

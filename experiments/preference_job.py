@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from experiments import checkpoints
 from experiments.cells import Cell
 from experiments.listener import Listener
 from sympo.evaluation.rewards import label_metrics
@@ -45,6 +46,7 @@ class PreferenceJob(Recipe):
     evaluated_train_pairs: int
 
     selected_by: ClassVar = "validation/noisy_accuracy"
+    together: ClassVar = False  # a model each, trained one after the other
 
     def __post_init__(self) -> None:
         self.validate("job", fewest_epochs=1)
@@ -155,8 +157,8 @@ class Run(ABC):
     def train(self) -> None:
         if note := self.job.slow_start(len(self.rows["train"])):
             self.listener.note(note)
-        if self.checkpoint.is_file():
-            self._restore()
+        if (state := checkpoints.load(self.checkpoint)) is not None:
+            self._restore(state)
         else:
             self._evaluate()
         self.trainer.train(self._after_step)
@@ -186,13 +188,10 @@ class Run(ABC):
 
     def _save(self) -> None:
         state = {"trainer": self.trainer.state(), "losses": self.losses}
-        temporary = self.checkpoint.with_suffix(".new")
-        torch.save(state | {"evaluations": self.evaluations}, temporary)
-        temporary.replace(self.checkpoint)
+        checkpoints.save(state | {"evaluations": self.evaluations}, self.checkpoint)
         self.saved = time.monotonic()
 
-    def _restore(self) -> None:
-        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+    def _restore(self, state: Mapping[str, Any]) -> None:
         self.trainer.restore(state["trainer"])
         self.losses, self.evaluations = state["losses"], state["evaluations"]
         self.listener.note(f"goes on from epoch {self.epoch:.3g}, {self.checkpoint}")

@@ -1,62 +1,99 @@
-"""What a user sees of a running cell: which of how many, epoch, accuracy, time left."""
+"""What a user sees of running cells: which of how many, epoch, accuracy, time left."""
 
+import shutil
 import sys
 import time
-from typing import TextIO
+from typing import Protocol, TextIO
 
 SECONDS_BETWEEN_LINES = 15  # where the output is a file
 
 
+class Screen(Protocol):
+    """Where progress is shown; `place` tells apart what is shown at the same time."""
+
+    def line(self, place: int, text: str) -> None:
+        """A line that stays."""
+
+    def live(self, place: int, text: str) -> None:
+        """What goes on at a place now."""
+
+
+class Terminal:
+    """Lines that stay, and below them one live line; in a file, a line now and then instead."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self.is_live = stream, stream.isatty()
+        self.said = time.monotonic()
+        self.now: dict[int, str] = {}
+
+    def line(self, place: int, text: str) -> None:
+        self.now.pop(place, None)
+        clear = "\r\033[K" if self.is_live else ""
+        print(f"{clear}{text}", file=self.stream, flush=True)
+        self._show()
+
+    def live(self, place: int, text: str) -> None:
+        self.now[place] = text
+        if self.is_live:
+            self._show()
+        elif time.monotonic() - self.said > SECONDS_BETWEEN_LINES:
+            self.said = time.monotonic()
+            print("\n".join(self.now.values()), file=self.stream, flush=True)
+
+    def _show(self) -> None:
+        if self.is_live and self.now:
+            text = " | ".join(self.now[place] for place in sorted(self.now))
+            width = shutil.get_terminal_size().columns - 1
+            shown = text if len(text) <= width else text[: width - 1] + "…"
+            print(f"\r\033[K{shown}", end="", file=self.stream, flush=True)
+
+
 class Progress:
-    """Reports one cell: one live line on a terminal, a line now and then in a file."""
+    """Reports what is trained together: one cell, or a batch of them.
+
+    head: what it is called; epochs: how many there are; after: how often as much as this is still
+    to come in the sweep.
+    """
 
     def __init__(
-        self, name: str, cell: int, cells: int, epochs: int, stream: TextIO | None = None
-    ) -> None:
-        self.stream = sys.stdout if stream is None else stream
-        self.head = f"[{cell:>{len(str(cells))}}/{cells}] {name}"
-        self.others, self.epochs = cells - cell, epochs
-        self.live = self.stream.isatty()
-        self.began = self.started = self.said = time.monotonic()
+        self, head: str, epochs: float, after: float = 0.0, screen: Screen | None = None,
+        place: int = 0,
+    ) -> None:  # fmt: skip
+        self.head, self.epochs, self.after = head, epochs, after
+        self.screen, self.place = Terminal(sys.stdout) if screen is None else screen, place
+        self.began = self.started = time.monotonic()
         self.first, self.metric = 0.0, ""
-        self._show(f"{self.head}  epoch 0/{epochs}")
 
     def update(self, epoch: float, metric: str | None = None) -> None:
-        """Show how far the cell is, its latest metric, and how long it will take from here."""
+        """Show how far it is, the latest metric, and how long it will take from here."""
         self.metric = metric or self.metric
-        if self.live or metric or time.monotonic() - self.said > SECONDS_BETWEEN_LINES:
-            text = f"epoch {epoch:.3g}/{self.epochs}  {self.metric}"
-            if epoch > self.first:
-                a_whole = (time.monotonic() - self.started) / (epoch - self.first) * self.epochs
-                left = a_whole * (self.epochs - epoch) / self.epochs
-                text += f"  {duration(left)} left"
-                if self.others:
-                    text += f", sweep at most {duration(left + self.others * a_whole)}"
-            else:
-                self.started, self.first = time.monotonic(), epoch
-            self._show(f"{self.head}  {text}")
+        text = f"epoch {epoch:.3g}/{self.epochs:g}  {self.metric}"
+        if epoch > self.first:
+            a_whole = (time.monotonic() - self.started) / (epoch - self.first) * self.epochs
+            left = a_whole * (self.epochs - epoch) / self.epochs
+            text += f"  {duration(left)} left"
+            if self.after:
+                text += f", sweep at most {duration(left + self.after * a_whole)}"
+        else:
+            self.started, self.first = time.monotonic(), epoch
+        self.status(text)
 
     def status(self, text: str) -> None:
-        """Show what goes on before the first epoch."""
-        self._show(f"{self.head}  {text}")
+        """Show what goes on."""
+        self.screen.live(self.place, f"{self.head}  {text}")
 
     def note(self, text: str) -> None:
         """Say something in a line that stays."""
-        clear = "\r\033[K" if self.live else ""
-        print(f"{clear}{self.head}  {text}", file=self.stream, flush=True)
+        self.screen.line(self.place, f"{self.head}  {text}")
 
     def end(self, text: str) -> None:
-        """Close the cell with one lasting line."""
-        seconds = time.monotonic() - self.began
-        clear = "\r\033[K" if self.live else ""
-        print(f"{clear}{self.head}  {text}  {duration(seconds)}", file=self.stream, flush=True)
+        """Close with one lasting line."""
+        self.note(f"{text}  {duration(time.monotonic() - self.began)}")
 
-    def _show(self, line: str) -> None:
-        if self.live:
-            print(f"\r\033[K{line}", end="", file=self.stream, flush=True)
-        elif time.monotonic() - self.said > SECONDS_BETWEEN_LINES:
-            self.said = time.monotonic()
-            print(line, file=self.stream, flush=True)
+
+def heading(at: int, of: int, name: object) -> str:
+    """`[ 3/12] NAME`."""
+    return f"[{at:>{len(str(of))}}/{of}] {name}"
 
 
 def percent(value: float | None) -> str:

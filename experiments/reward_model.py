@@ -1,14 +1,22 @@
 """The job that trains reward models on noisy preference pairs."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
+
+from experiments import checkpoints
 from experiments.cells import Cell, draw
 from experiments.listener import Listener
 from sympo.data.images import ImageDataset
 from sympo.noise import flip
 from sympo.training.cells import CellTrainer, Metrics, RewardCell, Schedule
 from sympo.types import BadInput
+
+# what a kill may cost, and more time than saving takes
+SECONDS_BETWEEN_CHECKPOINTS = 10
 
 
 @dataclass(frozen=True)
@@ -19,6 +27,8 @@ class RewardModelJob(Schedule):
     headlines = ("test/order_accuracy",)
     selected_by = "validation/noisy_accuracy"
     leaves_samples = False
+    # cells whose data set, model and schedule are the same share every pass
+    together = True
 
     def __post_init__(self) -> None:
         for key in ("epochs", "batch_size", "evaluate_every"):
@@ -40,21 +50,91 @@ class RewardModelJob(Schedule):
         images = draw(cell.dataset, cell.name.seed).pixels
         cell.model.check((images.shape[1], images.shape[2]))
 
+    def bytes_per_cell(self, cell: Cell) -> int:
+        """What a cell of a batch takes of a GPU's memory in training, measured in one step."""
+        peaks = []
+        for cells in ([cell], [cell, cell]):
+            trainer = _trainer(self, cells)
+            torch.cuda.reset_peak_memory_stats(cell.device)
+            trainer.step(torch.arange(self.batch_size, device=cell.device)[None])
+            peaks.append(torch.cuda.max_memory_allocated(cell.device))
+            del trainer
+        return max(1, peaks[1] - peaks[0])
+
     def train(self, cells: Sequence[Cell], listener: Listener) -> None:
-        """Train cells that share data set, model, schedule and device side by side.
+        """Train cells that share data set, model, schedule and device side by side, from their
+        last checkpoints; those that are equally far go together."""
+        states = [checkpoints.load(cell.folder.checkpoint) for cell in cells]
+        epochs = [0 if state is None else state["trainer"]["epoch"] for state in states]
+        for epoch in sorted(set(epochs)):
+            # the cells of one seed stand together
+            numbers = sorted(
+                (n for n, done in enumerate(epochs) if done == epoch),
+                key=lambda n: cells[n].name.seed,
+            )
+            _Pass(self, numbers, cells, states, listener).train()
 
-        The cells of one seed stand together.
-        """
 
-        def on_evaluation(epoch: int, metrics: list[Metrics]) -> None:
-            for number, found in enumerate(metrics):
-                listener.evaluation(number, epoch, found)
+class _Pass:
+    """Cells that are equally far, from there to their last evaluation.
 
-        data = {cell.name.seed: draw(cell.dataset, cell.name.seed) for cell in cells}
-        trainer = CellTrainer(
-            [_reward_cell(cell) for cell in cells], data, cells[0].model, self, cells[0].device
-        )
-        trainer.train(on_evaluation)
+    numbers: which of the cells; states: their checkpoints, None where there is none.
+    """
+
+    def __init__(
+        self,
+        job: RewardModelJob,
+        numbers: Sequence[int],
+        cells: Sequence[Cell],
+        states: Sequence[Mapping[str, Any] | None],
+        listener: Listener,
+    ) -> None:
+        self.numbers, self.cells, self.listener = numbers, [cells[n] for n in numbers], listener
+        self.trainer = _trainer(job, self.cells)
+        self.evaluations: list[list[tuple[int, Metrics]]] = [[] for _ in numbers]
+        self.saved = time.monotonic()
+        kept = [state for n in numbers if (state := states[n]) is not None]
+        if kept:
+            self.trainer.restore([state["trainer"] for state in kept])
+            listener.note(f"goes on from epoch {self.trainer.epoch}")
+            for place, state in enumerate(kept):
+                for epoch, metrics in state["evaluations"]:
+                    self._tell(place, epoch, metrics)
+
+    def train(self) -> None:
+        self.trainer.train(self._after_epoch)
+
+    def _tell(self, place: int, epoch: int, metrics: Metrics) -> None:
+        self.evaluations[place].append((epoch, metrics))
+        self.listener.evaluation(self.numbers[place], epoch, metrics)
+
+    def _after_epoch(self, epoch: int, found: list[Metrics] | None) -> None:
+        diverged = self.trainer.diverged
+        for place, error in diverged.items():
+            self.listener.failed(self.numbers[place], error)
+        for place, metrics in enumerate(found or ()):
+            if place not in diverged:
+                self._tell(place, epoch, metrics)
+        if found and time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
+            self._save()
+        self.listener.step(epoch)
+
+    def _save(self) -> None:
+        for place, state in enumerate(self.trainer.state()):
+            if place not in self.trainer.diverged:
+                kept = {"trainer": state, "evaluations": self.evaluations[place]}
+                checkpoints.save(kept, self.cells[place].folder.checkpoint)
+        self.saved = time.monotonic()
+
+
+def _trainer(job: RewardModelJob, cells: Sequence[Cell]) -> CellTrainer:
+    return CellTrainer(
+        [_reward_cell(cell) for cell in cells],
+        {cell.name.seed: draw(cell.dataset, cell.name.seed) for cell in cells},
+        cells[0].model,
+        job,
+        cells[0].device,
+    )
 
 
 def _reward_cell(cell: Cell) -> RewardCell:

@@ -1,20 +1,22 @@
-"""Runs one cell: lock, skip or start, record, and tell what became of it."""
+"""Runs cells, one or several together: lock, skip or start, record, tell what became of them."""
 
 import resource
 import sys
+import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.cells import Cell, prepare
 from experiments.judge import CACHE, Verdicts, judged
 from experiments.outcomes import Outcome
-from experiments.progress import Progress, percent
+from experiments.progress import Progress, Screen, Terminal, heading, percent
 from sympo.evaluation.selection import earliest_best
 from sympo.tracking import Tracker, hint
 
@@ -28,40 +30,233 @@ def run_cell(config: DictConfig, choices: Mapping[str, Any], wait: bool) -> Outc
     wait: where another process is at work on the cell, wait for it; otherwise say `busy`.
     """
     cell = prepare(config, choices)
-    folder, progress = cell.folder, cell.config["progress"]
-    at, of = progress["cell"], progress["cells"]
-    if at == 1 and (line := hint(cell.config["wandb"]["mode"])):
-        print(line, flush=True)
-    head = f"[{at:>{len(str(of))}}/{of}] {cell.name}"
-    locked = False
+    progress = cell.config["progress"]
+    (outcome,) = run_cells([cell], after=progress["cells"] - progress["cell"], wait=wait)
+    return outcome
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    after: float = 0.0,
+    screen: Screen | None = None,
+    place: int = 0,
+    wait: bool = False,
+) -> list[Outcome]:
+    """What became of cells that are run together: data set, model, schedule and device the same.
+
+    after: how often as much as this is still to come in the sweep; screen, place: where to show
+    progress.
+    """
+    screen = Terminal(sys.stdout) if screen is None else screen
+    runs = [CellRun(cell, screen, place) for cell in cells]
     try:
-        if cell.judge is not None or not folder.completed_since(cell.since):
-            locked = folder.acquire()
-            if not locked:
-                print(f"{head}  another process is at work on it", flush=True)
-                if not wait:
-                    return Outcome(str(cell.name), folder.path, "busy")
-                locked = folder.acquire(wait=True)
-        done = folder.completed_since(cell.since)
-        if done:
-            print(f"{head}  complete already: {folder.path}", flush=True)
-            if lacking := _lacking(cell):
-                print(f"{head}  it was run without {lacking}; force=true runs it again", flush=True)
-        else:
-            _run(cell, Progress(str(cell.name), at, of, cell.job.epochs))
-        judgement = _judge(cell, at, of)
-        if judgement is not None and judgement.status == "failed":
-            return judgement
-        return Outcome(str(cell.name), folder.path, "skipped" if done else "complete")
+        for run in runs:
+            run.take(wait)
+        _train([run for run in runs if run.to_train], after)
+        for run in runs:
+            run.judge()
+    finally:
+        for run in runs:
+            run.release()
+    return [run.outcome for run in runs if run.outcome is not None]
+
+
+def _train(runs: Sequence["CellRun"], after: float) -> None:
+    if not runs:
+        return
+    try:
+        _train_together(runs, after)
     except Exception as error:
+        left = [run for run in runs if run.outcome is None]
+        if len(runs) == 1:
+            runs[0].fail(error)
+        elif left:
+            # one of them may be at fault, or all together more than memory holds
+            reason = " ".join(traceback.format_exception_only(error)[-1].split())
+            left[0].progress.note(f"{len(left)} cells failed together, now in halves: {reason}")
+            half = -(-len(left) // 2)
+            _train(left[:half], after)
+            _train(left[half:], after)
+
+
+def _train_together(runs: Sequence["CellRun"], after: float) -> None:
+    cell = runs[0].cell
+    torch.set_num_threads(cell.config["threads"] or THREADS)
+    if cell.device != "cpu":
+        torch.cuda.reset_peak_memory_stats(cell.device)
+    started = time.monotonic()
+    recorder = Recorder(runs, after)
+    try:
+        for run in runs:
+            run.start()
+        cell.job.train([run.cell for run in runs], recorder)
+        for run in runs:
+            if run.outcome is None:
+                run.finish((time.monotonic() - started) / len(runs), len(runs))
+    finally:
+        for run in runs:
+            run.untrack()
+
+
+class CellRun:
+    """One cell, from its lock to its outcome."""
+
+    def __init__(self, cell: Cell, screen: Screen, place: int) -> None:
+        self.cell, self.folder, self.name = cell, cell.folder, str(cell.name)
+        at = cell.config["progress"]
+        self.at, self.of = at["cell"], at["cells"]
+        head = heading(self.at, self.of, cell.name)
+        self.progress = Progress(head, cell.job.epochs, screen=screen, place=place)
+        self.outcome: Outcome | None = None
+        self.evaluations: list[dict[str, Any]] = []
+        self.tracker: Tracker | None = None
+        self.summary: dict[str, Any] | None = None
+        self.locked = self.done = False
+
+    @property
+    def to_train(self) -> bool:
+        return self.outcome is None and not self.done
+
+    def take(self, wait: bool) -> None:
+        """Take the cell for this process, unless it is complete or another one is at work on it."""
+        if self.at == 1 and (line := hint(self.cell.config["wandb"]["mode"])):
+            self.progress.screen.line(self.progress.place, line)
+        try:
+            folder, since = self.folder, self.cell.since
+            if self.cell.judge is not None or not folder.completed_since(since):
+                self.locked = folder.acquire()
+                if not self.locked:
+                    self.progress.note("another process is at work on it")
+                    if not wait:
+                        self._ends("busy")
+                        return
+                    self.locked = folder.acquire(wait=True)
+            self.done = folder.completed_since(since)
+            if self.done:
+                self.progress.note(f"complete already: {folder.path}")
+                if lacking := _lacking(self.cell):
+                    self.progress.note(f"it was run without {lacking}; force=true runs it again")
+        except Exception as error:
+            self.fail(error)
+
+    def start(self) -> None:
+        """Open the folder and the W&B run."""
+        config = self.cell.config
+        self.evaluations = []
+        self.folder.start(OmegaConf.to_yaml(OmegaConf.create(config)), self.cell.since)
+        self.tracker = Tracker(self.folder, config["wandb"], config)
+
+    def record(self, epoch: float, metrics: Mapping[str, float | None]) -> None:
+        """Write down one evaluation."""
+        assert self.tracker is not None
+        self.folder.log(epoch, metrics)
+        self.tracker.log(epoch, metrics)
+        self.evaluations.append({"epoch": epoch, **metrics})
+
+    @property
+    def headline(self) -> str:
+        """The number to show: the first of the job's headlines that the data set allows."""
+        return next(name for name in self.cell.job.headlines if name in self.evaluations[-1])
+
+    def finish(self, seconds: float, trained_together: int) -> None:
+        """Complete the cell. seconds: its share of the time."""
+        last = self.evaluations[-1]
+        selected = earliest_best(self.evaluations, self.cell.job.selected_by)
+        self.folder.finish(
+            last,
+            selected,
+            seconds,
+            device=_device_name(self.cell.device),
+            peak_memory_bytes=_peak_memory(self.cell.device),
+            trained_together=trained_together,
+            epochs=self.cell.job.epochs,
+        )
+        self.summary = self.folder.summary()
+        self.done = True
+        self.progress.end(
+            f"{self.headline} {percent(last[self.headline])} at the last epoch, "
+            f"{percent(selected[self.headline])} at epoch {selected['epoch']:g} (noisy validation)"
+        )
+
+    def untrack(self) -> None:
+        """Close the W&B run, if one is open."""
+        if self.tracker is not None:
+            self.tracker.finish(self.summary)
+        self.tracker = None
+
+    def judge(self) -> None:
+        """Have the answers judged where that is asked for, and say what became of the cell."""
+        if self.outcome is not None:
+            return
+        try:
+            found = None
+            if self.cell.judge is not None:
+                verdicts = Verdicts(
+                    Path(self.cell.config["results_dir"]) / CACHE, self.cell.since
+                )  # fmt: skip
+                found = judged(
+                    self.folder.path, self.name, self.cell.judge_name, self.cell.judge, verdicts,
+                    self.progress,
+                )  # fmt: skip
+            if found is not None and found.status == "failed":
+                self.outcome = found
+            else:
+                self._ends("skipped" if self.summary is None else "complete")
+        except Exception as error:
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """The cell failed; the others go on."""
         reason = " ".join(traceback.format_exception_only(error)[-1].split())
         with suppress(OSError):  # a full disk must not stop the other cells
-            folder.fail(error)
-        print(f"\n{head}  failed: {reason} ({folder.error_log})", flush=True)
-        return Outcome(str(cell.name), folder.path, "failed", reason, folder.error_log)
-    finally:
-        if locked:
-            folder.release()
+            self.folder.fail(error)
+        self.progress.note(f"failed: {reason} ({self.folder.error_log})")
+        self.outcome = Outcome(
+            self.name, self.folder.path, "failed", reason, self.folder.error_log
+        )  # fmt: skip
+
+    def _ends(self, status: Any) -> None:
+        self.outcome = Outcome(self.name, self.folder.path, status)
+
+    def release(self) -> None:
+        """Let other processes have the cell."""
+        if self.locked:
+            self.folder.release()
+            self.locked = False
+
+
+class Recorder:
+    """Hears a job, and passes on what it says: to the cells' folders, to W&B, to the screen."""
+
+    def __init__(self, runs: Sequence[CellRun], after: float) -> None:
+        self.runs, one = runs, runs[0].progress
+        head = one.head
+        if len(runs) > 1:
+            numbers = sorted(run.at for run in runs)
+            head = f"[{numbers[0]}-{numbers[-1]}/{runs[0].of}] {len(runs)} cells"
+        self.progress = Progress(head, one.epochs, after, one.screen, one.place)
+        self.progress.update(0)
+        self.latest: dict[int, float] = {}
+
+    def evaluation(self, cell: int, epoch: float, metrics: Mapping[str, float | None]) -> None:
+        run = self.runs[cell]
+        run.record(epoch, metrics)
+        value = metrics[run.headline]
+        self.latest[cell] = float("nan") if value is None else value
+        self.progress.metric = f"{run.headline} {percent(float(np.mean([*self.latest.values()])))}"
+
+    def failed(self, cell: int, error: Exception) -> None:
+        if self.runs[cell].outcome is None:
+            self.runs[cell].fail(error)
+
+    def step(self, epoch: float) -> None:
+        self.progress.update(epoch)
+
+    def status(self, text: str) -> None:
+        self.progress.status(text)
+
+    def note(self, text: str) -> None:
+        self.progress.note(text)
 
 
 def _lacking(cell: Cell) -> str | None:
@@ -74,80 +269,13 @@ def _lacking(cell: Cell) -> str | None:
     return None
 
 
-def _judge(cell: Cell, at: int, of: int) -> Outcome | None:
-    if cell.judge is None:
-        return None
-    title, results = str(cell.name), Path(cell.config["results_dir"])
-    progress = Progress(title, at, of, cell.job.epochs)
-    verdicts = Verdicts(results / CACHE, cell.since)
-    return judged(cell.folder.path, title, cell.judge_name, cell.judge, verdicts, progress)
-
-
-def _run(cell: Cell, progress: Progress) -> None:
-    folder, job = cell.folder, cell.job
-    folder.start(OmegaConf.to_yaml(OmegaConf.create(cell.config)), cell.since)
-    torch.set_num_threads(cell.config["threads"] or THREADS)
-    if cell.device != "cpu":
-        torch.cuda.reset_peak_memory_stats(cell.device)
-    tracker = Tracker(folder, cell.config["wandb"], cell.config)
-    recorder = Recorder(cell, tracker, progress)
-    summary = None
-    try:
-        job.train([cell], recorder)
-        last = recorder.evaluations[-1]
-        selected = earliest_best(recorder.evaluations, job.selected_by)
-        folder.finish(
-            last,
-            selected,
-            device=_device_name(cell.device),
-            peak_memory_bytes=_peak_memory(cell.device),
-            epochs=job.epochs,
-        )
-        summary = folder.summary()
-    finally:
-        tracker.finish(summary)
-    headline = recorder.headline(last)
-    progress.end(
-        f"{headline} {percent(last[headline])} at the last epoch, "
-        f"{percent(selected[headline])} at epoch {selected['epoch']:g} (noisy validation)"
-    )
-
-
-class Recorder:
-    """Hears one cell's job, and passes on what it says: to the folder, to W&B, to the terminal."""
-
-    def __init__(self, cell: Cell, tracker: Tracker, progress: Progress) -> None:
-        self.folder, self.job = cell.folder, cell.job
-        self.tracker, self.progress = tracker, progress
-        self.evaluations: list[dict[str, Any]] = []
-
-    def headline(self, metrics: Mapping[str, Any]) -> str:
-        """The number to show: the first of the job's headlines that the data set allows."""
-        return next(name for name in self.job.headlines if name in metrics)
-
-    def evaluation(self, cell: int, epoch: float, metrics: Mapping[str, float | None]) -> None:
-        self.folder.log(epoch, metrics)
-        self.tracker.log(epoch, metrics)
-        self.evaluations.append({"epoch": epoch, **metrics})
-        headline = self.headline(metrics)
-        self.progress.update(epoch, f"{headline} {percent(metrics[headline])}")
-
-    def step(self, epoch: float) -> None:
-        self.progress.update(epoch)
-
-    def status(self, text: str) -> None:
-        self.progress.status(text)
-
-    def note(self, text: str) -> None:
-        self.progress.note(text)
-
-
 def _device_name(device: str) -> str:
     return "cpu" if device == "cpu" else torch.cuda.get_device_name(device)
 
 
 def _peak_memory(device: str) -> int:
-    """Of the cell on a GPU; on CPU of the process so far, whose cells run one after another."""
+    """Of what was trained together on a GPU; on CPU of the process so far, which runs one after
+    another."""
     if device != "cpu":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024

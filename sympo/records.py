@@ -183,6 +183,7 @@ class RunFolder:
         self,
         last: Mapping[str, float | None],
         selected: Mapping[str, float | None],
+        wall_seconds: float,
         **more: Any,
     ) -> None:
         """Write the summary, which makes the cell complete. `last` and `selected` are evaluations
@@ -201,7 +202,7 @@ class RunFolder:
             "selected": _finite(selected),
             "config": self.identity,
             "started": self._started,
-            "wall_seconds": round(time.time() - self._started, 3),
+            "wall_seconds": round(wall_seconds, 3),
             "versions": versions(),
             "git_commit": git_commit(),
             **more,

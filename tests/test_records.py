@@ -82,7 +82,9 @@ def test_a_run_from_start_to_summary(tmp_path: Path) -> None:
     run.log(1, {"a": 0.5, "b": None, "c": float("nan")})
     run.log(2, {"a": 0.7})
     assert not run.complete
-    run.finish({"epoch": 2, "a": 0.7}, {"epoch": 1, "a": float("inf")}, device="cpu", epochs=2)
+    run.finish(
+        {"epoch": 2, "a": 0.7}, {"epoch": 1, "a": float("inf")}, 3.25, device="cpu", epochs=2
+    )
     run.release()
     assert run.complete
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
@@ -116,7 +118,7 @@ def test_a_complete_run_stands_until_its_successor_is_complete(tmp_path: Path) -
             again = folder(tmp_path)
             assert again.complete and again.summary()["last"]["a"] == 0.5
             assert json.loads((run.path / "metrics.jsonl").read_text())["a"] == 0.5
-        run.finish({"epoch": 1, "a": value}, {"epoch": 1, "a": value})
+        run.finish({"epoch": 1, "a": value}, {"epoch": 1, "a": value}, 1.0)
     assert run.summary()["last"]["a"] == 0.75
     assert json.loads((run.path / "metrics.jsonl").read_text())["a"] == 0.75
     assert {file.name for file in run.path.iterdir()} == {

@@ -1,6 +1,7 @@
 """Adam on stacked cells."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,3 +37,18 @@ class Adam:
         torch._foreach_add_(scale, EPSILON)
         rate = self.learning_rate / (1 - BETA1**self.steps)
         torch._foreach_addcdiv_(self.parameters, self.mean, scale, -rate)
+
+    def state(self, cell: int) -> dict[str, Any]:
+        """The moments of one cell, and the number of steps."""
+        moments = {
+            name: [moment[cell].cpu().clone() for moment in getattr(self, name)]
+            for name in ("mean", "square")
+        }
+        return {"steps": self.steps, **moments}
+
+    def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from the `state` of each cell; all took equally many steps."""
+        self.steps = states[0]["steps"]
+        for name in ("mean", "square"):
+            for number, moment in enumerate(getattr(self, name)):
+                moment.copy_(torch.stack([state[name][number] for state in states]))

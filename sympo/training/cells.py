@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -30,7 +30,11 @@ Metrics = dict[str, float | None]
 
 
 class RewardModels(Protocol):
-    """Settings that build a stack of reward models; images (S, N, H, W) -> rewards (C, N)."""
+    """Settings that build a stack of reward models; images (S, N, H, W) -> rewards (C, N).
+
+    What is stacked over cells in its `state_dict` has them as its first dimension; extra state is
+    the same for all cells that were trained equally long.
+    """
 
     def check(self, image_size: tuple[int, int]) -> None:
         """Raise BadInput where images of this size do not fit, before any work starts."""
@@ -69,11 +73,18 @@ class Diverged(RuntimeError):
     """A cell's training loss or its rewards are no longer finite numbers."""
 
 
+# called after every epoch: how many are done, and each cell's metrics where it was evaluated
+AfterEpoch = Callable[[int, "list[Metrics] | None"], None]
+
+
 class CellTrainer:
     """Trains cells side by side on one device.
 
     cells: those of one seed stand together; all have equally many training pairs.
     data: the draw of each seed.
+
+    epoch: how many are done. diverged: the cells that diverged, by number; they take no part in
+    what the others learn, and what is said of them from there on means nothing.
     """
 
     def __init__(
@@ -110,40 +121,36 @@ class CellTrainer:
         labels = np.stack([cell.train.noisy_label for cell in cells])
         self.label = self._tensor(labels).to(self.dtype)
         self.scored = [_scored_images(draw) for draw in draws]
+        self.epoch = 0
+        self.diverged: dict[int, Diverged] = {}
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    def train(self, on_evaluation: Callable[[int, list[Metrics]], None]) -> None:
-        """Train all epochs; `on_evaluation(epoch, metrics of each cell)` at the set cadence.
+    def train(self, after_epoch: AfterEpoch) -> None:
+        """Train the epochs that are left, or until all cells have diverged, and evaluate at the set
+        cadence."""
+        every, epochs = self.schedule.evaluate_every, self.schedule.epochs
+        while self.epoch < epochs and len(self.diverged) < len(self.cells):
+            losses = self.train_epoch()
+            due = self.epoch % every == 0 or self.epoch == epochs
+            found = self.evaluate() if due else None
+            for metrics, loss in zip(found or (), losses, strict=False):
+                metrics["train/loss"] = float(loss)
+            after_epoch(self.epoch, found)
 
-        Raises Diverged where a cell's loss is no longer finite.
-        """
-        for epoch in range(1, self.schedule.epochs + 1):
-            losses = self.train_epoch(epoch)
-            for cell, loss in zip(self.cells, losses, strict=True):
-                if not np.isfinite(loss):
-                    raise Diverged(
-                        f"the mean training loss of {cell.loss} at seed {cell.seed} is {loss} in "
-                        f"epoch {epoch}; a lower job.learning_rate may help"
-                    )
-            if epoch % self.schedule.evaluate_every == 0 or epoch == self.schedule.epochs:
-                found = self.evaluate()
-                for metrics, loss in zip(found, losses, strict=True):
-                    metrics["train/loss"] = float(loss)
-                on_evaluation(epoch, found)
-
-    def train_epoch(self, epoch: int) -> np.ndarray:
+    def train_epoch(self) -> np.ndarray:
         """One pass over the training pairs, in an order drawn from seed and epoch.
 
         Returns the mean loss of each cell over the epoch, as it was at each step; (C,).
         """
+        self.epoch += 1
         self.model.train()
         count = self.first.shape[1]
         order = self._tensor(
             np.stack(
                 [
-                    seeding.generator(seed, "batches", str(epoch)).permutation(count)
+                    seeding.generator(seed, "batches", str(self.epoch)).permutation(count)
                     for seed in self.seeds
                 ]
             )
@@ -151,7 +158,41 @@ class CellTrainer:
         total = torch.zeros(len(self.cells), device=self.device, dtype=self.dtype)
         for start in range(0, count, self.schedule.batch_size):
             total += self.step(order[:, start : start + self.schedule.batch_size])
-        return (total / count).cpu().numpy()
+        losses = (total / count).cpu().numpy()
+        for number in np.flatnonzero(~np.isfinite(losses)).tolist():
+            self._diverges(
+                number,
+                f"the mean training loss of {{cell}} is {losses[number]} in epoch {self.epoch}; a "
+                "lower job.learning_rate may help",
+            )
+        return losses
+
+    def _diverges(self, number: int, what: str) -> None:
+        cell = self.cells[number]
+        error = Diverged(what.format(cell=f"{cell.loss} at seed {cell.seed}"))
+        self.diverged.setdefault(number, error)
+
+    def state(self) -> list[dict[str, Any]]:
+        """What each cell needs to go on from here, in whichever batch."""
+        model = self.model.state_dict()
+        return [
+            {
+                "epoch": self.epoch,
+                "model": {key: _of_cell(value, number) for key, value in model.items()},
+                "optimizer": self.optimizer.state(number),
+            }
+            for number in range(len(self.cells))
+        ]
+
+    def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from the `state` of each cell; all were trained equally long."""
+        self.epoch = states[0]["epoch"]
+        model: dict[str, Any] = {}
+        for key, value in states[0]["model"].items():
+            stacked = isinstance(value, Tensor)
+            model[key] = torch.stack([s["model"][key] for s in states]) if stacked else value
+        self.model.load_state_dict(model)
+        self.optimizer.restore([state["optimizer"] for state in states])
 
     def step(self, index: Tensor) -> Tensor:
         """One update on the training pairs `index` (S, b); the sum of each cell's losses, (C,)."""
@@ -179,31 +220,40 @@ class CellTrainer:
     def rewards(self) -> list[np.ndarray]:
         """The reward of every image that a split uses, in evaluation mode; NaN elsewhere.
 
-        One (N,) float64 array per cell, over all N images of the data set. Raises Diverged where a
-        reward is not a finite number.
+        One (N,) float64 array per cell, over all N images of the data set.
         """
         self.model.eval()
-        longest = max(map(len, self.scored))
-        # seeds may use different numbers of images: repeat the last one to a common length
+        # seeds may use different numbers of images: repeat the last one to a common length, a
+        # multiple of what a cache line holds, so that products round alike for every cell
+        longest = -(-max(map(len, self.scored)) // 16) * 16
         index = np.stack([np.pad(s, (0, longest - len(s)), mode="edge") for s in self.scored])
         batches = self._tensor(index).split(EVALUATION_IMAGES, 1)
         parts = [self.model(self._images(batch)) for batch in batches]
         found = torch.cat(parts, 1).double().cpu().numpy()
         filled = []
-        for cell, place, reward in zip(self.cells, self.seed_of_cell, found, strict=True):
+        for number, (place, reward) in enumerate(zip(self.seed_of_cell, found, strict=True)):
             if not np.isfinite(reward).all():
-                raise Diverged(f"rewards of {cell.loss} at seed {cell.seed} are no finite numbers")
+                self._diverges(number, "rewards of {cell} are no finite numbers")
             values = np.full(len(self.pixels), np.nan)
             values[index[place]] = reward
             filled.append(values)
         return filled
 
     def evaluate(self) -> list[Metrics]:
-        """The metrics of each cell on its train, validation and test splits."""
+        """The metrics of each cell on its train, validation and test splits; of one that diverged,
+        none."""
+        rewards = self.rewards()
         return [
-            _metrics(reward, cell, draw)
-            for reward, cell, draw in zip(self.rewards(), self.cells, self.data, strict=True)
+            {} if number in self.diverged else _metrics(reward, cell, draw)
+            for number, (reward, cell, draw) in enumerate(
+                zip(rewards, self.cells, self.data, strict=True)
+            )
         ]
+
+
+def _of_cell(value: Any, number: int) -> Any:
+    # a copy, since a view would be saved with all that it is a view of
+    return value[number].cpu().clone() if isinstance(value, Tensor) else value
 
 
 def _scored_images(draw: ImagePreferences) -> np.ndarray:

@@ -26,19 +26,27 @@ def plain(model: StackedCNN, cell: int, images: Tensor) -> Tensor:
         x = F.conv2d(x, p(f"{layer}_weight"), p(f"{layer}_bias"), padding=config.padding)
         x = F.max_pool2d(F.relu(x), 2)
     x = x.flatten(1)
-    width = slice(cell * config.hidden, (cell + 1) * config.hidden)
     for layer in ("1", "2"):
         x = F.linear(x, p(f"dense{layer}_weight"))
         names = [f"norm{layer}_{name}" for name in ("weight", "bias", "mean", "var")]
-        weight, bias, mean, var = (getattr(model, name)[width] for name in names)
+        weight, bias, mean, var = map(p, names)
         stats = (None, None) if model.training else (mean, var)
         x = F.relu(F.batch_norm(x, *stats, weight, bias, training=model.training))
     return F.linear(x, p("dense3_weight"), p("dense3_bias")).squeeze(1).clamp(-20, 20)
 
 
+@pytest.fixture(params=["compiled", "tiles"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "tiles":
+        monkeypatch.setattr(StackedCNN, "compiled", lambda *_: None)
+    elif SMALL.build((8, 8), [0], [1]).compiled(torch.zeros(1)) is None:
+        pytest.skip("there is no C++ compiler")
+    return request.param
+
+
 @pytest.mark.parametrize(("config", "side"), [(PAPER, 28), (SMALL, 8)], ids=["paper", "small"])
 @pytest.mark.parametrize("training", [True, False])
-def test_equals_plain_layers(config: CNN, side: int, training: bool) -> None:
+def test_equals_plain_layers(engine: str, config: CNN, side: int, training: bool) -> None:
     torch.manual_seed(0)
     quiet = CNN(**{**vars(config), "dropout": 0.0})
     model = quiet.build((side, side), SEEDS, COUNTS)
@@ -59,7 +67,38 @@ def test_equals_plain_layers(config: CNN, side: int, training: bool) -> None:
             torch.testing.assert_close(p.grad, gradients[name], rtol=0, atol=1e-10)
 
 
-def test_no_gradient_means_the_same_numbers() -> None:
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_add_up(threads: int) -> None:
+    torch.manual_seed(0)
+    model, images = SMALL.build((8, 8), SEEDS, COUNTS), torch.randn(2, 37, 8, 8)
+    found = []
+    for count in (1, threads):
+        torch.set_num_threads(count)
+        model.zero_grad()
+        model.passes = 0
+        model(images).square().sum().backward()
+        found.append([p.grad.clone() for p in model.parameters()])
+    torch.set_num_threads(1)
+    for one, several in zip(*found, strict=True):
+        torch.testing.assert_close(one, several, rtol=0, atol=1e-10)
+
+
+def test_both_engines_drop_the_same_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(2, 37, 8, 8)
+    one, other = (SMALL.build((8, 8), SEEDS, COUNTS) for _ in range(2))
+    first = one(images)
+    monkeypatch.setattr(StackedCNN, "compiled", lambda *_: None)
+    second = other(images)
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-12)
+    weights = torch.randn_like(first)
+    (first * weights).sum().backward()
+    (second * weights).sum().backward()
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=0, atol=1e-10)
+
+
+def test_no_gradient_means_the_same_numbers(engine: str) -> None:
     torch.manual_seed(0)
     model = SMALL.build((8, 8), [0], [1]).eval()
     images = torch.randn(1, 20, 8, 8)

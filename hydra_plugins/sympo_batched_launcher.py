@@ -1,0 +1,65 @@
+"""Our Hydra launcher: trains together the cells of a sweep that can share their passes.
+
+It leaves what launching one by one leaves, in less time. Cells of jobs that share nothing, such as
+policies, it runs one after the other.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class BatchedLauncher(Launcher):
+    """Runs the cells of a sweep in this machine's memory, in as few passes as it allows.
+
+    most_cells: in one pass; None takes what is fastest on a CPU, and what memory holds on a GPU.
+    processes: on CPU, each with one thread; None takes one for each core. A GPU has one.
+    """
+
+    def __init__(self, most_cells: int | None = None, processes: int | None = None) -> None:
+        super().__init__()
+        self.most_cells, self.processes = most_cells, processes
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        self.loader, self.config = hydra_context.config_loader, config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> list[JobReturn]:
+        from experiments import batches
+        from experiments.progress import Terminal
+        from experiments.runner import run_cells
+
+        returns, planned = [], []
+        for overrides in job_overrides:
+            config = self.loader.load_sweep_config(self.config, list(overrides))
+            choices = config.hydra.runtime.choices
+            task = DictConfig({key: config._get_node(key) for key in config if key != "hydra"})
+            planned.append(batches.plan(task, choices))
+            returns.append(JobReturn(overrides=list(overrides), cfg=task, hydra_cfg=config.hydra))
+        screen = Terminal(sys.stdout)
+        found: list[Any] = [None] * len(planned)
+        together = planned[0].cell.job.together and planned[0].cell.device == "cpu"
+        processes = (self.processes or batches.cores()) if together else 1
+        groups = batches.batches(planned, self.most_cells, processes)
+        cells = [[planned[number] for number in group] for group in groups]
+        if min(processes, len(groups)) > 1:
+            outcomes = batches.run_in_processes(cells, min(processes, len(groups)), screen)
+        else:
+            outcomes = [
+                run_cells([one.cell for one in batch], len(groups) - place, screen)
+                for place, batch in enumerate(cells, 1)
+            ]
+        for group, ended in zip(groups, outcomes, strict=True):
+            for number, outcome in zip(group, ended, strict=True):
+                found[number] = outcome
+        for job, outcome in zip(returns, found, strict=True):
+            job.return_value, job.status = outcome, JobStatus.COMPLETED
+        return returns

@@ -1,0 +1,67 @@
+"""C++ files of this package, compiled for the processor at hand when they are first needed."""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+COMPILERS = ("c++", "g++", "clang++")
+FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC")
+# of one processor, newest instructions first; the last one is what every compiler takes
+NATIVE = (("-march=native",), ("-mcpu=native",), ())
+
+
+def compiled(source: Path, macros: tuple[tuple[str, str | int], ...]) -> ctypes.CDLL | None:
+    """A C++ file as a shared library, with macros defined; None where no compiler can make it.
+
+    It is kept in the user's cache folder under its text, its macros and the processor.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sympo"
+    defined = [f"-D{name}={value}" for name, value in macros]
+    text = "\n".join([source.read_text(), *defined, *FLAGS, _processor()])
+    library = folder / f"{source.stem}-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError:
+        pass
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        made = _compile(source, defined, folder)
+    except OSError:  # a cache that cannot be written to
+        made = _compile(source, defined, Path(tempfile.mkdtemp(prefix="sympo-")))
+    if made is None:
+        return None
+    found = ctypes.CDLL(str(made))
+    # several processes may compile it at once: the last one's stays, all are the same
+    made.replace(library if made.parent == folder else made)
+    return found
+
+
+def _compile(source: Path, defined: list[str], folder: Path) -> Path | None:
+    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", ""), *COMPILERS))), None)
+    if compiler is None:
+        return None
+    handle, name = tempfile.mkstemp(prefix=f".{source.stem}-", dir=folder)
+    os.close(handle)
+    for native in NATIVE:
+        command = [compiler, *FLAGS, *native, *defined, str(source), "-o", name]
+        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            return Path(name)
+    Path(name).unlink()
+    return None
+
+
+@cache
+def _processor() -> str:
+    """What tells processors apart that do not take each other's instructions."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return f"{platform.system()} {platform.machine()} {platform.processor()}"
+    named = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.startswith(named)}))
