@@ -125,7 +125,7 @@ class CellSweeper(Sweeper):
 
     def _check(self, jobs: list["Job"], arguments: list[str]) -> tuple[list["Job"], list[Cell]]:
         """The jobs that are different cells, numbered, and what is known of them."""
-        what = "/".join(sorted(arguments))
+        what = "/".join(sorted(a for a in arguments if not a.startswith("hydra")))
         group = f"sweep-{hashlib.blake2b(what.encode(), digest_size=4).hexdigest()}"
         different: dict[tuple[Path, str], tuple[Job, Cell]] = {}
         for job in jobs:

@@ -33,12 +33,13 @@ def compiled(source: Path, macros: tuple[tuple[str, str | int], ...]) -> ctypes.
         folder.mkdir(parents=True, exist_ok=True)
         made = _compile(source, defined, folder)
     except OSError:  # a cache that cannot be written to
-        made = _compile(source, defined, Path(tempfile.mkdtemp(prefix="sympo-")))
+        with tempfile.TemporaryDirectory(prefix="sympo-") as temporary:
+            made = _compile(source, defined, Path(temporary))
+            return None if made is None else ctypes.CDLL(str(made))
     if made is None:
         return None
     found = ctypes.CDLL(str(made))
-    # several processes may compile it at once: the last one's stays, all are the same
-    made.replace(library if made.parent == folder else made)
+    made.replace(library)  # several processes may make it at once, all the same
     return found
 
 

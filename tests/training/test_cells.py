@@ -86,6 +86,48 @@ def test_a_cell_in_a_batch_is_the_cell_alone(
         np.testing.assert_allclose(reward, alone, rtol=0, atol=tolerance)
 
 
+def test_on_cpu_a_cell_is_bit_by_bit_the_same_in_any_batch() -> None:
+    if MODEL.build((8, 8), [0], [1]).compiled(torch.zeros(1)) is None:
+        pytest.skip("there is no C++ compiler; tiles round differently")
+    torch.set_num_threads(1)
+    schedule = Schedule(epochs=2, batch_size=128, learning_rate=1e-3, evaluate_every=1)
+    together = everything(trainer(*GRID, schedule=schedule))
+    for number, settings in enumerate(GRID):
+        alone = everything(trainer(settings, schedule=schedule))
+        assert [m[0] for _, m in alone] == [m[number] for _, m in together]
+
+
+def test_cells_go_on_from_their_states_in_another_batch() -> None:
+    schedule = Schedule(epochs=4, batch_size=128, learning_rate=1e-3, evaluate_every=1)
+    undisturbed = everything(trainer(*GRID, schedule=schedule))
+    first = trainer(*GRID, schedule=schedule)
+    first.train_epoch()
+    first.train_epoch()
+    states = first.state()
+    chosen = [1, 2, 5]
+    second = trainer(*(GRID[number] for number in chosen), schedule=schedule)
+    second.restore([states[number] for number in chosen])
+    assert second.epoch == 2
+    for (epoch, found), (same, whole) in zip(everything(second), undisturbed[2:], strict=True):
+        assert epoch == same
+        for metrics, number in zip(found, chosen, strict=True):
+            assert metrics == pytest.approx(whole[number], abs=2e-3)
+
+
+def test_a_cell_that_diverges_leaves_the_others_alone() -> None:
+    class Explodes(Logistic):
+        def __call__(self, z: torch.Tensor) -> torch.Tensor:
+            return super().__call__(z) * float("inf")
+
+    alone = everything(trainer((0, Ramp(), 0.4)))
+    model = trainer((0, Ramp(), 0.4), (0, Explodes(), 0.4))
+    together = everything(model)
+    assert list(model.diverged) == [1]
+    assert [m[0]["test/order_accuracy"] for _, m in together] == pytest.approx(
+        [m[0]["test/order_accuracy"] for _, m in alone], abs=1e-6
+    )
+
+
 def everything(model: CellTrainer) -> list[tuple[int, list[Metrics]]]:
     found: list[tuple[int, list[Metrics]]] = []
     model.train(lambda epoch, metrics: found.append((epoch, metrics)) if metrics else None)

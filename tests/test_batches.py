@@ -1,0 +1,197 @@
+"""Which cells are trained together, in which processes, and what a failure costs."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from experiments import batches
+from experiments.batches import Planned, plan
+from experiments.runner import run_cells
+from tests.test_configs import composed
+from tests.test_run import SMALL, cells, run
+
+LOSSES, RATES = ("ramp", "logistic", "sigmoid"), ("0", "0.2", "0.4")
+
+
+class Lines:
+    """A screen that keeps what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def line(self, place: int, text: str) -> None:
+        self.said.append(text)
+
+    def live(self, place: int, text: str) -> None:
+        pass
+
+
+def planned(folder: Path, *more: str, seeds: Sequence[int] = (0,)) -> list[Planned]:
+    return [
+        plan(
+            *composed(
+                f"loss={loss}", f"noise={noise}", f"seed={seed}", f"results_dir={folder}", *SMALL,
+                "wandb.mode=disabled", *more,
+            )
+        )
+        for loss, noise, seed in itertools.product(LOSSES, RATES, seeds)
+    ]  # fmt: skip
+
+
+def test_cells_of_a_kind_go_together_in_equal_batches(tmp_path: Path) -> None:
+    found = planned(tmp_path, seeds=(0, 1, 2)) + planned(tmp_path, "job.epochs=3")
+    groups = batches.batches(found, most=8, processes=2)
+    assert sorted(number for group in groups for number in group) == list(range(36))
+    # 27 cells of one length of training and 9 of another, for two processes
+    assert sorted(map(len, groups)) == [4, 5, 6, 7, 7, 7]
+    for group in groups:
+        assert len({found[number].cell.job.epochs for number in group}) == 1
+        seeds = [found[number].cell.name.seed for number in group]
+        assert seeds == sorted(seeds)
+
+
+def test_jobs_that_share_nothing_go_alone(tmp_path: Path) -> None:
+    found = planned(tmp_path, "job=policy")[:3]
+    assert batches.batches(found, processes=4) == [[0], [1], [2]]
+
+
+def summaries(folder: Path) -> dict[str, Any]:
+    return {
+        key: json.loads((path / "summary.json").read_text()) for key, path in cells(folder).items()
+    }
+
+
+def test_launchers_leave_the_same(tmp_path: Path) -> None:
+    sweep = ["-m", "loss=ramp,logistic", "noise=0,0.4", "seed=0,1", *SMALL, "wandb.group=one"]
+    for launcher in ("batched", "basic"):
+        code, _, err = run(tmp_path / launcher, *sweep, f"hydra/launcher={launcher}")
+        assert code == 0, err
+    one, other = (summaries(tmp_path / launcher) for launcher in ("batched", "basic"))
+    assert one.keys() == other.keys() and len(one) == 8
+    for key, summary in one.items():
+        assert summary["trained_together"] == 4 and other[key]["trained_together"] == 1
+        for name in ("hash", "config", "versions", "git_commit", "device"):
+            assert summary[name] == other[key][name]
+        for when in ("last", "selected"):
+            assert summary[when] == pytest.approx(other[key][when], abs=1e-6)
+    for key, path in cells(tmp_path / "batched").items():
+        same = cells(tmp_path / "basic")[key]
+        assert {file.name for file in path.iterdir()} == {file.name for file in same.iterdir()}
+        configs = [OmegaConf.load(folder / "config.yaml") for folder in (path, same)]
+        for config in configs:
+            for run_only in ("results_dir", "report_dir", "progress"):
+                del config[run_only]
+        assert configs[0] == configs[1]
+
+
+def test_one_cell_that_fails_is_found_in_its_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [one.cell for one in planned(tmp_path)]
+    sizes, train = [], type(found[0].job).train
+
+    def failing(job: Any, cells: Any, listener: Any) -> None:
+        sizes.append(len(cells))
+        if any(str(cell.name) == str(found[5].name) for cell in cells):
+            raise MemoryError("too much")
+        train(job, cells, listener)
+
+    monkeypatch.setattr(type(found[0].job), "train", failing)
+    screen = Lines()
+    ended = run_cells(found, screen=screen)
+    assert [one.status for one in ended] == ["complete"] * 5 + ["failed"] + ["complete"] * 3
+    assert sizes == [9, 5, 4, 2, 1, 1, 2]
+    assert "too much" in found[5].folder.error_log.read_text()
+    assert [line for line in screen.said if "in halves" in line]
+
+
+def test_a_process_that_dies_takes_only_its_batch(tmp_path: Path) -> None:
+    found = planned(tmp_path, "job.epochs=60")
+    groups = batches.batches(found, most=3)
+    screen = Lines()
+    started = threading.Event()
+
+    def kill() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            children = subprocess.run(
+                ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())],
+                capture_output=True, text=True, check=True,
+            ).stdout.splitlines()  # fmt: skip
+            spawned = [line.split()[0] for line in children if "spawn_main" in line]
+            if spawned and list(tmp_path.glob("runs/*/*/*/*/*/metrics.jsonl")):
+                os.kill(int(spawned[0]), signal.SIGKILL)
+                started.set()
+                return
+            time.sleep(0.02)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    ended = batches.run_in_processes([[found[n] for n in group] for group in groups], 1, screen)
+    killer.join()
+    assert started.is_set()
+    states = [[one.status for one in batch] for batch in ended]
+    assert states == [["failed"] * 3, ["complete"] * 3, ["complete"] * 3]
+    assert "ended with code -9" in ended[0][0].error
+    # run again, it goes on
+    again = batches.run_in_processes([[found[n] for n in group] for group in groups], 1, screen)
+    assert [[one.status for one in batch] for batch in again] == [
+        ["complete"] * 3, ["skipped"] * 3, ["skipped"] * 3,
+    ]  # fmt: skip
+
+
+def test_a_killed_batch_goes_on_from_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from experiments import reward_model
+    from sympo.training.cells import CellTrainer
+
+    monkeypatch.setattr(reward_model, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    sweep = [planned(tmp_path / name, "job.epochs=4") for name in ("undisturbed", "killed")]
+    undisturbed, killed = ([one.cell for one in part] for part in sweep)
+    assert {one.status for one in run_cells(undisturbed, screen=Lines())} == {"complete"}
+
+    class Killed(BaseException):
+        pass
+
+    train_epoch, trained = CellTrainer.train_epoch, []
+
+    def dies(trainer: CellTrainer) -> Any:
+        if trainer.epoch == 3:
+            raise Killed
+        return train_epoch(trainer)
+
+    monkeypatch.setattr(CellTrainer, "train_epoch", dies)
+    with pytest.raises(Killed):
+        run_cells(killed, screen=Lines())
+    assert not any(cell.folder.complete for cell in killed)
+
+    def counts(trainer: CellTrainer) -> Any:
+        trained.append(trainer.epoch)
+        return train_epoch(trainer)
+
+    monkeypatch.setattr(CellTrainer, "train_epoch", counts)
+    screen = Lines()
+    assert {one.status for one in run_cells(killed, screen=screen)} == {"complete"}
+    assert trained == [3] and [line for line in screen.said if "goes on from epoch 3" in line]
+    for one, other in zip(undisturbed, killed, strict=True):
+        lines = [
+            [json.loads(line) for line in (cell.folder.path / "metrics.jsonl").open()]
+            for cell in (one, other)
+        ]
+        assert len(lines[0]) == 4
+        for a, b in zip(*lines, strict=True):
+            assert a == pytest.approx(b, abs=1e-6)
+        assert {file.name for file in one.folder.path.iterdir()} == {
+            file.name for file in other.folder.path.iterdir()
+        }
