@@ -5,35 +5,23 @@ import multiprocessing
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from experiments.cells import Cell, prepare
+from experiments.cells import Cell, Planned, prepare
 from experiments.outcomes import Outcome
 from experiments.progress import Screen
 
 # more cells than this leave the caches of a CPU: see results/benchmarks/cells_per_second.json
 CELLS_ON_CPU = 8
+# starting a process takes as long as training on so many images
+IMAGES_WORTH_A_PROCESS = 1_000_000
 # of a GPU's free memory
 SHARE_OF_MEMORY = 0.8
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A cell and what it was made from."""
-
-    cell: Cell
-    choices: Mapping[str, Any]
-
-
-def plan(config: DictConfig, choices: Mapping[str, Any]) -> Planned:
-    """A checked cell; raises BadInput."""
-    return Planned(prepare(config, choices), dict(choices))
 
 
 def batches(
@@ -83,7 +71,17 @@ def _largest(cell: Cell) -> int:
     return max(1, int(SHARE_OF_MEMORY * free / cell.job.bytes_per_cell(cell)))
 
 
-def cores() -> int:
+def useful_processes(planned: Sequence[Planned]) -> int:
+    """How many processes serve a sweep best: one for each core, as far as there is work for them,
+    where its cells are trained together on CPU; otherwise this one alone."""
+    cells = [one.cell for one in planned]
+    if not all(cell.job.together and cell.device == "cpu" for cell in cells):
+        return 1
+    worth = sum(cell.job.images(cell) for cell in cells) // IMAGES_WORTH_A_PROCESS
+    return max(1, min(_cores(), worth))
+
+
+def _cores() -> int:
     """The CPU cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))

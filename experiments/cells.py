@@ -70,6 +70,14 @@ class Cell:
         return (self.config["progress"]["started"] or STARTED) if self.config["force"] else 0.0
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A checked cell and the options chosen for its groups, of which it can be made again."""
+
+    cell: Cell
+    choices: Mapping[str, Any]
+
+
 def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     """Build and check every part of a cell; raises BadInput, in one sentence, where one is wrong.
 
@@ -91,13 +99,8 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     resolve_mode(settings["wandb"]["mode"])
     device = resolve_device(settings["device"])
 
-    loss, noise_model, job, sampler = (
-        build(group, choices[group], settings[group])
-        for group in ("loss", "noise_model", "job", "sampler")
-    )
-    dataset, model = (
-        kept(group, choices[group], json.dumps(settings[group], sort_keys=True))
-        for group in ("dataset", "model")
+    job, dataset, loss, noise_model, model, sampler = (
+        kept(group, choices[group], json.dumps(settings[group], sort_keys=True)) for group in GROUPS
     )
     dataset.check()
     name = CellName(
@@ -254,10 +257,10 @@ def unknown(key: str, known: list[str]) -> str:
     return f"there is no such key; known are {', '.join(known) or 'none'}"
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def kept(group: str, option: str, settings: str) -> Any:
     """`build` from settings as JSON, once in a process."""
-    # the cells of a sweep share it, and reading its files takes longer than all else here
+    # the cells of a sweep share it: to build it and to read its files is most of checking a cell
     return build(group, option, json.loads(settings))
 
 

@@ -11,14 +11,15 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 class BatchedLauncher(Launcher):
     """Runs the cells of a sweep in this machine's memory, in as few passes as it allows.
 
     most_cells: in one pass; None takes what is fastest on a CPU, and what memory holds on a GPU.
-    processes: on CPU, each with one thread; None takes one for each core. A GPU has one.
+    processes: that share the batches, with one thread each; None takes one for each core of a CPU
+        where that saves time, and one for a GPU.
     """
 
     def __init__(self, most_cells: int | None = None, processes: int | None = None) -> None:
@@ -37,17 +38,10 @@ class BatchedLauncher(Launcher):
         from experiments.progress import Terminal
         from experiments.runner import run_cells
 
-        returns, planned = [], []
-        for overrides in job_overrides:
-            config = self.loader.load_sweep_config(self.config, list(overrides))
-            choices = config.hydra.runtime.choices
-            task = DictConfig({key: config._get_node(key) for key in config if key != "hydra"})
-            planned.append(batches.plan(task, choices))
-            returns.append(JobReturn(overrides=list(overrides), cfg=task, hydra_cfg=config.hydra))
+        planned = [self._plan(overrides) for overrides in job_overrides]
         screen = Terminal(sys.stdout)
         found: list[Any] = [None] * len(planned)
-        together = planned[0].cell.job.together and planned[0].cell.device == "cpu"
-        processes = (self.processes or batches.cores()) if together else 1
+        processes = self.processes or batches.useful_processes(planned)
         groups = batches.batches(planned, self.most_cells, processes)
         cells = [[planned[number] for number in group] for group in groups]
         if min(processes, len(groups)) > 1:
@@ -60,6 +54,17 @@ class BatchedLauncher(Launcher):
         for group, ended in zip(groups, outcomes, strict=True):
             for number, outcome in zip(group, ended, strict=True):
                 found[number] = outcome
+        returns = [JobReturn(overrides=list(overrides)) for overrides in job_overrides]
         for job, outcome in zip(returns, found, strict=True):
             job.return_value, job.status = outcome, JobStatus.COMPLETED
         return returns
+
+    def _plan(self, overrides: Sequence[str]) -> Any:
+        from experiments.cells import Planned, prepare
+
+        if hasattr(self.loader, "planned"):  # our sweeper has checked the cells already
+            return self.loader.planned(overrides)
+        config = self.loader.load_sweep_config(self.config, list(overrides))
+        choices = dict(config.hydra.runtime.choices)
+        task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        return Planned(prepare(task, choices), choices)

@@ -23,7 +23,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.cells import Cell, prepare, unknown
+from experiments.cells import Cell, Planned, prepare, unknown
 from experiments.outcomes import Outcome, cell_provenance, outcomes, report
 from sympo.types import BadInput
 
@@ -63,8 +63,8 @@ class CellSweeper(Sweeper):
             raise BadInput("this job takes all its runs at once: leave out -m")
         jobs = [self._compose(overrides) for overrides in self._combinations(arguments)]
         jobs, cells = self._check(jobs, arguments)
-        for job in jobs:
-            self.prepared.add(job)
+        for job, cell in zip(jobs, cells, strict=True):
+            self.prepared.add(job, cell)
         found = self._launch(jobs)
         while waiting := [i for i, outcome in enumerate(found) if outcome.status == "busy"]:
             # other processes are at work on these: take them up when they let go
@@ -135,11 +135,12 @@ class CellSweeper(Sweeper):
         if len(different) < len(jobs):
             print(f"{len(jobs)} combinations are {len(different)} different cells")
         started = time.time()
-        for number, (job, _) in enumerate(different.values(), 1):
+        for number, (job, cell) in enumerate(different.values(), 1):
             progress = {"cell": number, "cells": len(different), "started": started}
-            job.config.progress = progress
-            if job.config.wandb.group is None:
-                job.config.wandb.group = group
+            for config in (job.config, cell.config):
+                config["progress"] = dict(progress)
+                if config["wandb"]["group"] is None:
+                    config["wandb"]["group"] = group
         return [job for job, _ in different.values()], [cell for _, cell in different.values()]
 
     def _launch(self, jobs: list["Job"]) -> list[Outcome]:
@@ -161,15 +162,20 @@ class PreparedConfigs:
     composed, so that no job is composed twice."""
 
     def __init__(self) -> None:
-        self._jobs: dict[tuple[str, ...], Job] = {}
+        self._jobs: dict[tuple[str, ...], tuple[Job, Cell]] = {}
 
-    def add(self, job: Job) -> None:
-        self._jobs[tuple(job.overrides)] = job
+    def add(self, job: Job, cell: Cell) -> None:
+        self._jobs[tuple(job.overrides)] = job, cell
+
+    def planned(self, overrides: Sequence[str]) -> Planned:
+        """The checked cell, for a launcher that needs nothing else of Hydra."""
+        job, cell = self._jobs[tuple(overrides)]
+        return Planned(cell, dict(job.base.hydra.runtime.choices))
 
     def load_sweep_config(
         self, master_config: DictConfig, sweep_overrides: list[str]
     ) -> DictConfig:
-        job = self._jobs[tuple(sweep_overrides)]
+        job, _ = self._jobs[tuple(sweep_overrides)]
         config = deepcopy(job.base)
         config.hydra.overrides.task = list(job.overrides)
         for key in job.config:

@@ -15,7 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from experiments import batches
-from experiments.batches import Planned, plan
+from experiments.cells import Planned, prepare
 from experiments.runner import run_cells
 from tests.test_configs import composed
 from tests.test_run import SMALL, cells, run
@@ -37,15 +37,14 @@ class Lines:
 
 
 def planned(folder: Path, *more: str, seeds: Sequence[int] = (0,)) -> list[Planned]:
-    return [
-        plan(
-            *composed(
-                f"loss={loss}", f"noise={noise}", f"seed={seed}", f"results_dir={folder}", *SMALL,
-                "wandb.mode=disabled", *more,
-            )
-        )
-        for loss, noise, seed in itertools.product(LOSSES, RATES, seeds)
-    ]  # fmt: skip
+    found = []
+    for loss, noise, seed in itertools.product(LOSSES, RATES, seeds):
+        config, choices = composed(
+            f"loss={loss}", f"noise={noise}", f"seed={seed}", f"results_dir={folder}", *SMALL,
+            "wandb.mode=disabled", *more,
+        )  # fmt: skip
+        found.append(Planned(prepare(config, choices), dict(choices)))
+    return found
 
 
 def test_cells_of_a_kind_go_together_in_equal_batches(tmp_path: Path) -> None:
@@ -65,6 +64,14 @@ def test_jobs_that_share_nothing_go_alone(tmp_path: Path) -> None:
     assert batches.batches(found, processes=4) == [[0], [1], [2]]
 
 
+def test_small_sweeps_need_no_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "_cores", lambda: 4)
+    small, large = planned(tmp_path), planned(tmp_path, "job.epochs=1000")
+    assert batches.useful_processes(small) == 1
+    assert batches.useful_processes(large) == 4
+    assert batches.useful_processes(large[:1] + planned(tmp_path, "job=policy")) == 1
+
+
 def summaries(folder: Path) -> dict[str, Any]:
     return {
         key: json.loads((path / "summary.json").read_text()) for key, path in cells(folder).items()
@@ -73,8 +80,10 @@ def summaries(folder: Path) -> dict[str, Any]:
 
 def test_launchers_leave_the_same(tmp_path: Path) -> None:
     sweep = ["-m", "loss=ramp,logistic", "noise=0,0.4", "seed=0,1", *SMALL, "wandb.group=one"]
-    for launcher in ("batched", "basic"):
-        code, _, err = run(tmp_path / launcher, *sweep, f"hydra/launcher={launcher}")
+    for launcher, options in {
+        "batched": ["hydra.launcher.processes=2"], "basic": ["hydra/launcher=basic"],
+    }.items():  # fmt: skip
+        code, _, err = run(tmp_path / launcher, *sweep, *options)
         assert code == 0, err
     one, other = (summaries(tmp_path / launcher) for launcher in ("batched", "basic"))
     assert one.keys() == other.keys() and len(one) == 8
