@@ -64,8 +64,19 @@ def run_folders(root: str | Path) -> Iterator[Path]:
     root = Path(root)
     if root.name.startswith("seed=") and root.parent.name.startswith("noise="):
         yield root
-    for above in ("", "noise=*/", "*/noise=*/", "*/*/noise=*/", "*/*/*/noise=*/"):
-        yield from root.glob(f"{above}seed=*-*")
+    elif root.is_dir():
+        yield from map(Path, _below(str(root), root.name.startswith("noise="), levels=4))
+
+
+def _below(folder: str, of_noise: bool, levels: int) -> Iterator[str]:
+    # scanned, not globbed: there may be 100,000
+    with os.scandir(folder) as inside:
+        for entry in inside:
+            if of_noise:
+                if entry.name.startswith("seed="):
+                    yield entry.path
+            elif levels and entry.is_dir():
+                yield from _below(entry.path, entry.name.startswith("noise="), levels - 1)
 
 
 def identity(config: Mapping[str, Any], contents: Mapping[str, str | None]) -> dict[str, Any]:

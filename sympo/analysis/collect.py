@@ -1,10 +1,8 @@
 """Run folders -> tidy frames: one row per cell, one row per evaluation of a cell.
 
-Everything is gathered by column, since sweeps reach 100,000 cells; no frame is touched row by row.
+Everything is done by column, since sweeps reach 100,000 cells; no frame is touched row by row.
 """
 
-import json
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,17 +10,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from sympo.analysis.frames import KEYS, WHICH, flatten
+from sympo.analysis.csv import write_csv
+from sympo.analysis.frames import KEYS, WHICH
 from sympo.analysis.judge_estimates import Judging, judging
 from sympo.analysis.judged import JudgedFiles
+from sympo.analysis.run_files import read_runs
 from sympo.records import run_folders
-
-log = logging.getLogger(__name__)
 
 _OPTIONS = ["job", "dataset", "loss", "noise_model", "model"]
 _PATH_KEYS = ["job", "dataset", "loss", "noise", "seed", "hash"]
-_BLOCK = 4096
 _TEXT = dict.fromkeys(["job", "dataset", "loss", "noise_model", "model", "hash"], "str")
 
 
@@ -51,8 +50,8 @@ class Collection:
         """Read a root that holds run folders at any depth's end, or the run folders themselves."""
         folders = run_folders(runs) if isinstance(runs, str | Path) else map(Path, runs)
         # the tail of a path names a cell, so a folder given twice is still one cell
-        unique = {folder.absolute().parts[-5:]: folder for folder in folders}
-        return _collect(unique.values())
+        unique = {folder.absolute().parts[-5:]: str(folder) for folder in folders}
+        return _collect([unique[tail] for tail in sorted(unique)])
 
     def write(self, out: str | Path) -> list[Path]:
         """Write cells.csv, curves.csv and, where there is any, incomplete.csv (unfinished runs),
@@ -63,7 +62,7 @@ class Collection:
             name: frame for name, frame in self._sometimes().items() if len(frame)
         }
         for name, frame in frames.items():
-            frame.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
+            write_csv(frame, out / f"{name}.csv")
         return [out / f"{name}.csv" for name in frames]
 
     @classmethod
@@ -93,148 +92,67 @@ class Collection:
         }
 
 
-@dataclass
-class _Columns:
-    """Named columns of equal length, grown one record at a time; what a record lacks is None."""
-
-    values: dict[str, list[Any]] = field(default_factory=dict)
-    length: int = 0
-
-    def append(self, record: dict[str, Any]) -> None:
-        for name, value in record.items():
-            column = self.values.get(name)
-            if column is None:
-                column = self.values[name] = [None] * self.length
-            column.append(value)
-        self.length += 1
-        if len(record) < len(self.values):
-            for column in self.values.values():
-                if len(column) < self.length:
-                    column.append(None)
-
-
-class _Numbers:
-    """Records of numbers, grown one at a time; a missing one and null are NaN.
-
-    Records with the same names share a block, and what is gathered is packed in between, so that
-    no number stays a Python object.
-    """
-
-    def __init__(self) -> None:
-        self._gathered: dict[tuple[str, ...], tuple[list[Any], list[int]]] = {}
-        self._packed: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-        self.length = 0
-
-    def append(self, record: dict[str, Any]) -> None:
-        values, places = self._gathered.setdefault(tuple(record), ([], []))
-        values.extend(record.values())
-        places.append(self.length)
-        self.length += 1
-        if len(places) == _BLOCK:
-            self._pack()
-
-    def frame(self) -> pd.DataFrame:
-        """A column of floats per name, of integers where it is an epoch and all are whole."""
-        self._pack()
-        columns = {}
-        for name in list(self._packed):
-            column = np.full(self.length, np.nan)
-            for places, values in self._packed.pop(name):  # freed as it is laid out
-                column[places] = values
-            whole = name.split("/")[-1] == "epoch" and bool((column % 1 == 0).all())
-            columns[name] = column.astype(np.int64) if whole else column
-        return pd.DataFrame(columns, index=range(self.length), copy=False)
-
-    def _pack(self) -> None:
-        for names, (values, places) in self._gathered.items():
-            table = np.array(values, dtype=object).reshape(len(places), len(names))
-            at = np.array(places, dtype=np.intp)
-            for name, column in zip(names, table.T, strict=True):
-                try:
-                    packed = column.astype(float)
-                except (TypeError, ValueError):  # a note beside the numbers, not a number
-                    continue
-                self._packed.setdefault(name, []).append((at, packed))
-        self._gathered = {}
-
-
-def _collect(folders: Iterable[Path]) -> Collection:
-    names, leaves, metrics, evaluations = _Columns(), _Columns(), _Numbers(), _Numbers()
+def _collect(folders: list[str]) -> Collection:
+    runs = read_runs(folders)
+    names = {name: _values(runs.summaries, name) for name in [*KEYS, "model"]}
+    settings = {
+        name.removeprefix("config."): name
+        for name in sorted(runs.summaries.column_names)
+        if name.startswith("config.")
+    }
+    keys = _key_frame(names, {leaf: runs.summaries[name] for leaf, name in settings.items()})
     judged = JudgedFiles()
-    cell_of_evaluation: list[int] = []
-    incomplete: list[Path] = []
-    for folder in sorted(folders):
-        summary = _read_summary(folder / "summary.json")
-        if summary is None:
-            if (folder / "config.yaml").exists() or (folder / "summary.json").exists():
-                incomplete.append(folder)
-            continue
-        history = _read_history(folder / "metrics.jsonl")
-        cell_of_evaluation += [names.length] * len(history)
-        for record in history:
-            evaluations.append(record)
-        judged.read(folder, names.length)
-        names.append({name: summary.get(name) for name in [*KEYS, "model"]})
-        leaves.append(flatten(summary["config"]))
-        metrics.append(
-            {
-                f"{which}/{name}": value
-                for which in WHICH
-                for name, value in (summary.get(which) or {}).items()
-            }
-        )
-    keys = _key_frame(names, leaves)
-    judged_metrics, items = judged.gathered(names.values.get("dataset", []))
-    cells = pd.concat([keys, metrics.frame(), judged_metrics], axis=1)
-    curves = keys.take(np.array(cell_of_evaluation, dtype=np.intp)).reset_index(drop=True)
-    measured = evaluations.frame()
+    for cell, folder in enumerate(runs.complete):
+        judged.read(folder, cell)
+    judged_metrics, items = judged.gathered(names["dataset"])
+    metrics = {
+        f"{which}/{name.removeprefix(f'{which}.')}": runs.summaries[name]
+        for which in WHICH
+        for name in runs.summaries.column_names
+        if name.startswith(f"{which}.")
+    }
+    cells = pd.concat([keys, _numbers(metrics, len(keys)), judged_metrics], axis=1)
+    of_cell = runs.evaluations["cell"].to_numpy()
     # the mean reward per item belongs to the end of a run
-    kept = [name for name in measured if "/reward_mean/" not in str(name)]
-    curves = pd.concat([curves, measured[kept]], axis=1)
-    return Collection(cells, curves, _incomplete_frame(incomplete), judging(keys, items))
+    measured = {
+        name: runs.evaluations[name]
+        for name in runs.evaluations.column_names
+        if name != "cell" and "/reward_mean/" not in name
+    }
+    curves = keys.take(of_cell).reset_index(drop=True)
+    curves = pd.concat([curves, _numbers(measured, len(curves))], axis=1)
+    return Collection(cells, curves, _incomplete_frame(runs.incomplete), judging(keys, items))
 
 
-def _read_summary(path: Path) -> dict[str, Any] | None:
-    """The summary of a complete cell; None where there is none or it cannot be read."""
-    try:
-        summary = json.loads(path.read_bytes().decode())
-        missing = [name for name in [*KEYS, "config", "last"] if name not in summary]
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError) as error:
-        log.warning("%s is not readable (%s): counted as incomplete", path, error)
-        return None
-    if missing:
-        log.warning("%s lacks %s: counted as incomplete", path, ", ".join(missing))
-        return None
-    return summary
+def _values(table: pa.Table, name: str) -> list[Any]:
+    return table[name].to_pylist() if name in table.column_names else [None] * len(table)
 
 
-def _read_history(path: Path) -> list[dict[str, Any]]:
-    """The evaluations of a cell; a line written again after a resume replaces the first."""
-    try:
-        lines = path.read_bytes().splitlines()
-        records = json.loads(b"[" + b",".join(filter(None, lines)) + b"]")
-    except FileNotFoundError:
-        return []
-    except ValueError as error:
-        log.warning("%s is not readable (%s): the cell has no curve", path, error)
-        return []
-    return list({record["epoch"]: record for record in records}.values())
+def _numbers(columns: dict[str, pa.ChunkedArray], rows: int) -> pd.DataFrame:
+    """A column of floats per name, of integers where it is an epoch and all are whole."""
+    found = {}
+    for name, column in columns.items():
+        numbers = column.to_numpy()
+        whole = name.split("/")[-1] == "epoch" and bool((numbers % 1 == 0).all())
+        found[name] = numbers.astype(np.int64) if whole else numbers
+    return pd.DataFrame(found, index=range(rows), copy=False)
 
 
-def _key_frame(names: _Columns, leaves: _Columns) -> pd.DataFrame:
+def _key_frame(names: dict[str, list[Any]], leaves: dict[str, pa.ChunkedArray]) -> pd.DataFrame:
     """The columns that say which cell a row is, from the job up to `oracle`."""
-    if not names.length:
+    if not names["job"]:
         return pd.DataFrame({name: [] for name in [*KEYS, "oracle"]})
-    names.values["noise"] = [float(rate) for rate in names.values["noise"]]
-    frame = pd.DataFrame({name: names.values[name] for name in KEYS})
-    if len(set(names.values["model"])) > 1:
-        frame["model"] = names.values["model"]
-    for leaf in sorted(leaves.values):
-        if _differs(leaf, leaves.values[leaf], names.values):
-            frame[leaf] = _leaf_series(leaves.values[leaf])
-    assumed = np.array(leaves.values.get("loss.assumed_rate", [None] * names.length), dtype=float)
+    names["noise"] = [float(rate) for rate in names["noise"]]
+    frame = pd.DataFrame({name: names[name] for name in KEYS})
+    if len(set(names["model"])) > 1:
+        frame["model"] = names["model"]
+    for leaf, column in leaves.items():
+        if len(pc.unique(column)) > 1:
+            values = column.to_pylist()
+            if _differs(leaf, values, names):
+                frame[leaf] = _leaf_series(values)
+    told = leaves.get("loss.assumed_rate")
+    assumed = np.nan if told is None else told.cast(pa.float64()).to_numpy()
     return frame.assign(oracle=np.isclose(assumed, frame["noise"], rtol=0, atol=1e-12))
 
 
@@ -245,7 +163,7 @@ def _differs(leaf: str, values: list[Any], names: dict[str, list[Any]]) -> bool:
     the loss's name and does not. A leaf that repeats the noise rate or the seed says nothing new
     either, except in a loss, where it is what the loss was told.
     """
-    if leaf in KEYS or len(set(values)) == 1:
+    if leaf in KEYS:
         return False
     group = leaf.split(".")[0]
     if group in _OPTIONS:
@@ -269,11 +187,11 @@ def _leaf_series(values: list[Any]) -> pd.Series:
     return pd.Series([None if value is None else str(value) for value in values])
 
 
-def _incomplete_frame(folders: list[Path]) -> pd.DataFrame:
+def _incomplete_frame(folders: list[str]) -> pd.DataFrame:
     """What the paths of unfinished runs say: job/dataset/loss/noise=<rate>/seed=<seed>-<hash>."""
     rows = []
     for folder in folders:
-        job, dataset, loss, noise, last = folder.absolute().parts[-5:]
+        job, dataset, loss, noise, last = Path(folder).absolute().parts[-5:]
         seed, _, digest = last.removeprefix("seed=").partition("-")
         rows.append((job, dataset, loss, float(noise.removeprefix("noise=")), int(seed), digest))
     return pd.DataFrame(rows, columns=_PATH_KEYS)

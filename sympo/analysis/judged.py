@@ -59,7 +59,7 @@ class JudgedFiles:
         self._blocks: list[_Block] = []
         self._codes: dict[str, int] = {}
 
-    def read(self, folder: Path, cell: int) -> None:
+    def read(self, folder: str, cell: int) -> None:
         """Gather what judges left in a folder; cell: the row that its cell will have."""
         judges = f"{folder}/judges"
         if not os.access(judges, os.F_OK):  # the quickest look: there may be 100,000 folders

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from sympo.analysis import estimates, judge_plots, plots
 from sympo.analysis.collect import Collection
+from sympo.analysis.csv import write_csv
 from sympo.analysis.frames import WHICH, group_columns, implied, judge_of, show
 from sympo.analysis.tables import format_table, unfinished
 from sympo.types import BadInput
@@ -184,8 +185,8 @@ def write_report(collection: Collection, out: str | Path) -> Report:
     with tempfile.TemporaryDirectory(dir=out, prefix=".report-") as name:
         made = Path(name)
         collection.write(made)
-        numbers.to_csv(made / "summary.csv", index=False, lineterminator="\n")
-        paired.to_csv(made / "differences.csv", index=False, lineterminator="\n")
+        write_csv(numbers, made / "summary.csv")
+        write_csv(paired, made / "differences.csv")
         figures = draw(collection)
         page = _page(table, figures, [name for name in _CSVS if (made / f"{name}.csv").exists()])
         (made / "report.html").write_text(page)

@@ -1,0 +1,44 @@
+"""Tidy frames as CSV, a million rows in a second."""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
+
+_SPECIAL = r'[",\r\n]'
+_LARGEST_WHOLE = 1e15  # above which numbers are written with an exponent
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write a frame without its index: the shortest numbers that read back the same, quotes where
+    they are needed, nothing for missing values; floats stay floats, also where all are whole."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    columns = [_written(column) for column in table.columns]
+    texts = [column for column in columns if pa.types.is_string(column.type)]
+    quoted = any(pc.any(pc.match_substring_regex(text, _SPECIAL)).as_py() for text in texts)
+    options = arrow_csv.WriteOptions(
+        include_header=False, quoting_style="needed" if quoted else "none"
+    )
+    with path.open("wb") as file:
+        file.write((",".join(map(_name, frame.columns)) + "\n").encode())
+        arrow_csv.write_csv(pa.table(columns, names=table.column_names), file, options)
+
+
+def _written(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_boolean(column.type):
+        return pc.if_else(column, "True", "False")
+    if pa.types.is_large_string(column.type) or pa.types.is_dictionary(column.type):
+        return column.cast(pa.string())
+    if pa.types.is_floating(column.type):
+        numbers = pc.drop_null(column)
+        size = pc.max(pc.abs(numbers)).as_py() or 0.0
+        if size < _LARGEST_WHOLE and pc.all(pc.equal(pc.floor(numbers), numbers)).as_py():
+            return pc.binary_join_element_wise(column.cast(pa.int64()).cast(pa.string()), ".0", "")
+    return column
+
+
+def _name(column: object) -> str:
+    text = str(column)
+    return '"' + text.replace('"', '""') + '"' if set(text) & set('",\n\r') else text
