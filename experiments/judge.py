@@ -170,7 +170,7 @@ def _judgeable(runs: str, judge: Judge) -> list[Path]:
     if not Path(runs).is_dir():
         raise BadInput(f"runs={runs} is no folder: give one that holds run folders")
     found = []
-    for folder in sorted(run_folders(runs)):
+    for folder in sorted(map(Path, run_folders(runs))):
         there = [Samples(folder, which) for which in judge.samples]
         if (folder / "summary.json").is_file() and all(one.path.is_file() for one in there):
             _title(folder)

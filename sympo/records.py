@@ -58,18 +58,18 @@ class CellName:
         return f"{self.dataset} {self.loss} noise={self.noise:g} seed={self.seed}"
 
 
-def run_folders(root: str | Path) -> Iterator[Path]:
+def run_folders(root: str | Path) -> Iterator[str]:
     """The run folders at or below a folder, whether it holds all runs, those of a job, of a data
     set or of a loss, or is one run."""
     root = Path(root)
     if root.name.startswith("seed=") and root.parent.name.startswith("noise="):
-        yield root
+        yield str(root)
     elif root.is_dir():
-        yield from map(Path, _below(str(root), root.name.startswith("noise="), levels=4))
+        yield from _below(str(root), root.name.startswith("noise="), levels=4)
 
 
 def _below(folder: str, of_noise: bool, levels: int) -> Iterator[str]:
-    # scanned, not globbed: there may be 100,000
+    # scanned, and no Path made of each: there may be 100,000
     with os.scandir(folder) as inside:
         for entry in inside:
             if of_noise:

@@ -48,9 +48,10 @@ class Collection:
     @classmethod
     def from_runs(cls, runs: str | Path | Iterable[str | Path]) -> "Collection":
         """Read a root that holds run folders at any depth's end, or the run folders themselves."""
-        folders = run_folders(runs) if isinstance(runs, str | Path) else map(Path, runs)
+        if isinstance(runs, str | Path):
+            return _collect(sorted(run_folders(runs), key=lambda f: f.split("/")))
         # the tail of a path names a cell, so a folder given twice is still one cell
-        unique = {folder.absolute().parts[-5:]: str(folder) for folder in folders}
+        unique = {Path(folder).absolute().parts[-5:]: str(folder) for folder in runs}
         return _collect([unique[tail] for tail in sorted(unique)])
 
     def write(self, out: str | Path) -> list[Path]:

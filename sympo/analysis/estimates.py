@@ -158,7 +158,9 @@ def _two_sided_p(mean: np.ndarray, sd: np.ndarray, n: np.ndarray) -> np.ndarray:
 
 def _measured(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
     """The experiments where the metric has a value somewhere; infinities become NaN."""
-    values = np.asarray(frame.get(metric, np.nan), dtype=float)
+    if metric not in frame:
+        return frame.head(0).assign(**{metric: np.nan})
+    values = np.asarray(frame[metric], dtype=float)
     frame = frame.assign(**{metric: np.where(np.isfinite(values), values, np.nan)})
     groups = frame.groupby(by, dropna=False)[metric]
     return frame[groups.transform("count") > 0]
@@ -243,9 +245,8 @@ def _along(
     frame: pd.DataFrame, axis: str, metric: str, incomplete: pd.DataFrame | None
 ) -> pd.DataFrame:
     """Intervals at every value of an axis, beside how many cells are missing altogether."""
-    frame = frame.assign(variant=variants(frame))
     by = group_columns(frame)
-    frame = _measured(frame, by, metric)
+    frame = _measured(frame.assign(variant=variants(frame)), by, metric)
     per_cell = [*by, *_CELL]
     held = frame[[*per_cell, "seed"]].drop_duplicates()
     missing = _expected(held, by, incomplete)

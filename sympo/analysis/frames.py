@@ -43,9 +43,19 @@ def implied(experiments: pd.DataFrame) -> list[str]:
 def variants(frame: pd.DataFrame) -> pd.Series:
     """One label per row: the loss and those of its settings that differ, e.g. `cdpo
     (assumed_rate=0.2)`; `cdpo (oracle)` where every cell of it was given its own noise rate."""
-    labels = frame["loss"].astype(object)
     leaves = [leaf for leaf in settings(frame) if leaf.startswith("loss.")]
-    for loss, rows in frame[["loss", "oracle", *leaves]].groupby("loss"):
+    if not leaves:
+        return frame["loss"].astype("str")
+    # a frame of curves has many rows for each of these
+    grouped = frame.groupby(["loss", "oracle", *leaves], dropna=False, sort=False)
+    distinct = grouped[["loss", "oracle", *leaves]].head(1).reset_index(drop=True)
+    labels = _labels(distinct, leaves).to_numpy()
+    return pd.Series(labels[grouped.ngroup()], index=frame.index, dtype="str")
+
+
+def _labels(frame: pd.DataFrame, leaves: list[str]) -> pd.Series:
+    labels = frame["loss"].astype(object)
+    for loss, rows in frame.groupby("loss"):
         varying = [leaf for leaf in leaves if rows[leaf].nunique(dropna=False) > 1]
         oracle = "loss.assumed_rate" in varying and bool(rows["oracle"].all())
         if oracle:
@@ -58,7 +68,7 @@ def variants(frame: pd.DataFrame) -> pd.Series:
                 if pd.notna(same[leaf].iloc[0])
             ]
             labels.loc[same.index] = f"{loss} ({', '.join(parts)})" if parts else str(loss)
-    return labels.astype("str")
+    return labels
 
 
 def judge_of(metric: str) -> str | None:

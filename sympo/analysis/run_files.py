@@ -25,6 +25,7 @@ from sympo.analysis.frames import KEYS, WHICH, flatten
 log = logging.getLogger(__name__)
 
 _TOGETHER = 2048  # files that are parsed at a time
+_AT_ONCE = 1 << 15  # bytes: nearly every file, with one call of the system
 _NEEDED = [*KEYS, "config", "last"]
 
 
@@ -82,7 +83,10 @@ def _content(path: str) -> bytes | None:
     except FileNotFoundError:
         return None
     try:
-        return os.read(file, os.fstat(file).st_size)
+        parts = [os.read(file, _AT_ONCE)]
+        while len(parts[-1]) == _AT_ONCE:
+            parts.append(os.read(file, _AT_ONCE))
+        return b"".join(parts)
     finally:
         os.close(file)
 

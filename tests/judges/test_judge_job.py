@@ -63,7 +63,7 @@ def test_gold_judge_says_what_the_true_reward_says(runs: Path) -> None:
     assert code == 0, err
     assert "2 runs: 2 judged, 0 judged before, 0 failed" in out
     assert contents(runs / "runs") == before  # nothing but `judges` is touched
-    for folder in run_folders(runs / "runs"):
+    for folder in map(Path, run_folders(runs / "runs")):
         (file,) = (folder / "judges").iterdir()
         samples = json.loads(file.read_text())["samples"]
         summary = json.loads((folder / "summary.json").read_text())
@@ -120,7 +120,7 @@ def test_force_judges_again(runs: Path) -> None:
 
 def test_force_that_stops_half_way_is_finished_without_force(runs: Path) -> None:
     assert judge(runs)[0] == 0
-    (folder, *_) = run_folders(runs / "runs")
+    (folder, *_) = map(Path, run_folders(runs / "runs"))
     dataset, verdicts = _dataset(folder), Verdicts(runs / "stages" / "verdicts.sqlite", time.time())
     gold = Gold().of(dataset)
     lines = Samples(folder, "last").lines("chosen")
@@ -138,7 +138,7 @@ def test_force_that_stops_half_way_is_finished_without_force(runs: Path) -> None
 def test_forced_run_sets_verdicts_on_its_old_answers_aside(runs: Path) -> None:
     assert judge(runs)[0] == 0
     kept = json.loads(next(runs.rglob("judges/gold-*.json")).read_text())
-    for folder in run_folders(runs / "runs"):
+    for folder in map(Path, run_folders(runs / "runs")):
         if folder.parts[-3] == "ramp":  # as if people had judged other answers
             kept["samples"]["last"]["digest"] = "of other answers"
             (folder / "judges" / "human-1.json").write_text(json.dumps(kept))
@@ -149,7 +149,7 @@ def test_forced_run_sets_verdicts_on_its_old_answers_aside(runs: Path) -> None:
 
 
 def test_run_that_cannot_be_judged_stops_no_other(runs: Path) -> None:
-    first = next(run_folders(runs / "runs"))
+    first = Path(next(run_folders(runs / "runs")))
     (first / "judges").write_text("a file where a folder should be")
     code, out, _ = judge(runs)
     assert code == 1

@@ -64,7 +64,7 @@ def find_cells(
     for root in roots:
         if not root.is_dir():
             raise BadInput(f"{root} is no folder: give folders that hold runs")
-        for folder in map(Path.absolute, run_folders(root)):
+        for folder in (Path(run).absolute() for run in run_folders(root)):
             if not (folder / "summary.json").is_file() or not Samples(folder, which).path.is_file():
                 continue
             summary = _summary(folder)
