@@ -78,6 +78,8 @@ class PolicyJob(PreferenceJob):
             precision=self.precision,
             gradient_checkpointing=self.gradient_checkpointing,
             tokens_per_pass=self.tokens_per_pass,
+            attention=self.attention,
+            compile=self.compile,
         )
         job = cell.config["job"]
         settings = {"model": cell.config["model"], "sft": job["sft"], "sampling": job["sampling"]}

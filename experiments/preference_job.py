@@ -17,6 +17,7 @@ from experiments.cells import Cell
 from experiments.listener import Listener
 from sympo.evaluation.rewards import label_metrics
 from sympo.margins import Margin
+from sympo.models.attention import LAYOUTS
 from sympo.models.scorer import AUTOCAST, Scorer, Splittable
 from sympo.noise import flip
 from sympo.training.optimizer import Recipe
@@ -34,6 +35,8 @@ class PreferenceJob(Recipe):
         the last step there is one always.
     precision: float32 or bfloat16, of the matrix products; weights are float32 in both.
     tokens_per_pass: tokens that go through the model at a time; gradients of a step add up.
+    attention: how packed rows attend, `grouped` or `flex` (CUDA only); compile: whether the model's
+        layers go through torch.compile.
     checkpoint_minutes: how much work a kill may cost.
     evaluated_train_pairs: of which the memorised share is measured.
     """
@@ -42,6 +45,8 @@ class PreferenceJob(Recipe):
     precision: str
     gradient_checkpointing: bool
     tokens_per_pass: int
+    attention: str
+    compile: bool
     checkpoint_minutes: float
     evaluated_train_pairs: int
 
@@ -56,6 +61,10 @@ class PreferenceJob(Recipe):
             raise BadInput(
                 f"job.precision={self.precision} is not known: use one of {', '.join(AUTOCAST)}"
             )
+        if self.attention not in LAYOUTS:
+            raise BadInput(
+                f"job.attention={self.attention} is not known: use one of {', '.join(LAYOUTS)}"
+            )
         for key in ("tokens_per_pass", "evaluated_train_pairs"):
             if getattr(self, key) < 1:
                 raise BadInput(f"job.{key}={getattr(self, key)} must be at least 1")
@@ -66,6 +75,8 @@ class PreferenceJob(Recipe):
         """Refuse models and noise that cannot work; raises BadInput."""
         _quieten_transformers()
         check_model(cell.model)
+        if self.attention == "flex" and cell.device == "cpu":
+            raise BadInput("job.attention=flex trains on CUDA only: use job.attention=grouped")
         # pairs are there only after the shared stages; one like them tells what can be flipped
         gap = None if cell.dataset.gold_reward is None else np.ones(1)
         one = chosen_over_rejected(np.zeros(1, np.uint64), gap)

@@ -58,12 +58,14 @@ class Reference:
     precision: str
     gradient_checkpointing: bool = False
     tokens_per_pass: int = 4096
+    attention: str = "grouped"
+    compile: bool = False
 
     def policy(self, model: Any, longest: int, device: str) -> Policy:
         """A model as a policy on a device, for sequences of at most `longest` tokens."""
         if self.gradient_checkpointing:
             checkpoint_activations(model)
-        return Policy(model.to(device), self.precision, longest)
+        return Policy(model.to(device), self.precision, longest, self.attention, self.compile)
 
 
 def checkpoint_activations(model: Any) -> None:

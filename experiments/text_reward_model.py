@@ -135,7 +135,10 @@ class _Tokens:
         if self.job.gradient_checkpointing:
             checkpoint_activations(built)
         longest = self.cell.dataset.max_length
-        return RewardModel(built.to(self.cell.device), self.job.precision, longest)
+        return RewardModel(
+            built.to(self.cell.device), self.job.precision, longest, self.job.attention,
+            self.job.compile,
+        )  # fmt: skip
 
     def save(self, scorer: Any, folder: Path) -> None:
         scorer.use_default_attention()

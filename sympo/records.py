@@ -32,6 +32,7 @@ NOT_IDENTITY = frozenset(
         *("results_dir", "report_dir", "device", "threads", "force", "wandb", "progress"),
         *("judge", "sampler", "assumed_rate"),
         *("job.tokens_per_pass", "job.checkpoint_minutes", "job.gradient_checkpointing"),
+        *("job.attention", "job.compile"),
         *("job.save_policy", "job.save_model"),
     }
 )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sympo import seeding
-from sympo.models import attention
+from sympo.models.attention import LAYOUTS, NAME, register
 from sympo.models.rows import Rows
 from sympo.types import Encoded
 
@@ -69,22 +69,39 @@ class PretrainedScorer(Scorer):
     model: its weights are float32 masters; precision: float32, or bfloat16, in which the matrix
         products run; scores are float32 in both.
     longest: tokens of the longest sequence; the self-check runs at this length.
+    attention: how packed rows attend, `grouped` or `flex` (CUDA only); compiled: whether the layers
+        go through torch.compile, which takes a minute and pays on a GPU.
 
     exact says whether the model takes rows with shared prefixes: two random pairs are scored both
     ways once, and where the scores differ, or the model cannot be called that way, each side
     becomes a row of its own in a padded batch.
     """
 
-    def __init__(self, model: nn.Module, precision: str = "float32", longest: int = 64) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        precision: str = "float32",
+        longest: int = 64,
+        attention: str = "grouped",
+        compiled: bool = False,
+    ) -> None:
         self.model = model
         self.autocast = AUTOCAST[precision]
+        self.layout, self.compiled = LAYOUTS[attention], compiled
         _without_dropout(model)
+        if compiled:
+            for layer in self._layers():
+                layer.compile(dynamic=True)
         self.default_attention = self._base.config._attn_implementation
         self.exact = self._takes_shared_prefixes(longest)
 
     @property
     def _base(self) -> Any:
         return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+
+    def _layers(self) -> list[nn.Module]:
+        names = set(getattr(self._base, "_no_split_modules", None) or ())
+        return [module for module in self._base.modules() if type(module).__name__ in names]
 
     def scores(self, rows: Rows, index: np.ndarray) -> Tensor:
         with self._precision():
@@ -113,7 +130,7 @@ class PretrainedScorer(Scorer):
             position_ids=packed.position_ids,
             # of four dimensions: taken as ready, so that no mask over all tokens is made
             attention_mask=torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=self.device),
-            shared_prefix=attention.Layout(packed),
+            shared_prefix=self.layout(packed),
             use_cache=False,
         ).last_hidden_state[0]
 
@@ -133,9 +150,9 @@ class PretrainedScorer(Scorer):
         rows = Rows(*random_pairs(self._base.config.get_text_config().vocab_size, longest))
         index = np.arange(len(rows))
         separate = self._separate(rows, index)
-        attention.register()
+        register(self.compiled)
         try:
-            self._base.set_attn_implementation(attention.NAME)
+            self._base.set_attn_implementation(NAME)
             differ = self._differ(self._shared(rows, index), separate, rows)
         except Exception:  # whatever a model does with arguments that it does not know
             differ = True

@@ -27,7 +27,8 @@ def fine_tune(
     for step, batch in enumerate(batches(len(rows), recipe, seed, "fine-tuning"), 1):
         scored = rows.lengths[batch].sum()
         total = 0.0
-        for part in rows.batches(batch, tokens):
+        by_length = batch[np.argsort(rows.tokens[batch], kind="stable")]
+        for part in rows.batches(by_length, tokens):
             logps, _ = policy.logps(rows, part)
             loss = -logps.sum() / scored
             loss.backward()

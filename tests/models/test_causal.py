@@ -141,6 +141,27 @@ def test_one_side(pairs: Sides) -> None:
     assert_same(Policy(llama(), longest=LONGEST), pairs[:1])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("family", ["llama", "mistral-window"])
+def test_compiled_layers(family: str, checkpointing: bool, pairs: Sides) -> None:
+    model = build(*EXACT[family])
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    policy = Policy(model, longest=LONGEST, compiled=True)
+    assert policy.exact
+    assert_same(policy, pairs, training=checkpointing)
+
+
+def test_flex_attention_scores_the_same(pairs: Sides) -> None:
+    model = build(*EXACT["mistral-window"])
+    grouped, rows = Policy(model, longest=LONGEST), Rows(*pairs)
+    expected = grouped.score(rows, 64)
+    flex = Policy(model, longest=LONGEST, attention="flex")
+    assert flex.exact
+    np.testing.assert_allclose(flex.score(rows, 64), expected, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("family", ["llama", "mistral-window", "gpt2"])
 def test_gradient_checkpointing(family: str, pairs: Sides) -> None:
     model = build(*EXACT[family])
@@ -207,8 +228,8 @@ def test_self_check_catches_a_wrong_mask(monkeypatch: pytest.MonkeyPatch, pairs:
 def test_self_check_catches_a_window_that_is_ignored(
     monkeypatch: pytest.MonkeyPatch, pairs: Sides
 ) -> None:
-    masks = attention.Layout.masks
-    monkeypatch.setattr(attention.Layout, "masks", lambda layout, _: masks(layout, None))
+    mask = attention.Layout.mask
+    monkeypatch.setattr(attention.Layout, "mask", lambda layout, _: mask(layout, None))
     policy = Policy(build(*EXACT["mistral-window"]), longest=LONGEST)
     assert not policy.exact
     assert_same(policy, pairs)
@@ -216,8 +237,8 @@ def test_self_check_catches_a_window_that_is_ignored(
 
 def test_self_check_reaches_the_longest_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
     """A window that no short sequence fills is seen where long ones are to come."""
-    masks = attention.Layout.masks
-    monkeypatch.setattr(attention.Layout, "masks", lambda layout, _: masks(layout, None))
+    mask = attention.Layout.mask
+    monkeypatch.setattr(attention.Layout, "mask", lambda layout, _: mask(layout, None))
     model = build("MistralConfig", GROUPED | {"sliding_window": 50})
     assert Policy(model, longest=40).exact
     assert not Policy(model, longest=100).exact
