@@ -5,8 +5,10 @@
 FOLDER after --peer is `mnistpref` of a checkout of github.com/nissymori/SymPO (commit 506e928); the
 one after --mnist holds MNIST/raw. Both loops train 10,000 noisy pairs in batches of 512 with the
 paper's network. An epoch is timed as each code does it (the authors' evaluates every batch once
-more), evaluations on held-out pairs excluded; the two alternate, and the median of the paired
-ratios is reported. Needs no GPU, no account and no network.
+more), evaluations on held-out pairs excluded; ours is timed with one cell and with as many as a
+sweep trains together, per cell. They alternate, and the median of the paired ratios is reported.
+Needs no account and no network; on a GPU (--device cuda --cells 175) it needs hydra-core, omegaconf,
+antlr4-python3-runtime, filelock and scipy besides torch and torchvision.
 """
 
 import argparse
