@@ -105,7 +105,7 @@ def test_preset_composes(name: str) -> None:
 
 
 def test_command_line_wins_over_preset() -> None:
-    config, _ = composed("experiment=mnist_accuracy_vs_noise", "job.epochs=7", "model=small_cnn")
+    config, _ = composed("experiment=mnist_paper_grid", "job.epochs=7", "model=small_cnn")
     assert config.job.epochs == 7
     assert config.model.kernel_size == 3
 

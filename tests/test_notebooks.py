@@ -7,7 +7,7 @@ import pytest
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ["digits_accuracy_vs_noise", "mnist_accuracy_vs_noise"]
+RESULTS = ["digits_accuracy_vs_noise", "mnist_paper_grid"]
 
 
 def test_figures_notebook_draws_every_result(monkeypatch):

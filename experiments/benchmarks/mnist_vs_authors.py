@@ -7,8 +7,8 @@ one after --mnist holds MNIST/raw. Both loops train 10,000 noisy pairs in batche
 paper's network. An epoch is timed as each code does it (the authors' evaluates every batch once
 more), evaluations on held-out pairs excluded; ours is timed with one cell and with as many as a
 sweep trains together, per cell. They alternate, and the median of the paired ratios is reported.
-Needs no account and no network; on a GPU (--device cuda --cells 175) it needs hydra-core, omegaconf,
-antlr4-python3-runtime, filelock and scipy besides torch and torchvision.
+Needs no account and no network; on a GPU (--device cuda --cells 175) it needs hydra-core,
+omegaconf, antlr4-python3-runtime and filelock besides torch, torchvision and scipy.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,15 +27,18 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from experiments.benchmarks.results import processor, write
+from experiments.batches import CELLS_ON_CPU
+from experiments.benchmarks.results import multiply_add_rate, processor, write
 from sympo.data.images import ImagePreferences
 from sympo.data.mnist import MNIST
-from sympo.losses import Logistic
+from sympo.losses import Hinge, Logistic, Ramp, Sigmoid, Square, TruncatedHinge, Unhinged
 from sympo.models.cnn import CNN
 from sympo.noise import Symmetric, flip
 from sympo.training.cells import CellTrainer, RewardCell, Schedule
 
 PAIRS, BATCH, RATE, NOISE = 10_000, 512, 1e-3, 0.4
+# the paper's; a cell alone has the first
+LOSSES = (Logistic(), Hinge(), Square(), Sigmoid(), Ramp(), Unhinged(), TruncatedHinge())
 # multiply-adds of one image through the paper's network, forward: two convolutions, dense layers
 FORWARD = 24 * 24 * 6 * 25 + 8 * 8 * 16 * 150 + 256 * 64 + 64 * 64 + 64
 # the first convolution needs no gradient of its input
@@ -45,7 +49,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--peer", type=Path, required=True)
     parser.add_argument("--mnist", type=Path, required=True)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cells", type=int, default=CELLS_ON_CPU, help="trained together")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()
@@ -53,11 +59,12 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     pipes = {}
     # a process each, because ours changes how its process keeps freed memory
-    for name in ("peer", "ours"):
+    loops = {"peer": 0, "ours": 1, "ours in a batch": arguments.cells}
+    for name, cells in loops.items():
         pipes[name], other = context.Pipe()
-        context.Process(target=work, args=(name, arguments, other), daemon=True).start()
+        context.Process(target=work, args=(cells, arguments, other), daemon=True).start()
         print(f"{name} is ready: {pipes[name].recv():.3g} FLOP/s", flush=True)
-    seconds: dict[str, list[float]] = {"peer": [], "ours": []}
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
     rates = []
     for _ in range(arguments.rounds + 1):
         for name, pipe in pipes.items():
@@ -65,64 +72,92 @@ def main() -> None:
             took, rate = pipe.recv()
             seconds[name].append(took)
             rates.append(rate)
-        print(f"authors {seconds['peer'][-1]:.2f} s, ours {seconds['ours'][-1]:.2f} s", flush=True)
-    # the first round warms up
-    us, them = seconds["ours"][1:], seconds["peer"][1:]
-    ratios = [b / a for a, b in zip(us, them, strict=True)]
-    row = {
-        "name": "mnist_training_epochs_per_s",
-        "ours": 1 / statistics.median(us),
-        "peer": 1 / statistics.median(them),
-        "unit": f"epochs/s on {arguments.threads} CPU thread(s)",
-        "ratio": statistics.median(ratios),
-        "ratio_lowest": min(ratios),
-        "ratio_highest": max(ratios),
-        "limit": statistics.median(rates) / FLOPS_PER_EPOCH,
-        "limit_is": "rate of a 2048 x 2048 float32 product, same run, over the FLOPs of an epoch",
-    }
-    out = arguments.out / "mnist_vs_authors.json"
-    print(write(out, [row], device=processor(), threads=arguments.threads))
+        print(", ".join(f"{name} {took[-1]:.3f} s" for name, took in seconds.items()), flush=True)
+    rate = statistics.median(rates)
+    rows = [
+        compared("mnist_training_epochs_per_s", seconds["ours"], seconds["peer"], rate),
+        compared(
+            f"mnist_training_epochs_per_s, {arguments.cells} cells together",
+            seconds["ours in a batch"], seconds["peer"], rate,
+        ),
+    ]  # fmt: skip
+    cuda = arguments.device != "cpu"
+    device = torch.cuda.get_device_name(arguments.device) if cuda else processor()
+    name = "mnist_vs_authors_gpu.json" if cuda else "mnist_vs_authors.json"
+    print(write(arguments.out / name, rows, device=device, threads=arguments.threads))
     for pipe in pipes.values():
         pipe.send("end")
 
 
-def work(name: str, arguments: argparse.Namespace, pipe: Connection) -> None:
-    """Run one epoch at each message, and answer with its seconds and the machine's matrix rate."""
+def compared(name: str, us: list[float], them: list[float], rate: float) -> dict[str, Any]:
+    """A row of the results from the seconds of an epoch; the first round warms up."""
+    us, them = us[1:], them[1:]
+    ratios = [b / a for a, b in zip(us, them, strict=True)]
+    return {
+        "name": name,
+        "ours": 1 / statistics.median(us),
+        "peer": 1 / statistics.median(them),
+        "unit": "epochs/s of a cell",
+        "ratio": statistics.median(ratios),
+        "ratio_lowest": min(ratios),
+        "ratio_highest": max(ratios),
+        "limit": rate / FLOPS_PER_EPOCH,
+        "limit_is": "float32 multiply-adds of registers (GPU: a 2048 x 2048 product), same run, over "
+        "the FLOPs of an epoch",
+        "share_of_limit": FLOPS_PER_EPOCH / statistics.median(us) / rate,
+    }
+
+
+def work(cells: int, arguments: argparse.Namespace, pipe: Connection) -> None:
+    """Run one epoch at each message, and answer with its seconds for a cell and the device's matrix
+    rate; cells: that are trained together, 0 for the authors' loop."""
     torch.set_num_threads(arguments.threads)
+    device = torch.device(arguments.device)
     dataset = MNIST(
         path=str(arguments.mnist), train_images=30_000, validation_images=1_000,
         train_pairs=PAIRS, validation_pairs=100,
     )  # fmt: skip
     dataset.check()
     data = dataset.draw(0)
-    epoch = our_epoch(data) if name == "ours" else authors_epoch(arguments.peer, data)
-    pipe.send(matrix_rate())
+    peer = partial(authors_epoch, arguments.peer)
+    epoch = our_epoch(data, cells, device) if cells else peer(data, device)
+    rate = partial(limit, device, arguments.threads)
+    pipe.send(rate())
     while pipe.recv() == "epoch":
-        pipe.send((timed(epoch), matrix_rate()))
+        pipe.send((timed(epoch, device) / max(1, cells), rate()))
 
 
-def timed(epoch: Callable[[], object]) -> float:
+def timed(work: Callable[[], object], device: torch.device) -> float:
     start = time.perf_counter()
-    epoch()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter() - start
 
 
-def matrix_rate() -> float:
-    """FLOP/s of a large float32 matrix product on the threads in use."""
-    a = torch.randn(2048, 2048)
-    return 2 * 2048**3 / min(timed(lambda: a @ a) for _ in range(5))
+def limit(device: torch.device, threads: int) -> float:
+    """FLOP/s in float32: of the cores' multiply-adds, of a GPU's large matrix product."""
+    if device.type == "cpu" and (rate := multiply_add_rate()):
+        return threads * rate
+    a = torch.randn(2048, 2048, device=device)
+    return 2 * 2048**3 / min(timed(lambda: a @ a, device) for _ in range(5))
 
 
-def our_epoch(data: ImagePreferences) -> Callable[[], object]:
-    cell = RewardCell(
-        0, Logistic(), flip(Symmetric(), NOISE, data.train, 0),
-        flip(Symmetric(), NOISE, data.validation, 0),
-    )  # fmt: skip
-    trainer = CellTrainer([cell], {0: data}, CNN(), Schedule(1, BATCH, RATE, 1))
-    return trainer.train_epoch
+def our_epoch(data: ImagePreferences, cells: int, device: torch.device) -> Callable[[], object]:
+    """An epoch of cells that differ in their loss and their noise rate."""
+    made = [
+        RewardCell(
+            0, LOSSES[number % len(LOSSES)], flip(Symmetric(), rate, data.train, 0),
+            flip(Symmetric(), rate, data.validation, 0),
+        )
+        for number, rate in enumerate(NOISE * (number + 1) / cells for number in range(cells))
+    ]  # fmt: skip
+    return CellTrainer(made, {0: data}, CNN(), Schedule(1, BATCH, RATE, 1), device).train_epoch
 
 
-def authors_epoch(folder: Path, data: ImagePreferences) -> Callable[[], object]:
+def authors_epoch(
+    folder: Path, data: ImagePreferences, device: torch.device
+) -> Callable[[], object]:
     """The authors' `train`, on the same pairs, with its separate evaluation and logging off."""
     sys.path.insert(0, str(folder))
     loss: Any = importlib.import_module("loss")
@@ -146,10 +181,9 @@ def authors_epoch(folder: Path, data: ImagePreferences) -> Callable[[], object]:
         batch_size=BATCH,
         shuffle=True,
     )
-    network = model.CNN(-20, 20, use_dropout=True, dropout_ratio=0.2, use_batchnorm=True)
+    network = model.CNN(-20, 20, use_dropout=True, dropout_ratio=0.2, use_batchnorm=True).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
     config = SimpleNamespace(num_epochs=1, algo="sympo", loss_type="logistic")
-    device = torch.device("cpu")
     return lambda: loss.train(network, optimizer, loader, None, device, config)
 
 

@@ -1,12 +1,17 @@
 """What every benchmark leaves: results/benchmarks/<name>.json."""
 
+import ctypes
 import json
 import platform
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sympo.models.compiled import compiled
 from sympo.records import git_commit, versions, write_atomically
+
+PEAK = Path(__file__).with_name("peak.cpp")
 
 
 def write(path: Path, rows: Sequence[Mapping[str, Any]], device: str, **more: Any) -> str:
@@ -28,6 +33,21 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]], device: str, **more: An
     )
     write_atomically(path, text + "\n")
     return text
+
+
+def multiply_add_rate() -> float | None:
+    """FLOP/s of one core in float32, by multiply-adds of what is in registers; None where no
+    compiler is there to say."""
+    library = compiled(PEAK, ())
+    if library is None:
+        return None
+    library.multiply_add.restype = ctypes.c_float
+    rounds, best = 5_000_000, float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        library.multiply_add(ctypes.c_long(rounds), ctypes.c_float(0.999))
+        best = min(best, time.perf_counter() - start)
+    return rounds * library.flops_per_round() / best
 
 
 def processor() -> str:
