@@ -102,8 +102,8 @@ def compared(name: str, us: list[float], them: list[float], rate: float) -> dict
         "ratio_lowest": min(ratios),
         "ratio_highest": max(ratios),
         "limit": rate / FLOPS_PER_EPOCH,
-        "limit_is": "float32 multiply-adds of registers (GPU: a 2048 x 2048 product), same run, over "
-        "the FLOPs of an epoch",
+        "limit_is": "float32 multiply-adds of registers (GPU: a 2048 x 2048 product), same run, "
+        "over the FLOPs of an epoch",
         "share_of_limit": FLOPS_PER_EPOCH / statistics.median(us) / rate,
     }
 
