@@ -16,8 +16,8 @@ from experiments.cells import Cell, Planned, prepare
 from experiments.outcomes import Outcome
 from experiments.progress import Screen
 
-# more cells at a time are no faster on a CPU (results/benchmarks/cells_per_second.json), and smaller
-# batches are evenly spread over its cores
+# more at a time are no faster on a CPU (results/benchmarks/cells_per_second.json), and smaller
+# batches spread evenly over its cores
 CELLS_ON_CPU = 8
 # starting a process takes as long as training on so many images
 IMAGES_WORTH_A_PROCESS = 1_000_000

@@ -4,8 +4,8 @@
 
 FOLDERs hold HH and a causal model in the hub's format; prompts are HH's, and every answer has
 --tokens tokens, since nothing ends it earlier, so that both do the same work. Ours is the sampler
-that jobs use: batches of similar length with a KV cache. The two alternate; ratios are paired. Needs
-no account and no network.
+that jobs use: batches of similar length with a KV cache. The two alternate; ratios are paired.
+Needs no account and no network.
 """
 
 import argparse

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.benchmarks import charts
 from sympo.models.compiled import compiled
 from sympo.records import git_commit, versions, write_atomically
 
@@ -16,7 +17,7 @@ PEAK = Path(__file__).with_name("peak.cpp")
 
 def write(path: Path, rows: Sequence[Mapping[str, Any]], device: str, **more: Any) -> str:
     """Write rows (name, ours, peer, unit, ratio, limit; above 1 = ours is better) with the device,
-    versions and commit; returns the text."""
+    versions and commit, and its chart; returns the text."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(
         {
@@ -32,6 +33,7 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]], device: str, **more: An
         indent=1,
     )
     write_atomically(path, text + "\n")
+    charts.draw(path)
     return text
 
 
