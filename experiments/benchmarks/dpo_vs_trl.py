@@ -1,23 +1,27 @@
-"""Training pairs per second and peak memory against TRL's DPOTrainer, on CPU, same thread count.
+"""Training pairs per second and peak memory against TRL's DPOTrainer, on one device.
 
-    python -m experiments.benchmarks.dpo_vs_trl --hh FOLDER --tokenizer FOLDER
+    python -m experiments.benchmarks.dpo_vs_trl --data FOLDER --tokenizer FOLDER [--device cuda
+        --shape llama-3.2-3b --length 2048 --attention flex --compile]
 
-FOLDER after --hh holds SUBSET/{train,test}.jsonl.gz of Anthropic's HH; the one after --tokenizer
-holds GPT-2's, whose ids are taken modulo the model's 32,000. All engines train the same Llama from
-the same weights, on the same token ids (prompts of up to 256, 512 in all), with the same reference,
-computed before: logistic loss, beta 0.1, AdamW, clipping, float32, no gradient checkpointing, 8
-pairs a step. TRL runs with its default sampler, whose batches are ours too, and with
+FOLDER after --data holds HH (SUBSET/{train,test}.jsonl.gz) or UltraFeedback, in the hub's layout;
+the one after --tokenizer holds GPT-2's, whose ids are taken modulo the model's vocabulary. All
+engines train the same Llama from the same random weights, on the same token ids (prompts of up to
+half of --length), with the same reference, computed before: logistic loss, beta 0.1, AdamW,
+clipping, no gradient checkpointing unless asked for; float32 on CPU, bfloat16 products on float32
+weights on a GPU. TRL runs with its default sampler, whose batches are ours too, and with
 `train_sampling_strategy="group_by_length"`, which sorts 50 batches at a time by their longer sides
 (TRL 1.16 takes it with a column `length` and `remove_unused_columns=False` only). Of an epoch's
 batches every so-many-th is taken, and these are dealt out to the rounds in turn. A round of an
-engine is a process of its own, and the engines alternate. Needs no GPU, no account and no network.
+engine is a process of its own, and the engines alternate. Needs no account and no network.
 
 Time runs from the end of one step of the optimizer to the end of the last: batches, forward,
 backward, clipping and AdamW, and the metrics that TRL takes at every step; nothing is logged, saved
-or evaluated. Two steps come before: one on pairs of a few tokens, at the end of which weights,
-gradients and moments are in memory, and one on a batch like those that follow. Peak memory is the
-resident peak (VmHWM) from there on, above what is resident then; the highest of the rounds counts.
-Speeds are medians over the rounds, and ratios medians of the rounds' own.
+or evaluated. Steps that are not timed come before: one on pairs of a few tokens, at the end of
+which weights, gradients and moments are in memory, and --warmup on batches like those that follow.
+Peak memory is the resident peak (VmHWM; on a GPU that of the allocations) from there on, above what
+is there then; the highest of the rounds counts. Speeds are medians over the rounds, and ratios
+medians of the rounds' own. Model FLOPs are those of our matrix products without what is computed
+twice.
 """
 
 import argparse
@@ -40,19 +44,50 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from experiments.benchmarks.results import processor, write
+from experiments.preference_stages import checkpoint_activations
 from sympo.data.hh import HH
+from sympo.data.ultrafeedback import UltraFeedback
 from sympo.losses import Logistic
 from sympo.margins import DPO
+from sympo.models.attention import LAYOUTS
 from sympo.models.causal import Policy
+from sympo.models.head import CHUNK_ELEMENTS
 from sympo.models.rows import Rows
 from sympo.training.optimizer import Recipe
 from sympo.training.preference import Objective, PreferenceTrainer
 from sympo.types import Encoded
 
-VOCABULARY, HIDDEN, INTERMEDIATE, LAYERS, HEADS = 32_000, 384, 1024, 6, 6
-PROMPT, LENGTH, BATCH, BETA, RATE, NORM = 256, 512, 8, 0.1, 1e-6, 1.0
-TOKENS = 4_096  # through our model at a time, as in conf/job
+BATCH, BETA, RATE, NORM = 8, 0.1, 1e-6, 1.0
+# of a GPU's dense bfloat16 products, by the vendor's datasheets
+PEAK_FLOPS = {"H100": 989e12, "H200": 989e12}
 OURS, DEFAULT, GROUPED = ENGINES = ("ours", "TRL, default sampler", "TRL, group_by_length")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a Llama."""
+
+    vocabulary: int
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    key_heads: int
+    tied: bool = False
+
+    @property
+    def weights(self) -> int:
+        """Of the layers' matrices."""
+        narrow = self.hidden * self.key_heads // self.heads
+        attention = 2 * self.hidden**2 + 2 * self.hidden * narrow
+        return self.layers * (attention + 3 * self.hidden * self.intermediate)
+
+
+SHAPES = {
+    "small": Shape(32_000, 384, 1024, 6, 6, 6),
+    "llama-3.2-1b": Shape(128_256, 2048, 8192, 16, 32, 8, tied=True),
+    "llama-3.2-3b": Shape(128_256, 3072, 8192, 28, 24, 8, tied=True),
+}
 
 
 @dataclass(frozen=True)
@@ -80,13 +115,14 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Round:
-    """What an engine did in a round; memory: bytes; flops: of its matrix products; rate: FLOP/s of
-    the machine's."""
+    """What an engine did in a round; memory: bytes; flops: of its matrix products, and of the
+    model's, with nothing computed twice; rate: FLOP/s of the device's."""
 
     seconds: float
     pairs: int
     memory: int
     flops: float
+    model_flops: float
     rate: float
 
     @property
@@ -96,19 +132,28 @@ class Round:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--hh", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--shape", choices=SHAPES, default="small")
+    parser.add_argument("--length", type=int, default=512, help="of a prompt and its answer")
+    parser.add_argument("--tokens", type=int, default=4096, help="through our model at a time")
+    parser.add_argument("--attention", choices=LAYOUTS, default="grouped", help="ours")
+    parser.add_argument("--compile", action="store_true", help="our layers")
+    parser.add_argument("--gradient-checkpointing", action="store_true", help="in all engines")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pairs", type=int, default=1600, help="of the data set")
     parser.add_argument("--steps", type=int, default=10, help="of the optimizer, in a round")
+    parser.add_argument("--warmup", type=int, default=1, help="steps that are not timed")
+    parser.add_argument("--name", default="dpo_vs_trl", help="of the file of results")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()
     needed = arguments.rounds * arguments.steps * BATCH
     if arguments.pairs < needed:
         parser.error(f"--pairs={arguments.pairs} must be at least {needed}, which the rounds take")
 
-    pairs = read(arguments.hh, arguments.tokenizer, arguments.pairs)
+    pairs = read(arguments)
     pairs = replace(pairs, reference=alone(reference, pairs, arguments))
     found: dict[str, list[Round]] = {engine: [] for engine in ENGINES}
     for number in range(arguments.rounds):
@@ -123,20 +168,26 @@ def main() -> None:
 def report(found: dict[str, list[Round]], arguments: argparse.Namespace) -> str:
     """Write what the rounds so far say."""
     rate = statistics.median(done.rate for rounds in found.values() for done in rounds)
+    device = processor()
+    if arguments.device != "cpu":
+        device = torch.cuda.get_device_name(arguments.device)
+    told = ("shape", "length", "attention", "compile", "gradient_checkpointing", "threads", "pairs")
     return write(
-        arguments.out / "dpo_vs_trl.json",
-        [row for peer in (DEFAULT, GROUPED) for row in compared(peer, found, rate)],
-        device=processor(),
-        threads=arguments.threads,
+        arguments.out / f"{arguments.name}.json",
+        [row for peer in (DEFAULT, GROUPED) for row in compared(peer, found, rate, device)],
+        device=device,
         peer_versions={name: metadata.version(name) for name in ("trl", "accelerate")},
-        pairs=arguments.pairs,
+        data=arguments.data.name,
+        **{name: getattr(arguments, name) for name in told},
         rounds=len(found[OURS]),
         steps_per_round=arguments.steps,
         matrix_gflop_per_s=round(rate / 1e9, 1),
     )
 
 
-def compared(peer: str, found: dict[str, list[Round]], rate: float) -> list[dict[str, Any]]:
+def compared(
+    peer: str, found: dict[str, list[Round]], rate: float, device: str
+) -> list[dict[str, Any]]:
     """Rows of the results: our engine against one of TRL's."""
     us, them = found[OURS], found[peer]
     speed, flops = {}, {}
@@ -144,6 +195,8 @@ def compared(peer: str, found: dict[str, list[Round]], rate: float) -> list[dict
         speed[name] = statistics.median(done.speed for done in rounds)
         flops[name] = sum(done.flops for done in rounds) / sum(done.pairs for done in rounds)
     ratios = [a.speed / b.speed for a, b in zip(us, them, strict=True)]
+    model = sum(done.model_flops for done in us) / sum(done.pairs for done in us)
+    peak = next((flops for chip, flops in PEAK_FLOPS.items() if chip in device), None)
     memory = {name: max(done.memory for done in found[name]) / 2**20 for name in (OURS, peer)}
     return [
         {
@@ -158,6 +211,8 @@ def compared(peer: str, found: dict[str, list[Round]], rate: float) -> list[dict
             "share_of_limit": speed["ours"] * flops["ours"] / rate,
             "gflop_per_pair": flops["ours"] / 1e9,
             "gflop_per_pair_of_peer": flops["peer"] / 1e9,
+            "model_gflop_per_pair": model / 1e9,
+            "model_flops_utilisation": None if peak is None else speed["ours"] * model / peak,
         },
         {
             "name": f"{peer}: peak_memory",
@@ -176,38 +231,51 @@ def alone(work: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(work, *arguments).result()
 
 
-def read(hh: Path, tokenizer: Path, count: int) -> Pairs:
-    """Pairs of HH as token ids, their reference unknown."""
+def read(arguments: argparse.Namespace) -> Pairs:
+    """Pairs of a data set as token ids, their reference unknown."""
     from transformers import AutoTokenizer
 
-    dataset = HH(
-        path=str(hh), train_pairs=count, validation_pairs=1, test_pairs=1,
-        max_length=LENGTH, max_prompt_length=PROMPT,
+    kind = UltraFeedback if list(arguments.data.glob("*_prefs*")) else HH
+    dataset = kind(
+        path=str(arguments.data), train_pairs=arguments.pairs, validation_pairs=1, test_pairs=1,
+        max_length=arguments.length, max_prompt_length=arguments.length // 2,
     )  # fmt: skip
-    data = dataset.preferences(0, AutoTokenizer.from_pretrained(tokenizer), None).train
+    tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
+    data, words = dataset.preferences(0, tokenizer, None).train, SHAPES[arguments.shape].vocabulary
     tiny = [np.arange(4 * i, 4 * i + 4) for i in range(2 * BATCH)]
     return Pairs(
-        chosen=[ids % VOCABULARY for ids in data.chosen.ids] + tiny[:BATCH],
-        rejected=[ids % VOCABULARY for ids in data.rejected.ids] + tiny[BATCH:],
+        chosen=[ids % words for ids in data.chosen.ids] + tiny[:BATCH],
+        rejected=[ids % words for ids in data.rejected.ids] + tiny[BATCH:],
         start=np.append(np.minimum(data.chosen.start, data.rejected.start), [2] * BATCH),
         reference=np.zeros((0, 2)),
     )
 
 
-def llama() -> Any:
+def llama(arguments: argparse.Namespace) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=HIDDEN,
-            intermediate_size=INTERMEDIATE,
-            num_hidden_layers=LAYERS,
-            num_attention_heads=HEADS,
-            max_position_embeddings=LENGTH,
-        )
+    shape = SHAPES[arguments.shape]
+    config = LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.key_heads,
+        max_position_embeddings=arguments.length,
+        tie_word_embeddings=shape.tied,
     )
+    with torch.device(arguments.device):
+        return LlamaForCausalLM(config)
+
+
+def policy(arguments: argparse.Namespace) -> Policy:
+    model = llama(arguments)
+    if arguments.gradient_checkpointing:
+        checkpoint_activations(model)
+    precision = "float32" if arguments.device == "cpu" else "bfloat16"
+    return Policy(model, precision, arguments.length, arguments.attention, arguments.compile)
 
 
 def reference(pairs: Pairs, arguments: argparse.Namespace) -> np.ndarray:
@@ -219,7 +287,7 @@ def reference(pairs: Pairs, arguments: argparse.Namespace) -> np.ndarray:
         for side in (pairs.chosen, pairs.rejected)
     ]
     found = np.zeros((len(pairs.start), 2))
-    found[used] = Policy(llama(), longest=LENGTH).score(Rows(*sides), TOKENS)
+    found[used] = policy(arguments).score(Rows(*sides), arguments.tokens)
     return found
 
 
@@ -247,34 +315,47 @@ def measure(engine: str, pairs: Pairs, number: int, arguments: argparse.Namespac
     torch.set_num_threads(arguments.threads)
     part = taken(engine, pairs, arguments)[number :: arguments.rounds]
     tiny = np.arange(len(pairs.start) - BATCH, len(pairs.start))
-    watch = Watch()
+    watch, warmup = Watch(arguments.device), arguments.warmup
     train = train_ours if engine == OURS else train_peer
-    train([tiny, part[0], *part], pairs, arguments)
-    memory = resident("VmHWM") - watch.state
+    train([tiny, *[part[i % len(part)] for i in range(warmup)], *part], pairs, arguments)
+    shape = SHAPES[arguments.shape]
+    flops = our_flops if engine == OURS else peer_flops
     return Round(
-        seconds=watch.ends[-1] - watch.ends[1],
+        seconds=watch.ends[-1] - watch.ends[warmup],
         pairs=BATCH * len(part),
-        memory=memory,
-        flops=sum(our_flops(pairs, batch) for batch in part)
-        if engine == OURS
-        else sum(peer_flops(pairs, batch) for batch in part),
-        rate=matrix_rate(),
+        memory=watch.peak() - watch.state,
+        flops=sum(flops(shape, pairs, batch) for batch in part),
+        model_flops=sum(our_flops(shape, pairs, batch, again=False) for batch in part),
+        rate=matrix_rate(shape, arguments.device),
     )
 
 
 class Watch:
     """Notes when each step of any optimizer ends, and what is resident when the first does."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str) -> None:
+        self.device = torch.device(device)
         self.ends: list[float] = []
         self.state = 0
         register_optimizer_step_post_hook(self)
 
     def __call__(self, *_: object) -> None:
-        if not self.ends:
+        cuda = self.device.type == "cuda"
+        if cuda:
+            torch.cuda.synchronize(self.device)
+        if not self.ends and cuda:
+            self.state = torch.cuda.memory_allocated(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
+        elif not self.ends:
             self.state = resident("VmRSS")
             Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
         self.ends.append(time.perf_counter())
+
+    def peak(self) -> int:
+        """The most bytes since the first step."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return resident("VmHWM")
 
 
 def resident(key: str) -> int:
@@ -283,16 +364,16 @@ def resident(key: str) -> int:
     return 1024 * int(kilobytes)
 
 
-def train_ours(batches: Sequence[np.ndarray], pairs: Pairs, _: argparse.Namespace) -> None:
+def train_ours(batches: Sequence[np.ndarray], pairs: Pairs, arguments: argparse.Namespace) -> None:
     trainer = PreferenceTrainer(
-        Policy(llama(), longest=LENGTH),
+        policy(arguments),
         pairs.rows,
         np.ones(len(pairs.start)),
         pairs.reference,
         Objective(DPO(BETA), Logistic()),
         Recipe(epochs=1, batch_size=BATCH, learning_rate=RATE, max_grad_norm=NORM),
         seed=0,
-        tokens=TOKENS,
+        tokens=arguments.tokens,
     )
     trainer.scorer.model.train()
     for batch in batches:
@@ -329,57 +410,72 @@ def train_peer(batches: Sequence[np.ndarray], pairs: Pairs, arguments: argparse.
     )
     with tempfile.TemporaryDirectory() as folder:
         trainer = Prepared(
-            llama(),
+            llama(arguments),
             args=DPOConfig(
-                folder, beta=BETA, precompute_ref_log_probs=True, max_length=LENGTH,
+                folder, beta=BETA, precompute_ref_log_probs=True, max_length=arguments.length,
                 per_device_train_batch_size=BATCH, max_steps=len(batches), learning_rate=RATE,
-                max_grad_norm=NORM, lr_scheduler_type="cosine", bf16=False, use_cpu=True,
-                gradient_checkpointing=False, dataloader_pin_memory=False, save_strategy="no",
+                max_grad_norm=NORM, lr_scheduler_type="cosine", bf16=arguments.device != "cpu",
+                use_cpu=arguments.device == "cpu",
+                gradient_checkpointing=arguments.gradient_checkpointing,
+                dataloader_pin_memory=False, save_strategy="no",
                 logging_strategy="no", report_to="none", disable_tqdm=True,
             ),
             train_dataset=rows,
             processing_class=AutoTokenizer.from_pretrained(arguments.tokenizer),
             # the tokenizer's own padding is not in the model's vocabulary
-            data_collator=DataCollatorForPreference(pad_token_id=0, max_length=LENGTH),
+            data_collator=DataCollatorForPreference(
+                pad_token_id=0, max_length=arguments.length
+            ),
         )  # fmt: skip
         trainer.train()
 
 
-def flops(lengths: np.ndarray, scored: float) -> float:
+def flops(shape: Shape, lengths: np.ndarray, scored: float, again: bool = True) -> float:
     """Of the matrix products of a step, forward and backward.
 
-    The attention computes its scores, and the head its logits, a second time in the backward pass.
+    again: with those that are computed twice, in the backward pass: the attention its scores, the
+    head its logits.
     """
-    weights = LAYERS * (4 * HIDDEN**2 + 3 * HIDDEN * INTERMEDIATE)
-    attention = LAYERS * 14 * HIDDEN * (lengths**2).sum()
-    return 6 * weights * lengths.sum() + attention + 8 * VOCABULARY * HIDDEN * scored
+    attention = shape.layers * (14 if again else 12) * shape.hidden * (lengths**2).sum()
+    head = (8 if again else 6) * shape.vocabulary * shape.hidden * scored
+    return 6 * shape.weights * lengths.sum() + attention + head
 
 
-def our_flops(pairs: Pairs, batch: np.ndarray) -> float:
+def our_flops(shape: Shape, pairs: Pairs, batch: np.ndarray, again: bool = True) -> float:
     rows = pairs.rows
-    return flops(rows.tokens[batch], rows.lengths[batch].sum())
+    return flops(shape, rows.tokens[batch], rows.lengths[batch].sum(), again)
 
 
-def peer_flops(pairs: Pairs, batch: np.ndarray) -> float:
+def peer_flops(shape: Shape, pairs: Pairs, batch: np.ndarray) -> float:
     """TRL pads both sides of all pairs to one length, and its head takes every token but the last
     of each where there is no Triton."""
     longest = pairs.longer[batch].max()
-    return flops(np.full(2 * BATCH, longest), 2 * BATCH * (longest - 1))
+    return flops(shape, np.full(2 * BATCH, longest), 2 * BATCH * (longest - 1))
 
 
-def matrix_rate() -> float:
-    """FLOP/s of float32 products of the model's sizes: a layer's on 3,072 tokens, and as many
-    logits as our head makes at a time."""
-    shapes = [(3072, HIDDEN, HIDDEN)] * 4 + [(3072, HIDDEN, INTERMEDIATE)] * 3
-    shapes += [(512, HIDDEN, VOCABULARY)]
-    operands = [(torch.randn(n, k), torch.randn(k, m)) for n, k, m in shapes]
+def matrix_rate(shape: Shape, device: str) -> float:
+    """FLOP/s of products of the model's sizes: a layer's on 3,072 tokens, and as many logits as our
+    head makes at a time; bfloat16 on a GPU."""
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    sizes = [(3072, shape.hidden, shape.hidden)] * 4
+    sizes += [(3072, shape.hidden, shape.intermediate)] * 3
+    sizes += [(max(1, CHUNK_ELEMENTS // shape.vocabulary), shape.hidden, shape.vocabulary)]
+    operands = [
+        (
+            torch.randn(n, k, device=device, dtype=dtype),
+            torch.randn(k, m, device=device, dtype=dtype),
+        )
+        for n, k, m in sizes
+    ]
     took = []
     for _ in range(5):
         start = time.perf_counter()
         for a, b in operands:
             a @ b
+        if device != "cpu":
+            torch.cuda.synchronize(device)
         took.append(time.perf_counter() - start)
-    return 2 * sum(n * k * m for n, k, m in shapes) / min(took)
+    return 2 * sum(n * k * m for n, k, m in sizes) / min(took)
 
 
 if __name__ == "__main__":

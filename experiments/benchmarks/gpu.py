@@ -1,0 +1,87 @@
+"""Everything that is to be measured on a GPU, in parts of less than ten minutes each.
+
+    python -m experiments.benchmarks.gpu PART [PART ...] --data FOLDER [--peer FOLDER] [--out OUT]
+
+FOLDER after --data holds `MNIST/raw`, `hh-rlhf`, `ultrafeedback_binarized` and `gpt2_tokenizer`;
+the one after --peer is `mnistpref` of a checkout of github.com/nissymori/SymPO. Parts: `tests`
+(what only a GPU can show to be right), `grid` (the paper's MNIST grid, from command to figure, into
+OUT), `images` (against the authors' loop, and cells per second up to 1,024), `1b`, `3b` (against
+TRL at 512 and 2,048 tokens). Each prints its commands as it goes, and goes on where one fails.
+
+On a machine without network, beside torch (CUDA), torchvision, scipy, scikit-learn, pandas and
+matplotlib: `grid` and `images` need hydra-core, omegaconf, antlr4-python3-runtime, filelock and
+pyarrow; `1b` and `3b` transformers, accelerate, datasets (with dill, multiprocess, xxhash) and trl,
+too; `tests` pytest and hypothesis.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PARTS = ("tests", "grid", "images", "1b", "3b")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("parts", nargs="+", choices=PARTS)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--peer", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands only")
+    arguments = parser.parse_args()
+    failed = 0
+    for part in arguments.parts:
+        for command in commands(part, arguments):
+            print("+", *command, flush=True)
+            if not arguments.dry_run:
+                start = time.perf_counter()
+                code = subprocess.run([sys.executable, *command], check=False).returncode
+                failed += code != 0
+                print(
+                    f"= {part}: {time.perf_counter() - start:.1f} s, exit code {code}", flush=True
+                )
+    return int(failed > 0)
+
+
+def commands(part: str, arguments: argparse.Namespace) -> list[list[str]]:
+    """What a part runs, as arguments of Python."""
+    data, out, device = arguments.data, arguments.out, arguments.device
+    if part == "tests":
+        return [["-m", "pytest", "-q", "tests/test_cuda.py", "tests/models/test_attention.py"]]
+    if part == "grid":
+        return [
+            [
+                "run.py", "-m", "experiment=mnist_paper_grid", f"dataset.path={data}",
+                f"device={device}", f"results_dir={out / 'grid'}", f"report_dir={out / 'figure'}",
+                "wandb.mode=disabled",
+            ]
+        ]  # fmt: skip
+    if part == "images":
+        told = ["--mnist", str(data), "--device", device, "--out", str(out)]
+        module = "experiments.benchmarks"
+        peer = ["--peer", str(arguments.peer), "--cells", "175", "--rounds", "3"]
+        return [
+            *([["-m", f"{module}.mnist_vs_authors", *told, *peer]] if arguments.peer else []),
+            ["-m", f"{module}.cells_per_second", *told, "--most", "1024"],
+        ]
+    found = []
+    for dataset in ("hh-rlhf", "ultrafeedback_binarized"):
+        for length in (512, 2048):
+            found.append(
+                [
+                    "-m", "experiments.benchmarks.dpo_vs_trl", "--data", str(data / dataset),
+                    "--tokenizer", str(data / "gpt2_tokenizer"), "--device", device,
+                    "--shape", f"llama-3.2-{part}", "--length", str(length), "--tokens", "16384",
+                    "--attention", "flex", "--compile", "--warmup", "4", "--rounds", "1",
+                    "--steps", "10", "--pairs", "400", "--out", str(out),
+                    "--name", f"dpo_vs_trl_{part}_{dataset.split('-')[0].split('_')[0]}_{length}",
+                ]
+            )  # fmt: skip
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""What only a GPU can show; skipped where there is none."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sympo.losses import Hinge, Logistic, Ramp
+from sympo.models.cnn import CNN
+from sympo.noise import Symmetric, flip
+from sympo.training.cells import CellTrainer, RewardCell, Schedule
+from tests.test_run import cells, run
+from tests.training.test_cells import DATA
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+GRID = [(0, Ramp(), 0.4), (0, Logistic(), 0.2), (1, Hinge(), 0.3)]
+# masks are drawn on the device, so that only without dropout a GPU repeats a CPU
+QUIET = CNN(kernel_size=3, padding=1, dropout=0.0)
+
+
+def rewards(grid: list, device: str, model: CNN = QUIET, epochs: int = 1) -> list[np.ndarray]:
+    made = [
+        RewardCell(
+            seed, loss, flip(Symmetric(), noise, DATA[seed].train, seed),
+            flip(Symmetric(), noise, DATA[seed].validation, seed),
+        )
+        for seed, loss, noise in grid
+    ]  # fmt: skip
+    trainer = CellTrainer(made, DATA, model, Schedule(epochs, 128, 1e-3, 1), device)
+    trainer.train(lambda epoch, metrics: None)
+    return trainer.rewards()
+
+
+def test_a_gpu_trains_as_a_cpu_does() -> None:
+    for one, other in zip(rewards(GRID, "cpu"), rewards(GRID, "cuda"), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=2e-3)
+
+
+def test_a_cell_in_a_batch_is_the_cell_alone() -> None:
+    model = CNN(kernel_size=3, padding=1)
+    together = rewards(GRID, "cuda", model)
+    for settings, expected in zip(GRID, together, strict=True):
+        (alone,) = rewards([settings], "cuda", model)
+        np.testing.assert_allclose(alone, expected, rtol=0, atol=2e-3)
+
+
+def test_a_sweep_on_a_gpu(tmp_path: Path) -> None:
+    sweep = ["-m", "loss=ramp,logistic", "noise=0,0.4", "job.epochs=3", "device=cuda"]
+    code, _, err = run(tmp_path, *sweep)
+    assert code == 0, err
+    found = [json.loads((path / "summary.json").read_text()) for path in cells(tmp_path).values()]
+    assert len(found) == 4 and {one["trained_together"] for one in found} == {4}
+    assert {one["device"] for one in found} == {torch.cuda.get_device_name()}
+    assert all(one["last"]["test/order_accuracy"] > 0.6 for one in found)
