@@ -21,6 +21,8 @@ from experiments.progress import Screen
 CELLS_ON_CPU = 8
 # starting a process takes as long as training on so many images
 IMAGES_WORTH_A_PROCESS = 1_000_000
+# between two messages of a process on how far it is
+SECONDS_BETWEEN_LOOKS = 0.2
 # of a GPU's free memory
 SHARE_OF_MEMORY = 0.8
 
@@ -172,18 +174,24 @@ class _Worker:
 
 
 class _ScreenOfParent:
-    """Shows progress where the parent shows it."""
+    """Shows progress where the parent shows it; ends the process where there is no parent."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe, self.said = pipe, 0.0
 
     def line(self, place: int, text: str) -> None:
-        self.pipe.send(("line", text))
+        self._tell("line", text)
 
     def live(self, place: int, text: str) -> None:
-        if time.monotonic() - self.said > 0.2:
+        if time.monotonic() - self.said > SECONDS_BETWEEN_LOOKS:
             self.said = time.monotonic()
-            self.pipe.send(("live", text))
+            self._tell("live", text)
+
+    def _tell(self, kind: str, text: str) -> None:
+        try:
+            self.pipe.send((kind, text))
+        except ConnectionError:  # it was killed: its cells are for whoever runs the sweep again
+            os._exit(1)
 
 
 def _work(pipe: Connection, place: int) -> None:
@@ -197,7 +205,7 @@ def _work(pipe: Connection, place: int) -> None:
                 for config, choices in cells
             ]
             pipe.send(("outcomes", run_cells(prepared, after, screen, place)))
-    except (KeyboardInterrupt, ConnectionError):  # the parent ends, or has ended
+    except KeyboardInterrupt:  # the parent says what there is to say
         pass
 
 

@@ -106,6 +106,8 @@ class _Pass:
                     self._tell(place, epoch, metrics)
 
     def train(self) -> None:
+        if advice := getattr(self.trainer.model, "advice", None):
+            self.listener.note(advice)
         self.trainer.train(self._after_epoch)
 
     def _tell(self, place: int, epoch: int, metrics: Metrics) -> None:

@@ -96,6 +96,7 @@ class Tracker:
                     console="off",
                     silent=True,
                     x_disable_stats=True,
+                    reinit="create_new",  # cells that are trained together are open together
                 ),
             )
 

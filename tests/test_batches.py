@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from omegaconf import OmegaConf
 
 from experiments import batches
 from experiments.cells import Planned, prepare
 from experiments.runner import run_cells
 from tests.test_configs import composed
-from tests.test_run import SMALL, cells, run
+from tests.test_run import SMALL, cells, run, start
 
 LOSSES, RATES = ("ramp", "logistic", "sigmoid"), ("0", "0.2", "0.4")
 
@@ -157,6 +158,21 @@ def test_a_process_that_dies_takes_only_its_batch(tmp_path: Path) -> None:
     assert [[one.status for one in batch] for batch in again] == [
         ["complete"] * 3, ["skipped"] * 3, ["skipped"] * 3,
     ]  # fmt: skip
+
+
+def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    sweep = ["-m", "loss=ramp,logistic", "noise=0,0.4", *SMALL, "job.epochs=4000"]
+    process = start(tmp_path, *sweep, "hydra.launcher.processes=2")
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("runs/*/*/*/*/*/metrics.jsonl"))) < 4:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    folders = [path.parent for path in tmp_path.glob("runs/*/*/*/*/*/.lock")]
+    for folder in folders:  # the system frees a lock when its process ends
+        FileLock(folder / ".lock").acquire(timeout=10).lock.release()
+        assert not (folder / "error.log").exists()
 
 
 def test_a_killed_batch_goes_on_from_its_checkpoint(

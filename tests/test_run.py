@@ -198,9 +198,19 @@ def test_wandb_offline_groups_a_sweep(tmp_path: Path) -> None:
 
     for _ in range(2):  # cells that are complete do not appear again
         code, _, err = run(tmp_path, "-m", "loss=ramp,logistic", *SMALL, "wandb.mode=offline")
-        assert code == 0, err
+        assert code == 0 and "W&B failed" not in err, err
     files = list(tmp_path.glob("runs/*/*/*/*/*/wandb/offline-run-*/*.wandb"))
     assert len(files) == 2
+    for file in files:  # trained together, each mirrors its own folder
+        told = [json.loads(line) for line in (file.parents[2] / "metrics.jsonl").open()]
+        accuracy = [
+            json.loads(item.value_json)
+            for record in records(file)
+            if record.HasField("history")
+            for item in record.history.item
+            if (item.key or "/".join(item.nested_key)) == "test/order_accuracy"
+        ]
+        assert accuracy == [one["test/order_accuracy"] for one in told] and len(told) == 2
     begun = [r.run for file in files for r in records(file) if r.HasField("run")]
     assert len({r.run_id for r in begun}) == 2 and len({r.run_group for r in begun}) == 1
     ended = [r.exit.exit_code for file in files for r in records(file) if r.HasField("exit")]
