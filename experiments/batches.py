@@ -81,7 +81,8 @@ def useful_processes(planned: Sequence[Planned]) -> int:
     if not all(cell.job.together and cell.device == "cpu" for cell in cells):
         return 1
     worth = sum(cell.job.images(cell) for cell in cells) // IMAGES_WORTH_A_PROCESS
-    return max(1, min(_cores(), worth))
+    threads = max(cell.config["threads"] or 1 for cell in cells)
+    return max(1, min(_cores() // threads, worth))
 
 
 def _cores() -> int:
@@ -95,7 +96,7 @@ def _cores() -> int:
 def run_in_processes(
     batches: Sequence[Sequence[Planned]], processes: int, screen: Screen
 ) -> list[list[Outcome]]:
-    """What became of batches that are run side by side, a CPU thread each.
+    """What became of batches that are run side by side, a CPU thread each unless `threads` is set.
 
     A process that dies takes its batch with it, and no other.
     """
@@ -201,7 +202,7 @@ def _work(pipe: Connection, place: int) -> None:
     try:
         for cells, after in _received(pipe):
             prepared = [
-                prepare(OmegaConf.create({**config, "threads": 1}), choices)
+                prepare(OmegaConf.create({**config, "threads": config["threads"] or 1}), choices)
                 for config, choices in cells
             ]
             pipe.send(("outcomes", run_cells(prepared, after, screen, place)))

@@ -62,21 +62,31 @@ def run_cells(
 
 
 def _train(runs: Sequence["CellRun"], after: float) -> None:
-    if not runs:
-        return
+    reason = _attempt(runs, after) if runs else ""
+    left = [run for run in runs if run.outcome is None]
+    # here, not where the error is at hand, which holds on to the memory of what failed
+    if reason and left:
+        # one of them may be at fault, or all together more than memory holds
+        left[0].progress.note(f"{len(left)} cells failed together, now in halves: {reason}")
+        torch.cuda.empty_cache()
+        half = -(-len(left) // 2)
+        _train(left[:half], after)
+        _train(left[half:], after)
+
+
+def _attempt(runs: Sequence["CellRun"], after: float) -> str:
+    """Train cells together; why it failed, unless the one that failed is known."""
     try:
         _train_together(runs, after)
     except Exception as error:
-        left = [run for run in runs if run.outcome is None]
-        if len(runs) == 1:
-            runs[0].fail(error)
-        elif left:
-            # one of them may be at fault, or all together more than memory holds
-            reason = " ".join(traceback.format_exception_only(error)[-1].split())
-            left[0].progress.note(f"{len(left)} cells failed together, now in halves: {reason}")
-            half = -(-len(left) // 2)
-            _train(left[:half], after)
-            _train(left[half:], after)
+        if len(runs) > 1:
+            return _reason(error)
+        runs[0].fail(error)
+    return ""
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(traceback.format_exception_only(error)[-1].split())
 
 
 def _train_together(runs: Sequence["CellRun"], after: float) -> None:
@@ -207,7 +217,7 @@ class CellRun:
 
     def fail(self, error: Exception) -> None:
         """The cell failed; the others go on."""
-        reason = " ".join(traceback.format_exception_only(error)[-1].split())
+        reason = _reason(error)
         with suppress(OSError):  # a full disk must not stop the other cells
             self.folder.fail(error)
         self.progress.note(f"failed: {reason} ({self.folder.error_log})")

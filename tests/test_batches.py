@@ -70,6 +70,7 @@ def test_small_sweeps_need_no_processes(tmp_path: Path, monkeypatch: pytest.Monk
     small, large = planned(tmp_path), planned(tmp_path, "job.epochs=1000")
     assert batches.useful_processes(small) == 1
     assert batches.useful_processes(large) == 4
+    assert batches.useful_processes(planned(tmp_path, "job.epochs=1000", "threads=2")) == 2
     assert batches.useful_processes(large[:1] + planned(tmp_path, "job=policy")) == 1
 
 
