@@ -46,7 +46,7 @@ def batches(
     for numbers in kinds.values():
         cell = planned[numbers[0]].cell
         numbers = sorted(numbers, key=lambda n: planned[n].cell.name.seed)
-        size = min(most or len(numbers), _largest(cell))
+        size = min(most or len(numbers), _largest(cell, processes))
         rounds = -(-len(numbers) // (size * processes))
         count = min(len(numbers), rounds * processes)
         ends = [len(numbers) * part // count for part in range(count + 1)]
@@ -62,8 +62,8 @@ def _kind(cell: Cell, number: int) -> str:
     return json.dumps([settings, cell.device], sort_keys=True)
 
 
-def _largest(cell: Cell) -> int:
-    """How many cells fit."""
+def _largest(cell: Cell, processes: int) -> int:
+    """How many cells fit, where so many processes share the memory."""
     if not cell.job.together:
         return 1
     if cell.device == "cpu":
@@ -71,14 +71,14 @@ def _largest(cell: Cell) -> int:
     import torch
 
     free = torch.cuda.mem_get_info(cell.device)[0]
-    return max(1, int(SHARE_OF_MEMORY * free / cell.job.bytes_per_cell(cell)))
+    return max(1, int(SHARE_OF_MEMORY * free / processes / cell.job.bytes_per_cell(cell)))
 
 
 def useful_processes(planned: Sequence[Planned]) -> int:
     """How many processes serve a sweep best: one for each core, as far as there is work for them,
     where its cells are trained together on CPU; otherwise this one alone."""
-    cells = [one.cell for one in planned]
-    if not all(cell.job.together and cell.device == "cpu" for cell in cells):
+    cells = [one.cell for one in planned if not one.cell.folder.completed_since(one.cell.since)]
+    if not cells or not all(cell.job.together and cell.device == "cpu" for cell in cells):
         return 1
     worth = sum(cell.job.images(cell) for cell in cells) // IMAGES_WORTH_A_PROCESS
     threads = max(cell.config["threads"] or 1 for cell in cells)
@@ -107,7 +107,7 @@ def run_in_processes(
     def give(worker: _Worker) -> None:
         if left:
             number = left.popleft()
-            worker.give(number, batches[number], len(left) / processes)
+            worker.give(number, batches[number], after=len(left) / processes)
             busy[worker.pipe] = worker
 
     try:
@@ -118,7 +118,7 @@ def run_in_processes(
                 worker = busy[pipe]
                 try:
                     kind, content = worker.pipe.recv()
-                except (EOFError, ConnectionError):
+                except (EOFError, OSError):  # of a message that was cut, too
                     del busy[pipe]
                     found[worker.batch] = worker.died(batches[worker.batch], screen)
                     worker.start()
@@ -152,7 +152,12 @@ class _Worker:
 
     def give(self, batch: int, cells: Sequence[Planned], after: float) -> None:
         self.batch = batch
-        self.pipe.send(([(one.cell.config, one.choices) for one in cells], after))
+        work = [(one.cell.config, one.choices) for one in cells], after
+        try:
+            self.pipe.send(work)
+        except OSError:  # it died between two batches
+            self.start()
+            self.pipe.send(work)
 
     def died(self, batch: Sequence[Planned], screen: Screen) -> list[Outcome]:
         self.process.join()

@@ -13,6 +13,9 @@ class Listener(Protocol):
     def failed(self, cell: int, error: Exception) -> None:
         """One of the cells cannot go on; the others do. Said again, it is no news."""
 
+    def goes_on(self, epoch: float) -> None:
+        """Training goes on from a checkpoint, after so many epochs."""
+
     def step(self, epoch: float) -> None:
         """How many epochs are done."""
 

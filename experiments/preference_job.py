@@ -168,7 +168,7 @@ class Run(ABC):
     def train(self) -> None:
         if note := self.job.slow_start(len(self.rows["train"])):
             self.listener.note(note)
-        if (state := checkpoints.load(self.checkpoint)) is not None:
+        if (state := checkpoints.load(self.checkpoint, self.listener.note)) is not None:
             self._restore(state)
         else:
             self._evaluate()
@@ -205,7 +205,7 @@ class Run(ABC):
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.trainer.restore(state["trainer"])
         self.losses, self.evaluations = state["losses"], state["evaluations"]
-        self.listener.note(f"goes on from epoch {self.epoch:.3g}, {self.checkpoint}")
+        self.listener.goes_on(self.epoch)
         for metrics in self.evaluations:
             self._tell(metrics)
 

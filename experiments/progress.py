@@ -61,8 +61,12 @@ class Progress:
     ) -> None:  # fmt: skip
         self.head, self.epochs, self.after = head, epochs, after
         self.screen, self.place = Terminal(sys.stdout) if screen is None else screen, place
-        self.began = self.started = time.monotonic()
-        self.first, self.metric = 0.0, ""
+        self.began, self.metric = time.monotonic(), ""
+        self.restart(0.0)
+
+    def restart(self, epoch: float) -> None:
+        """Time goes by what is done from here on."""
+        self.started, self.first = time.monotonic(), epoch
 
     def update(self, epoch: float, metric: str | None = None) -> None:
         """Show how far it is, the latest metric, and how long it will take from here."""
@@ -75,7 +79,7 @@ class Progress:
             if self.after:
                 text += f", sweep at most {duration(left + self.after * a_whole)}"
         else:
-            self.started, self.first = time.monotonic(), epoch
+            self.restart(epoch)
         self.status(text)
 
     def status(self, text: str) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from sympo.types import BadInput
 
 # what a kill may cost, and more time than saving takes
 SECONDS_BETWEEN_CHECKPOINTS = 10
+_told: set[str] = set()  # once in a process is enough
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,18 @@ class RewardModelJob(Schedule):
         return 2 * cell.dataset.train_pairs * self.epochs
 
     def bytes_per_cell(self, cell: Cell) -> int:
-        """What a cell of a batch takes of a GPU's memory in training, measured in one step."""
+        """What a cell of a batch takes of a GPU's memory at most: one with a seed of its own, in a
+        step and in an evaluation, measured."""
         peaks = []
-        for cells in ([cell], [cell, cell]):
-            trainer = _trainer(self, cells)
+        index = torch.arange(min(self.batch_size, cell.dataset.train_pairs), device=cell.device)
+        for seeds in (1, 2):
+            data = {seed: draw(cell.dataset, seed) for seed in range(seeds)}
+            one = _reward_cell(cell)
+            cells = [replace(one, seed=seed) for seed in data]
+            trainer = CellTrainer(cells, data, cell.model, self, cell.device)
             torch.cuda.reset_peak_memory_stats(cell.device)
-            trainer.step(torch.arange(self.batch_size, device=cell.device)[None])
+            trainer.step(index.repeat(seeds, 1))
+            trainer.rewards()
             peaks.append(torch.cuda.max_memory_allocated(cell.device))
             del trainer
         return max(1, peaks[1] - peaks[0])
@@ -68,7 +75,7 @@ class RewardModelJob(Schedule):
     def train(self, cells: Sequence[Cell], listener: Listener) -> None:
         """Train cells that share data set, model, schedule and device side by side, from their
         last checkpoints; those that are equally far go together."""
-        states = [checkpoints.load(cell.folder.checkpoint) for cell in cells]
+        states = [checkpoints.load(cell.folder.checkpoint, listener.note) for cell in cells]
         epochs = [0 if state is None else state["trainer"]["epoch"] for state in states]
         for epoch in sorted(set(epochs)):
             # the cells of one seed stand together
@@ -100,14 +107,16 @@ class _Pass:
         kept = [state for n in numbers if (state := states[n]) is not None]
         if kept:
             self.trainer.restore([state["trainer"] for state in kept])
-            listener.note(f"goes on from epoch {self.trainer.epoch}")
+            listener.goes_on(self.trainer.epoch)
             for place, state in enumerate(kept):
                 for epoch, metrics in state["evaluations"]:
                     self._tell(place, epoch, metrics)
 
     def train(self) -> None:
-        if advice := getattr(self.trainer.model, "advice", None):
+        advice = getattr(self.trainer.model, "advice", "")
+        if advice and advice not in _told:
             self.listener.note(advice)
+            _told.add(advice)
         self.trainer.train(self._after_epoch)
 
     def _tell(self, place: int, epoch: int, metrics: Metrics) -> None:
@@ -121,7 +130,7 @@ class _Pass:
         for place, metrics in enumerate(found or ()):
             if place not in diverged:
                 self._tell(place, epoch, metrics)
-        if found and time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
+        if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
             self._save()
         self.listener.step(epoch)
 

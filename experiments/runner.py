@@ -63,7 +63,7 @@ def run_cells(
 
 def _train(runs: Sequence["CellRun"], after: float) -> None:
     reason = _attempt(runs, after) if runs else ""
-    left = [run for run in runs if run.outcome is None]
+    left = [run for run in runs if run.to_train]
     # here, not where the error is at hand, which holds on to the memory of what failed
     if reason and left:
         # one of them may be at fault, or all together more than memory holds
@@ -258,6 +258,10 @@ class Recorder:
     def failed(self, cell: int, error: Exception) -> None:
         if self.runs[cell].outcome is None:
             self.runs[cell].fail(error)
+
+    def goes_on(self, epoch: float) -> None:
+        self.progress.note(f"goes on from epoch {epoch:.3g}")
+        self.progress.restart(epoch)
 
     def step(self, epoch: float) -> None:
         self.progress.update(epoch)

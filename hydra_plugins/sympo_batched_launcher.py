@@ -13,6 +13,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from sympo.types import BadInput
+
 
 class BatchedLauncher(Launcher):
     """Runs the cells of a sweep in this machine's memory, in as few passes as it allows.
@@ -29,6 +31,13 @@ class BatchedLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
+        for key in ("most_cells", "processes"):
+            value = getattr(self, key)
+            if value is not None and not (isinstance(value, int) and value >= 1):
+                raise BadInput(
+                    f"hydra.launcher.{key}={value} is not allowed: it must be a whole number of at "
+                    "least 1, or null"
+                )
         self.loader, self.config = hydra_context.config_loader, config
 
     def launch(
@@ -42,6 +51,8 @@ class BatchedLauncher(Launcher):
         screen = Terminal(sys.stdout)
         found: list[Any] = [None] * len(planned)
         processes = self.processes or batches.useful_processes(planned)
+        if any(one.cell.judge is not None for one in planned):
+            processes = 1  # it is a judge's process that knows what the judge has cost
         groups = batches.batches(planned, self.most_cells, processes)
         cells = [[planned[number] for number in group] for group in groups]
         if min(processes, len(groups)) > 1:

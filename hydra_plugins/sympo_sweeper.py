@@ -162,7 +162,11 @@ class PreparedConfigs:
     composed, so that no job is composed twice."""
 
     def __init__(self) -> None:
-        self._jobs: dict[tuple[str, ...], tuple[Job, Cell]] = {}
+        self._jobs: dict[tuple[str, ...], tuple[Job, Cell | None]] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        # launchers that send it to other processes: a cell holds a lock, and is made again there
+        return {"_jobs": {overrides: (job, None) for overrides, (job, _) in self._jobs.items()}}
 
     def add(self, job: Job, cell: Cell) -> None:
         self._jobs[tuple(job.overrides)] = job, cell
@@ -170,6 +174,7 @@ class PreparedConfigs:
     def planned(self, overrides: Sequence[str]) -> Planned:
         """The checked cell, for a launcher that needs nothing else of Hydra."""
         job, cell = self._jobs[tuple(overrides)]
+        assert cell is not None
         return Planned(cell, dict(job.base.hydra.runtime.choices))
 
     def load_sweep_config(

@@ -219,7 +219,8 @@ class RunFolder:
             "git_commit": git_commit(),
             **more,
         }
-        self.checkpoint.unlink(missing_ok=True)
+        for kept in (self.checkpoint, self.checkpoint.with_suffix(".new")):
+            kept.unlink(missing_ok=True)
         for made in self.unfinished.iterdir():
             shutil.rmtree(self.path / made.name, ignore_errors=True)
             made.replace(self.path / made.name)

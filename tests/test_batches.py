@@ -2,22 +2,23 @@
 
 import itertools
 import json
-import os
-import signal
-import subprocess
-import threading
+import multiprocessing
+import pickle
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from filelock import FileLock
 from omegaconf import OmegaConf
 
 from experiments import batches
 from experiments.cells import Planned, prepare
 from experiments.runner import run_cells
+from sympo.records import RunFolder
 from tests.test_configs import composed
 from tests.test_run import SMALL, cells, run, start
 
@@ -126,36 +127,62 @@ def test_one_cell_that_fails_is_found_in_its_batch(
     assert [line for line in screen.said if "in halves" in line]
 
 
+def test_a_cell_that_is_complete_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [one.cell for one in planned(tmp_path)]
+    finish, finished = RunFolder.finish, []
+
+    def fails_once(folder: RunFolder, *arguments: Any, **more: Any) -> None:
+        finished.append(folder.name)
+        if len(finished) == 3:
+            raise OSError("the disk is full")
+        finish(folder, *arguments, **more)
+
+    monkeypatch.setattr(RunFolder, "finish", fails_once)
+    ended = run_cells(found, screen=Lines())
+    assert {one.status for one in ended} == {"complete"}
+    assert len(finished) == 10 and len(set(finished)) == 9
+
+
+def test_launchers_that_pickle_get_configs_without_locks(tmp_path: Path) -> None:
+    (one,) = planned(tmp_path)[:1]
+    base = OmegaConf.create({"hydra": {"overrides": {"task": []}}})
+    sweeper = sys.modules["hydra_plugins.sympo_sweeper"]  # as Hydra has loaded it
+    prepared = sweeper.PreparedConfigs()
+    prepared.add(sweeper.Job(["loss=ramp"], base, OmegaConf.create({"loss": "ramp"})), one.cell)
+    sent = pickle.loads(pickle.dumps(prepared))
+    assert sent.load_sweep_config(base, ["loss=ramp"]).loss == "ramp"
+
+
+@pytest.mark.parametrize("setting", ["most_cells=0", "processes=-1", "processes=x"])
+def test_settings_of_the_launcher_are_checked(tmp_path: Path, setting: str) -> None:
+    results = tmp_path / "results"
+    code, out, err = run(results, "-m", "noise=0,0.1", f"hydra.launcher.{setting}")
+    assert code == 2 and out == ""
+    assert err.startswith(f"error: hydra.launcher.{setting}") and "at least 1" in err
+    assert not results.exists()
+
+
+class Killing(Lines):
+    """Kills the process that first says how far it is."""
+
+    def live(self, place: int, text: str) -> None:
+        if not self.said:
+            self.said.append(text)
+            (child,) = multiprocessing.active_children()
+            child.kill()
+
+
 def test_a_process_that_dies_takes_only_its_batch(tmp_path: Path) -> None:
-    found = planned(tmp_path, "job.epochs=60")
-    groups = batches.batches(found, most=3)
-    screen = Lines()
-    started = threading.Event()
-
-    def kill() -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            children = subprocess.run(
-                ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())],
-                capture_output=True, text=True, check=True,
-            ).stdout.splitlines()  # fmt: skip
-            spawned = [line.split()[0] for line in children if "spawn_main" in line]
-            if spawned and list(tmp_path.glob("runs/*/*/*/*/*/metrics.jsonl")):
-                os.kill(int(spawned[0]), signal.SIGKILL)
-                started.set()
-                return
-            time.sleep(0.02)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    ended = batches.run_in_processes([[found[n] for n in group] for group in groups], 1, screen)
-    killer.join()
-    assert started.is_set()
+    found = planned(tmp_path, "job.epochs=150")[:3] + planned(tmp_path)[3:]
+    work = [found[:3], found[3:6], found[6:]]
+    ended = batches.run_in_processes(work, 1, Killing())
     states = [[one.status for one in batch] for batch in ended]
     assert states == [["failed"] * 3, ["complete"] * 3, ["complete"] * 3]
     assert "ended with code -9" in ended[0][0].error
     # run again, it goes on
-    again = batches.run_in_processes([[found[n] for n in group] for group in groups], 1, screen)
+    again = batches.run_in_processes(work, 1, Lines())
     assert [[one.status for one in batch] for batch in again] == [
         ["complete"] * 3, ["skipped"] * 3, ["skipped"] * 3,
     ]  # fmt: skip
@@ -207,9 +234,14 @@ def test_a_killed_batch_goes_on_from_its_checkpoint(
         return train_epoch(trainer)
 
     monkeypatch.setattr(CellTrainer, "train_epoch", counts)
+    # a checkpoint that was torn, and one of another version
+    killed[0].folder.checkpoint.write_bytes(b"torn")
+    torch.save({"trainer": {"epoch": 1}}, killed[1].folder.checkpoint)
     screen = Lines()
     assert {one.status for one in run_cells(killed, screen=screen)} == {"complete"}
-    assert trained == [3] and [line for line in screen.said if "goes on from epoch 3" in line]
+    assert trained == [0, 1, 2, 3, 3]
+    assert len([line for line in screen.said if "goes on from epoch 3" in line]) == 1
+    assert len([line for line in screen.said if "starts anew" in line]) == 2
     for one, other in zip(undisturbed, killed, strict=True):
         lines = [
             [json.loads(line) for line in (cell.folder.path / "metrics.jsonl").open()]

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 # small enough for a test; the same code and data as the default
@@ -93,19 +94,23 @@ def test_force_runs_again_and_repeats_bitwise(swept: tuple[Path, str]) -> None:
 
 
 def test_killed_sweep_goes_on_where_it_was(tmp_path: Path, swept: tuple[Path, str]) -> None:
-    process = start(tmp_path, *SWEEP)
-    deadline = time.monotonic() + 120
-    while len(list(tmp_path.glob("runs/*/*/*/*/*/summary.json"))) < 3:
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    undisturbed = cells(swept[0])
+    # one of its cells is busy elsewhere, so that it can never be done before it is killed
+    busy = tmp_path / undisturbed["ramp/noise=0.4/seed=1"].relative_to(swept[0])
+    busy.mkdir(parents=True)
+    with FileLock(busy / ".lock"):
+        process = start(tmp_path, *SWEEP, "hydra.launcher.most_cells=2")
+        deadline = time.monotonic() + 120
+        while len(list(tmp_path.glob("runs/*/*/*/*/*/summary.json"))) < 3:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
     done = len(list(tmp_path.glob("runs/*/*/*/*/*/summary.json")))
     assert 3 <= done < 8
     code, out, err = run(tmp_path, *SWEEP)
     assert code == 0, err
     assert f"8 cells: {8 - done} run, {done} complete before, 0 failed" in out
-    undisturbed = cells(swept[0])
     for key, path in cells(tmp_path).items():
         assert (path / "metrics.jsonl").read_text() == (
             undisturbed[key] / "metrics.jsonl"

@@ -94,7 +94,7 @@ def _content(path: str) -> bytes | None:
 def _summaries(texts: Mapping[str, bytes]) -> tuple[list[str], pa.Table]:
     """The folders whose summaries can be read, and those."""
     table = _parsed(list(texts.values()))
-    if table is not None and len(table) == len(texts) and _whole(table):
+    if table is not None and len(table) == len(texts) and _whole(table, _NEEDED):
         wanted = [name for name in (*_NEEDED, "model", "selected") if name in table.column_names]
         return list(texts), _numbers(_flat(table.select(wanted)), [f"{name}." for name in WHICH])
     records = {folder: _summary(folder, text) for folder, text in texts.items()}
@@ -122,8 +122,8 @@ def _evaluations(folders: Sequence[str]) -> pa.Table:
     """The evaluations of cells; a line written again after a resume replaces the first."""
     texts = [_content(f"{folder}/metrics.jsonl") or b"" for folder in folders]
     counts = [text.count(b"\n") for text in texts]
-    table = _parsed(texts)
-    if table is not None and len(table) == sum(counts) and table["epoch"].null_count == 0:
+    table = _parsed(texts) if all(map(_a_line_each, texts)) else None
+    if table is not None and _whole(table, ["epoch"]) and len(table) == sum(counts):
         cells = np.repeat(np.arange(len(folders)), counts)
         table = _numbers(table, [""]).add_column(0, "cell", pa.array(cells))
     else:
@@ -138,6 +138,11 @@ def _evaluations(folders: Sequence[str]) -> pa.Table:
     places = pd.DataFrame({name: table[name].to_numpy() for name in ("cell", "epoch")})
     again = places.duplicated(keep="last")
     return table.filter(pa.array(~again)) if again.any() else table
+
+
+def _a_line_each(text: bytes) -> bool:
+    """Whether every line, and nothing else, can be an evaluation."""
+    return not text or (text.endswith(b"\n") and b"\n\n" not in text and text[:1] != b"\n")
 
 
 def _history(folder: str, text: bytes) -> list[dict[str, Any]]:
@@ -166,8 +171,9 @@ def _parsed(texts: Sequence[bytes]) -> pa.Table | None:
     return None if "timestamp" in str(table.schema) else table
 
 
-def _whole(table: pa.Table) -> bool:
-    return all(name in table.column_names and not table[name].null_count for name in _NEEDED)
+def _whole(table: pa.Table, needed: Sequence[str]) -> bool:
+    """Whether no value of the columns that are needed is missing."""
+    return all(name in table.column_names and not table[name].null_count for name in needed)
 
 
 def _flat(table: pa.Table) -> pa.Table:
@@ -176,7 +182,7 @@ def _flat(table: pa.Table) -> pa.Table:
         table = table.flatten()
     for place, field in enumerate(table.schema):
         if pa.types.is_list(field.type):
-            texts = [None if v is None else json.dumps(v) for v in table[place].to_pylist()]
+            texts = [_text(values) for values in table[place].to_pylist()]
             table = table.set_column(place, field.name, pa.array(texts, pa.string()))
     return table
 
@@ -200,11 +206,14 @@ def _table(records: Sequence[Mapping[str, Any]], prefixes: Sequence[str]) -> pa.
     columns = {}
     for name in names:
         values = [record.get(name) for record in records]
-        number = [isinstance(value, int | float) for value in values if value is not None]
-        if name.startswith(tuple(prefixes)) and not all(number):
+        kinds = {_kind(type(value)) for value in values if value is not None}
+        if name.startswith(tuple(prefixes)):
+            if "text" not in kinds:
+                numbers = [None if value is None else float(value) for value in values]
+                columns[name] = pa.array(numbers, pa.float64())
             continue
-        if any(number) and not all(number):
-            values = [None if value is None else str(value) for value in values]
+        if len(kinds) > 1:
+            values = [_text(value) for value in values]
         columns[name] = pa.array(values, pa.float64() if _mixed(values) else None)
     return _numbers(pa.table(columns), prefixes)
 
@@ -216,19 +225,39 @@ def _mixed(values: Sequence[Any]) -> bool:
 
 def _joined(tables: Sequence[pa.Table]) -> pa.Table:
     """Tables below each other; a setting that is a number here and a text there becomes text."""
-    kinds: dict[str, set[bool]] = {}
+    kinds: dict[str, set[str]] = {}
     for table in tables:
         for field in table.schema:
             if not pa.types.is_null(field.type):
-                kinds.setdefault(field.name, set()).add(pa.types.is_string(field.type))
+                kinds.setdefault(field.name, set()).add(_kind(field.type))
     both = {name for name, found in kinds.items() if len(found) > 1}
     told = [_as_text(table, both.intersection(table.column_names)) for table in tables]
     return pa.concat_tables(told, promote_options="permissive").combine_chunks()
 
 
+def _kind(of: type | pa.DataType) -> str:
+    """Text, bool or number, of which a column holds one kind."""
+    if of is bool or (isinstance(of, pa.DataType) and pa.types.is_boolean(of)):
+        return "bool"
+    return (
+        "text"
+        if of is str or (isinstance(of, pa.DataType) and pa.types.is_string(of))
+        else "number"
+    )
+
+
+def _text(value: Any) -> str | None:
+    """A setting as text: a list as JSON, whole numbers without a point, as identities have them."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return json.dumps([int(v) if isinstance(v, float) and v.is_integer() else v for v in value])
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
 def _as_text(table: pa.Table, names: Iterable[str]) -> pa.Table:
     for name in names:
-        texts = [None if v is None else str(v) for v in table[name].to_pylist()]
+        texts = [_text(value) for value in table[name].to_pylist()]
         place = table.schema.get_field_index(name)
         table = table.set_column(place, name, pa.array(texts, pa.string()))
     return table

@@ -155,7 +155,7 @@ class StackedCNN(nn.Module):
         """What a user can do to train it faster; empty where nothing."""
         if self.seed_of_cell.device.type != "cpu" or self.compiled(self._p("conv1_weight")):
             return ""
-        return "no C++ compiler is here: with one, training takes a third of the time"
+        return "no C++ compiler works here: with one, training takes a third of the time"
 
     def forward(self, images: Tensor) -> Tensor:
         one, two = ((self._p(f"conv{i}_weight"), self._p(f"conv{i}_bias")) for i in (1, 2))

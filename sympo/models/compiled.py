@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def compiled(source: Path, macros: tuple[tuple[str, str | int], ...]) -> ctypes.
 
     It is kept in the user's cache folder under its text, its macros and the processor.
     """
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sympo"
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    folder = Path(cache) / "sympo"
     defined = [f"-D{name}={value}" for name, value in macros]
     text = "\n".join([source.read_text(), *defined, *FLAGS, _processor()])
     library = folder / f"{source.stem}-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
@@ -30,30 +32,35 @@ def compiled(source: Path, macros: tuple[tuple[str, str | int], ...]) -> ctypes.
     except OSError:
         pass
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        made = _compile(source, defined, folder)
-    except OSError:  # a cache that cannot be written to
         with tempfile.TemporaryDirectory(prefix="sympo-") as temporary:
-            made = _compile(source, defined, Path(temporary))
-            return None if made is None else ctypes.CDLL(str(made))
-    if made is None:
-        return None
-    found = ctypes.CDLL(str(made))
-    made.replace(library)  # several processes may make it at once, all the same
-    return found
+            made = _compile(source, defined, Path(temporary) / "library")
+            if made is not None:
+                _keep(made, library)
+                for place in (library, made):  # one of them may lie where nothing is executed
+                    with suppress(OSError):
+                        return ctypes.CDLL(str(place))
+    except OSError:  # nowhere to write, or a compiler that does not run
+        pass
+    return None
 
 
-def _compile(source: Path, defined: list[str], folder: Path) -> Path | None:
+def _keep(made: Path, library: Path) -> None:
+    """Put a library into the cache, whole or not at all; several processes may do so at once."""
+    with suppress(OSError):  # a cache that cannot be written to
+        library.parent.mkdir(parents=True, exist_ok=True)
+        beside = library.with_name(f".{library.name}.{os.getpid()}")
+        shutil.copyfile(made, beside)
+        beside.replace(library)
+
+
+def _compile(source: Path, defined: list[str], library: Path) -> Path | None:
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", ""), *COMPILERS))), None)
     if compiler is None:
         return None
-    handle, name = tempfile.mkstemp(prefix=f".{source.stem}-", dir=folder)
-    os.close(handle)
     for native in NATIVE:
-        command = [compiler, *FLAGS, *native, *defined, str(source), "-o", name]
+        command = [compiler, *FLAGS, *native, *defined, str(source), "-o", str(library)]
         if subprocess.run(command, capture_output=True, check=False).returncode == 0:
-            return Path(name)
-    Path(name).unlink()
+            return library
     return None
 
 

@@ -80,7 +80,7 @@ struct Layer {
                         vec a = sum[0][g], b = sum[1][g], c = sum[2][g], d = sum[3][g];
                         vec above = b > a ? b : a, below = d > c ? d : c;
                         vec y = (below > above ? below : above) + bias[o + g], zero = {};
-                        y = y > zero ? y : zero;
+                        y = y < zero ? zero : y;  // what is no number stays one
                         long place = at(o + g, i, j);
                         if (mask) y *= mask[place];
                         out[place] = y;

@@ -72,7 +72,9 @@ class Convolutions:
         x = x.reshape(len(images), -1, self.lanes, self.image).transpose(2, 3).contiguous()
         if mask is not None and spare:
             mask = F.pad(mask, (0, spare))
-        features: Any = _Features.apply(self, seed, x, mask, *one, *two)
+        features: Any = _Features.apply(
+            self, torch.is_grad_enabled(), seed, x, mask, *one, *two
+        )  # fmt: skip
         return features[..., :n]
 
 
@@ -99,11 +101,11 @@ class _Features(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, layers: Convolutions, seed: Tensor, x: Tensor, mask: Tensor | None,
-        *weights: Tensor,
+        ctx: Any, layers: Convolutions, trained: bool, seed: Tensor, x: Tensor,
+        mask: Tensor | None, *weights: Tensor,
     ) -> Tensor:  # fmt: skip
         w1, b1, w2, b2 = (weight.contiguous() for weight in weights)
-        cells, blocks, trained = len(seed), x.shape[1], any(ctx.needs_input_grad)
+        cells, blocks = len(seed), x.shape[1]
         # borders of padding stay 0
         new = x.new_zeros if layers.network.padding else x.new_empty
         middle = new(cells, blocks, *layers.middle, layers.lanes)
@@ -140,7 +142,7 @@ class _Features(torch.autograd.Function):
 
         _over_blocks(blocks, work)
         sums = [torch.stack(parts).sum(0) for parts in zip(*found, strict=True)]
-        return None, None, None, None, *sums
+        return None, None, None, None, None, *sums
 
 
 def _call(function: Any, *arguments: int | Tensor | None) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sympo.analysis import Collection
+from sympo.analysis import Collection, run_files
 from sympo.analysis.frames import KEYS, settings
 from tests.analysis.synthetic import policy_history, write_policy_sweep, write_run, write_sweep
 
@@ -122,3 +122,31 @@ def test_thousands_of_cells(tmp_path):
     collection = Collection.from_runs(tmp_path / "runs")
     assert (len(collection.cells), len(collection.curves)) == (5000, 50000)
     assert settings(collection.cells) == []
+
+
+def test_a_blank_line_here_and_a_missing_line_end_there(tmp_path):
+    history = [{"epoch": epoch, "validation/noisy_accuracy": epoch / 10} for epoch in (1, 2)]
+    first, second = (
+        write_run(tmp_path, seed=seed, history=history) / "metrics.jsonl" for seed in (0, 1)
+    )
+    first.write_text(first.read_text().rstrip("\n"))
+    second.write_text(second.read_text() + "\n")
+    curves = Collection.from_runs(tmp_path).curves
+    assert curves[["seed", "epoch"]].to_numpy().tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
+
+
+def test_evaluations_without_an_epoch_are_told(tmp_path, caplog):
+    folder = write_run(tmp_path)
+    (folder / "metrics.jsonl").write_text('{"a": 1}\n')
+    assert len(Collection.from_runs(tmp_path).curves) == 0
+    assert "metrics.jsonl is not readable" in caplog.text
+
+
+@pytest.mark.parametrize("together", [2048, 1])
+def test_a_setting_may_be_of_several_kinds(tmp_path, monkeypatch, together):
+    monkeypatch.setattr(run_files, "_TOGETHER", together)
+    for seed, value in enumerate([True, 1, 1.5, "x", None, [1, 2]]):
+        write_run(tmp_path, seed=seed, extra={"what": value})
+    cells = Collection.from_runs(tmp_path).cells
+    assert cells["extra.what"].tolist()[:4] == ["True", "1", "1.5", "x"]
+    assert pd.isna(cells["extra.what"][4]) and cells["extra.what"][5] == "[1, 2]"

@@ -1,11 +1,14 @@
 """C++ is compiled where that can be done, once; where it cannot, nothing breaks."""
 
 import ctypes
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from sympo.models.compiled import compiled
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -39,9 +42,13 @@ def test_compiled_once_for_each_text_and_its_macros(source: Path, tmp_path: Path
 
 
 def test_a_broken_file_in_the_cache_is_made_again(source: Path, tmp_path: Path) -> None:
-    assert answer(compiled(source, (("ANSWER", 7),))) == 7
-    for file in kept(tmp_path):
-        file.write_bytes(b"cut short")
+    before = kept(tmp_path)
+    # elsewhere, because what a process has loaded must not be written to
+    code = "from pathlib import Path; from sympo.models.compiled import compiled; "
+    code += f"assert compiled(Path({str(source)!r}), (('ANSWER', 7),))"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    (made,) = set(kept(tmp_path)) - set(before)
+    made.write_bytes(b"cut short")
     assert answer(compiled(source, (("ANSWER", 7),))) == 7
 
 
@@ -55,6 +62,16 @@ def test_what_does_not_compile_is_none(source: Path, tmp_path: Path) -> None:
     source.write_text("this is no C++")
     assert compiled(source, ()) is None
     assert not [file for file in kept(tmp_path) if file.name.startswith(".")]
+
+
+def test_a_compiler_that_does_not_run(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "c++"
+    broken.write_bytes(b"\x7fELF but no program")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CXX", str(broken))
+    assert compiled(source, (("ANSWER", 45),)) is None
 
 
 def test_a_cache_that_cannot_be_written_to(
