@@ -284,12 +284,18 @@ def versions() -> dict[str, str]:
 
 @cache
 def git_commit() -> str | None:
-    """The commit of the checkout that runs, with `-dirty` where tracked files were changed."""
+    """The commit of the checkout that runs, with `-dirty` where tracked files other than results
+    were changed."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        here = Path(__file__).parent
+        return subprocess.run(
+            command, cwd=here, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    changed = ("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
     try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        return git("rev-parse", "HEAD") + ("-dirty" if git(*changed) else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return answer.stdout.strip()
