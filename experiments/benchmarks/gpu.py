@@ -50,7 +50,8 @@ def commands(part: str, arguments: argparse.Namespace) -> list[list[str]]:
     """What a part runs, as arguments of Python."""
     data, out, device = arguments.data, arguments.out, arguments.device
     if part == "tests":
-        return [["-m", "pytest", "-q", "tests/test_cuda.py", "tests/models/test_attention.py"]]
+        files = ("test_cuda.py", "models/tile_kernels_checks.py", "models/test_attention.py")
+        return [["-m", "pytest", "-q", *(f"tests/{file}" for file in files)]]
     if part == "grid":
         return [
             [

@@ -34,6 +34,8 @@ class LossProperties:
 class MarginLoss(ABC):
     """A pure elementwise function of the margin z = y g, and how its values make one number.
 
+    Losses of one class with the same parameters are equal: cells that have them share its calls.
+
     average_log_ratio: z has to be a difference of log-ratios per token, as the `ipo` margin makes
         it; no other margin of a policy will do.
     """
@@ -50,12 +52,13 @@ class MarginLoss(ABC):
         """What is true of this loss, as a function of one margin, at its parameters."""
 
     def reduce(self, losses: torch.Tensor) -> torch.Tensor:
-        """The number that a batch of losses (n,) is trained on; their mean unless a loss says else.
+        """The number that each batch of losses (..., n) is trained on, (...); their mean unless a
+        loss says else.
 
         Its gradient is sum_i w_i grad l_i / sum_i w_i with w_i = exp(log_weight_i), so that a batch
         split over steps or processes is trained on exactly by adding up both sums and dividing.
         """
-        return losses.mean()
+        return losses.mean(-1)
 
     def log_weight(self, losses: torch.Tensor) -> torch.Tensor:
         """The logarithm of each pair's weight in the gradient of `reduce`, a constant to autograd.
@@ -63,3 +66,9 @@ class MarginLoss(ABC):
         losses: (n,), as this loss returns them. Returns (n,); zeros where `reduce` is the mean.
         """
         return torch.zeros_like(losses)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))

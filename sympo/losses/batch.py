@@ -42,8 +42,8 @@ class DrDPO(MarginLoss):
         return _logistic(z)
 
     def reduce(self, losses: torch.Tensor) -> torch.Tensor:
-        total = torch.logsumexp(-losses / self.temperature, 0)
-        return self.temperature * (math.log(len(losses)) - total)
+        total = torch.logsumexp(-losses / self.temperature, -1)
+        return self.temperature * (math.log(losses.shape[-1]) - total)
 
     def log_weight(self, losses: torch.Tensor) -> torch.Tensor:
         return -losses.detach() / self.temperature

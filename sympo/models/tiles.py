@@ -4,11 +4,12 @@ Images stand last, (cells, channels, height, width, images), so that every layer
 product and pooling compares contiguous vectors. A 2x2 max-pool after a kxk convolution reads a
 (k+1)x(k+1) tile of the input for each output: the tiles are copied out once (for the first layer
 once for all cells that see the same images) and the four convolutions of a pool are one product
-with the kernel written at four offsets.
+with the kernel written at four offsets. On a GPU, copying tiles and pooling are kernels of our own
+(`tile_kernels`), where Triton is there.
 """
 
 from collections.abc import Sequence
-from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -32,11 +33,16 @@ def features(
     k = weight.shape[-1]
     x = _pad(x, padding)
     # the tiles of a seed's images serve all of its cells in one product
-    products = [
-        (kernel.flatten(0, 1) @ tiles).view(len(kernel), kernel.shape[1], -1)
-        for kernel, tiles in zip(_tiled(weight).split(cells_per_seed), _tiles(x, k), strict=True)
-    ]
-    out = products[0] if len(products) == 1 else torch.cat(products)
+    kernels, copies = _tiled(weight), _tiles(x, k)
+    if len(set(cells_per_seed)) == 1:
+        out = product(kernels.view(seeds, -1, kernels.shape[-1]), copies)
+    else:
+        products = [
+            kernel.flatten(0, 1) @ x
+            for kernel, x in zip(kernels.split(cells_per_seed), copies, strict=True)
+        ]
+        out = torch.cat(products)
+    out = out.view(*kernels.shape[:2], -1)
     x = _pad(_pool(out, bias, x.shape, k), padding)
     weight, bias = two
     out = product(_tiled(weight), _tiles(x, k))
@@ -59,39 +65,37 @@ def _pool(out: Tensor, bias: Tensor, shape: torch.Size, kernel_size: int) -> Ten
     height, width = ((side - kernel_size + 1) // 2 for side in shape[2:4])
     cells, channels = bias.shape
     out = out.view(cells, 4, channels, -1)
-    pooled: Any = (
-        _PoolReLU.apply(out, bias)
-        if torch.is_grad_enabled()
-        else F.relu(out.amax(1) + bias.unsqueeze(-1))
-    )
+    pooled: Any
+    if fused := _kernels(out):
+        pooled = fused.PoolReLU.apply(out, bias)
+    elif torch.is_grad_enabled():
+        pooled = _PoolReLU.apply(out, bias)
+    else:
+        pooled = F.relu(out.amax(1) + bias.unsqueeze(-1))
     return pooled.view(cells, channels, height, width, shape[-1])
 
 
-@cache
-def _tile_index(out: int, channels: int, k: int, device: torch.device) -> Tensor:
-    """Where each weight of a kernel (out, channels, k, k) stands in the four tile kernels.
-
-    Returns (4 * out, channels * (k+1)^2) indices into the flattened kernel with one zero appended.
-    """
-    weights = out * channels * k * k
-    index = torch.full((2, 2, out, channels, k + 1, k + 1), weights)
-    for row in range(2):
-        for column in range(2):
-            index[row, column, :, :, row : row + k, column : column + k] = torch.arange(
-                weights
-            ).view(out, channels, k, k)
-    return index.view(4 * out, -1).to(device)
+def _kernels(x: Tensor) -> ModuleType | None:
+    """The module whose kernels serve x; None where this module's operators do."""
+    if not x.is_cuda:
+        return None
+    try:
+        from sympo.models import tile_kernels
+    except ImportError:  # no Triton
+        return None
+    return tile_kernels
 
 
 def _tiled(kernel: Tensor) -> Tensor:
     """(C, out, channels, k, k) -> (C, 4 * out, channels * (k+1)^2)."""
-    index = _tile_index(*kernel.shape[1:4], kernel.device)
-    return F.pad(kernel.flatten(1), (0, 1))[:, index]
+    offsets = [F.pad(kernel, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)]
+    return torch.stack(offsets, 1).flatten(1, 2).flatten(2)
 
 
 def _tiles(x: Tensor, kernel_size: int) -> Tensor:
     """(C, channels, H, W, n) -> (C, channels * (k+1)^2, places * n), a tile for every pool."""
-    tiles: Any = _Tiles.apply(x, kernel_size + 1)
+    fused = _kernels(x)
+    tiles: Any = (fused.Tiles if fused else _Tiles).apply(x, kernel_size + 1)
     return tiles.flatten(1, 3).flatten(2)
 
 

@@ -117,9 +117,20 @@ class CellTrainer:
         self.std = self._tensor(np.array([draw.std for draw in draws])).to(self.dtype).view(shape)
         self.first = self._tensor(np.stack([draw.train.first for draw in draws]))
         self.second = self._tensor(np.stack([draw.train.second for draw in draws]))
-        self.seed_of_cell = torch.arange(len(draws)).repeat_interleave(torch.tensor(counts))
+        self.seed_of_cell = self._tensor(np.repeat(np.arange(len(draws)), counts))
         labels = np.stack([cell.train.noisy_label for cell in cells])
         self.label = self._tensor(labels).to(self.dtype)
+        # a loss is called once for all of its cells: on a GPU, hundreds of calls would take most
+        # of a step
+        alike: list[tuple[MarginLoss, list[int]]] = []
+        for number, cell in enumerate(cells):
+            which = next((which for loss, which in alike if loss == cell.loss), None)
+            if which is None:
+                alike.append((cell.loss, [number]))
+            else:
+                which.append(number)
+        self.losses = [(loss, self._tensor(np.array(which))) for loss, which in alike]
+        self.place = self._tensor(np.argsort(np.concatenate([which for _, which in alike])))
         self.scored = [_scored_images(draw) for draw in draws]
         self.epoch = 0
         self.diverged: dict[int, Diverged] = {}
@@ -201,13 +212,11 @@ class CellTrainer:
         reward = self.model(self._images(images))
         first, second = reward.chunk(2, dim=1)
         margin = self.label.gather(1, index[self.seed_of_cell]) * (first - second)
-        values = torch.stack(
-            [cell.loss(z) for cell, z in zip(self.cells, margin.unbind(), strict=True)]
-        )
+        values = [loss(margin.index_select(0, which)) for loss, which in self.losses]
         # each cell's own reduction over its pairs, summed over cells: each gets its own gradient
-        reduced = [cell.loss.reduce(z) for cell, z in zip(self.cells, values.unbind(), strict=True)]
-        self.optimizer.step(torch.stack(reduced).sum())
-        return values.detach().sum(1)
+        reduced = [loss.reduce(part) for (loss, _), part in zip(self.losses, values, strict=True)]
+        self.optimizer.step(torch.cat(reduced).sum())
+        return torch.cat([part.detach().sum(1) for part in values])[self.place]
 
     def _images(self, index: Tensor) -> Tensor:
         """Normalised images (S, n, H, W) of image numbers (S, n)."""
@@ -231,7 +240,9 @@ class CellTrainer:
         parts = [self.model(self._images(batch)) for batch in batches]
         found = torch.cat(parts, 1).double().cpu().numpy()
         filled = []
-        for number, (place, reward) in enumerate(zip(self.seed_of_cell, found, strict=True)):
+        for number, (place, reward) in enumerate(
+            zip(self.seed_of_cell.tolist(), found, strict=True)
+        ):
             if not np.isfinite(reward).all():
                 self._diverges(number, "rewards of {cell} are no finite numbers")
             values = np.full(len(self.pixels), np.nan)
