@@ -48,7 +48,8 @@ def _ratios(rows: Sequence[Row]) -> Figure:
     axes.set_yticks(range(len(shown)), [str(row["name"]) for row in shown])
     axes.invert_yaxis()
     axes.set_xlim(left=0)
-    axes.set_xlabel("times as good as the peer (broken line); orange: the limit")
+    limits = "; orange: the limit" if any(row.get("limit") for row in shown) else ""
+    axes.set_xlabel(f"times as good as the peer (broken line){limits}")
     axes.spines[["top", "right"]].set_visible(False)
     figure.set_label("Ours against the peer and the limit")
     return figure

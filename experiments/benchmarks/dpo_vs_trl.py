@@ -51,7 +51,7 @@ from sympo.losses import Logistic
 from sympo.margins import DPO
 from sympo.models.attention import LAYOUTS
 from sympo.models.causal import Policy
-from sympo.models.head import CHUNK_ELEMENTS
+from sympo.models.head import chunk
 from sympo.models.rows import Rows
 from sympo.training.optimizer import Recipe
 from sympo.training.preference import Objective, PreferenceTrainer
@@ -459,7 +459,8 @@ def matrix_rate(shape: Shape, device: str) -> float:
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     sizes = [(3072, shape.hidden, shape.hidden)] * 4
     sizes += [(3072, shape.hidden, shape.intermediate)] * 3
-    sizes += [(max(1, CHUNK_ELEMENTS // shape.vocabulary), shape.hidden, shape.vocabulary)]
+    logits = chunk(shape.vocabulary, torch.device(device))
+    sizes += [(logits, shape.hidden, shape.vocabulary)]
     operands = [
         (
             torch.randn(n, k, device=device, dtype=dtype),

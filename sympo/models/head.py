@@ -6,8 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# logits that exist at one time: 16 Mi, 64 MB in float32
-CHUNK_ELEMENTS = 1 << 24
+# logits that exist at one time: 16 Mi, 64 MB in float32; on a GPU more, because every chunk reads
+# the weight and adds to its gradient, for which a few tokens are too little work
+CHUNK_ELEMENTS, CHUNK_ELEMENTS_ON_GPU = 1 << 24, 1 << 27
+
+
+def chunk(vocabulary: int, device: torch.device) -> int:
+    """How many tokens' logits exist at one time."""
+    elements = CHUNK_ELEMENTS_ON_GPU if device.type == "cuda" else CHUNK_ELEMENTS
+    return max(1, elements // vocabulary)
 
 
 def token_logps(hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor) -> Tensor:
@@ -81,7 +88,7 @@ class _TokenLogps(torch.autograd.Function):
 def _chunks(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
     """Parts of the hidden states, and their logits: all in the same memory, for the caller to
     change, because to map so much anew takes a quarter of the time of the product."""
-    size = max(1, min(len(hidden), CHUNK_ELEMENTS // len(weight)))
+    size = min(max(1, len(hidden)), chunk(len(weight), weight.device))
     wide = torch.promote_types(hidden.dtype, torch.float32)
     memory = hidden.new_empty(size, len(weight), dtype=wide)
     for start in range(0, len(hidden), size):

@@ -107,8 +107,9 @@ class PreferenceTrainer:
             processes.rescale(parameters, math.exp(before - largest))
             total *= math.exp(before - largest)
             weights = torch.exp(log_weights - largest)
-            (weights * losses).sum().backward()
+            # before the backward pass: a GPU computes it while the next rows are packed
             total += float(weights.sum())
+            (weights * losses).sum().backward()
             seen.append(losses.detach())
         self.optimizer.step(processes.add_up(parameters, largest, total))
         return float(loss.reduce(processes.gather(torch.cat(seen))))
