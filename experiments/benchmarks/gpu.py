@@ -1,17 +1,18 @@
-"""Everything that is to be measured on a GPU, in parts of less than ten minutes each.
+"""Everything that is to be measured on a GPU, in parts that should take less than ten minutes each.
 
     python -m experiments.benchmarks.gpu PART [PART ...] --data FOLDER [--peer FOLDER] [--out OUT]
 
 FOLDER after --data holds `MNIST/raw`, `hh-rlhf`, `ultrafeedback_binarized` and `gpt2_tokenizer`;
 the one after --peer is `mnistpref` of a checkout of github.com/nissymori/SymPO. Parts: `tests`
 (what only a GPU can show to be right), `grid` (the paper's MNIST grid, from command to figure, into
-OUT), `images` (against the authors' loop, and cells per second up to 1,024), `1b`, `3b` (against
-TRL at 512 and 2,048 tokens). Each prints its commands as it goes, and goes on where one fails.
+OUT), `images` (against the authors' loop, and cells per second up to 1,024), `1b-hh`, `1b-ultra`,
+`3b-hh`, `3b-ultra` (against TRL at 512 and 2,048 tokens). Each prints its commands as it goes, and
+goes on where one fails.
 
 On a machine without network, beside torch (CUDA), torchvision, scipy, scikit-learn, pandas and
 matplotlib: `grid` and `images` need hydra-core, omegaconf, antlr4-python3-runtime, filelock and
-pyarrow; `1b` and `3b` transformers, accelerate, datasets (with dill, multiprocess, xxhash) and trl,
-too; `tests` pytest and hypothesis.
+pyarrow; those against TRL transformers, accelerate, datasets (with dill, multiprocess, xxhash) and
+trl, too; `tests` pytest and hypothesis.
 """
 
 import argparse
@@ -20,7 +21,8 @@ import sys
 import time
 from pathlib import Path
 
-PARTS = ("tests", "grid", "images", "1b", "3b")
+ROWS = {"hh": "hh-rlhf", "ultra": "ultrafeedback_binarized"}
+PARTS = ("tests", "grid", "images", *(f"{size}-{rows}" for size in ("1b", "3b") for rows in ROWS))
 
 
 def main() -> int:
@@ -68,20 +70,18 @@ def commands(part: str, arguments: argparse.Namespace) -> list[list[str]]:
             *([["-m", f"{module}.mnist_vs_authors", *told, *peer]] if arguments.peer else []),
             ["-m", f"{module}.cells_per_second", *told, "--most", "1024"],
         ]
-    found = []
-    for dataset in ("hh-rlhf", "ultrafeedback_binarized"):
-        for length in (512, 2048):
-            found.append(
-                [
-                    "-m", "experiments.benchmarks.dpo_vs_trl", "--data", str(data / dataset),
-                    "--tokenizer", str(data / "gpt2_tokenizer"), "--device", device,
-                    "--shape", f"llama-3.2-{part}", "--length", str(length), "--tokens", "16384",
-                    "--attention", "flex", "--compile", "--warmup", "4", "--rounds", "1",
-                    "--steps", "10", "--pairs", "400", "--out", str(out),
-                    "--name", f"dpo_vs_trl_{part}_{dataset.split('-')[0].split('_')[0]}_{length}",
-                ]
-            )  # fmt: skip
-    return found
+    size, rows = part.split("-")
+    return [
+        [
+            "-m", "experiments.benchmarks.dpo_vs_trl", "--data", str(data / ROWS[rows]),
+            "--tokenizer", str(data / "gpt2_tokenizer"), "--device", device,
+            "--shape", f"llama-3.2-{size}", "--length", length, "--tokens", "16384",
+            "--attention", "flex", "--compile", "--warmup", "4", "--rounds", "1",
+            "--steps", "10", "--pairs", "400", "--out", str(out),
+            "--name", f"dpo_vs_trl_{size}_{rows}_{length}",
+        ]
+        for length in ("512", "2048")
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":
