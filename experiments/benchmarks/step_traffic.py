@@ -3,15 +3,15 @@
     python -m experiments.benchmarks.step_traffic
 
 Nothing is computed and nothing is timed: the step runs on tensors without content, and each kernel
-counts what it reads and writes once, as though no cache stood between two of them. Bytes and FLOPs
-over what a GPU moves and computes are the least time the step can take there (H200: 4.8e12 bytes/s,
-67e12 FLOP/s in float32). It needs torch and Triton, and no GPU, data, account or network.
+counts what it reads and writes once, as though no cache stood between two of them. Over what a GPU
+moves and computes (H200: 4.8e12 bytes/s, 67e12 FLOP/s in float32) they say about how fast the step
+can be there. Evaluations are not counted. It needs torch and Triton, and no GPU, data, account or
+network.
 """
 
 import argparse
-import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -79,7 +79,7 @@ def main() -> None:
     operators, _ = counted(None)
     kernels, flops = counted(tile_kernels)
     images = SEEDS * len(LOSSES) * RATES * 2 * BATCH
-    steps = EPOCHS * math.ceil(PAIRS / BATCH)
+    steps = EPOCHS * PAIRS / BATCH
     for name, count in kernels.bytes.most_common(12):
         print(
             f"{name:30s}{kernels.kernels[name]:5d} kernels{count / images / 1e3:8.1f} KB an image"
@@ -108,15 +108,20 @@ def counted(module: Any) -> tuple[Traffic, int]:
     if module:
         for name in ("_cut", "_add_up", "_pool", "_pool_backward"):
             setattr(module, name, Launches(name, traffic))
-    tiles._kernels = lambda x: module
-    # there is no generator for tensors without content
-    cast(Any, StackedCNN)._masks = lambda model, widths, images: [
-        torch.empty(SEEDS, width, images.shape[1], device="meta") for width in widths
-    ]
+    cast(Any, tiles).kernels = lambda device: module
+    draw = StackedCNN._masks
+
+    def masks(model: StackedCNN, widths: Sequence[int], images: Tensor) -> list[Tensor]:
+        # drawn on the CPU, by as many kernels; there is no generator for tensors without content
+        drawn = draw(model, widths, torch.empty(images.shape[:2]))
+        return [torch.empty_like(mask, device="meta") for mask in drawn if mask is not None]
+
+    cast(Any, StackedCNN)._masks = masks
     trainer = grid()
     index = torch.zeros(SEEDS, BATCH, dtype=torch.int64, device="meta")
     with flops, traffic:
         trainer.step(index)
+    cast(Any, StackedCNN)._masks = draw
     return traffic, flops.get_total_flops()
 
 

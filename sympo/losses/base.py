@@ -34,8 +34,6 @@ class LossProperties:
 class MarginLoss(ABC):
     """A pure elementwise function of the margin z = y g, and how its values make one number.
 
-    Losses of one class with the same parameters are equal: cells that have them share its calls.
-
     average_log_ratio: z has to be a difference of log-ratios per token, as the `ipo` margin makes
         it; no other margin of a policy will do.
     """
@@ -66,9 +64,3 @@ class MarginLoss(ABC):
         losses: (n,), as this loss returns them. Returns (n,); zeros where `reduce` is the mean.
         """
         return torch.zeros_like(losses)
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and vars(self) == vars(other)
-
-    def __hash__(self) -> int:
-        return hash(type(self))

@@ -153,7 +153,10 @@ class StackedCNN(nn.Module):
     @property
     def advice(self) -> str:
         """What a user can do to train it faster; empty where nothing."""
-        if self.seed_of_cell.device.type != "cpu" or self.compiled(self._p("conv1_weight")):
+        device = self.seed_of_cell.device
+        if device.type == "cuda" and not tiles.kernels(device):
+            return "Triton does not work here: with it, training moves half the bytes"
+        if device.type != "cpu" or self.compiled(self._p("conv1_weight")):
             return ""
         return "no C++ compiler works here: with one, training takes a third of the time"
 

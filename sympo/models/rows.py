@@ -168,7 +168,7 @@ class Rows:
         order = np.argsort(self.tokens[index], kind="stable")
         rows = [self.rows[index[i]] for i in order]
         starts = np.cumsum([0, *(len(row.tokens) for row in rows)])
-        tensor = partial(_tensor, device)
+        tensor = partial(send, device)
         return Packed(
             input_ids=tensor(np.concatenate([row.tokens for row in rows]))[None],
             position_ids=tensor(np.concatenate([row.positions for row in rows]))[None],
@@ -192,7 +192,7 @@ class Rows:
         )
         mask = np.stack([np.arange(longest) < len(own) for own in alone])
         sequences = [self.sides * i + row.side for i, row in enumerate(rows)]
-        tensor = partial(_tensor, device)
+        tensor = partial(send, device)
         return Padded(
             input_ids=tensor(ids),
             mask=tensor(mask),
@@ -236,8 +236,12 @@ def parts(sizes: np.ndarray, index: np.ndarray, most: int) -> Iterator[np.ndarra
         yield index[start:]
 
 
-def _tensor(device: torch.device | str, array: np.ndarray) -> Tensor:
-    return torch.as_tensor(array, dtype=torch.int64).to(device)
+def send(device: torch.device | str, array: np.ndarray) -> Tensor:
+    """Whole numbers on a device, without waiting for what a GPU is busy with."""
+    tensor = torch.as_tensor(array, dtype=torch.int64)
+    if torch.device(device).type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def _row(sides: Sequence[tuple[np.ndarray, int]]) -> Row:

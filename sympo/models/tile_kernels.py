@@ -1,8 +1,8 @@
 """Tiles and pools of `tiles` on a GPU, in Triton, each in one pass over memory.
 
 With PyTorch's operators a step moves 395 KB for each image and cell, with these kernels 190
-(results/benchmarks/step_traffic.json), and memory is what limits a GPU here.
-Nothing is added up in an order that could change, so that a run repeats bitwise.
+(results/benchmarks/step_traffic.json), which takes a GPU longer than the FLOPs do. Nothing is added
+up in an order that could change, so that a run repeats bitwise.
 """
 
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 # what one program works on: images, which lie side by side, at so many places of a tile or an image
 # (more would not fit the registers), or so many numbers of a row
@@ -66,7 +67,8 @@ def _pool(x, bias, out, winner, channels, m, NUMBERS: tl.constexpr):
     best = tl.load(place, mask=inside)
     won = tl.zeros([NUMBERS], tl.uint8)
     for other in tl.static_range(1, 4):
-        value = tl.load(place + other * channels * m, mask=inside)
+        place += channels * m
+        value = tl.load(place, mask=inside)
         won = tl.where(value > best, other, won).to(tl.uint8)
         best = tl.maximum(best, value, propagate_nan=tl.PropagateNan.ALL)
     best += tl.load(bias + row)
@@ -86,7 +88,8 @@ def _pool_backward(grad, winner, x, bias, channels, m, blocks, NUMBERS: tl.const
     won = tl.load(winner + row * m + i, mask=inside, other=4)
     place = x + (row // channels * 4 * channels + row % channels) * m + i
     for one in tl.static_range(4):
-        tl.store(place + one * channels * m, tl.where(won == one, value, 0.0), mask=inside)
+        tl.store(place, tl.where(won == one, value, 0.0), mask=inside)
+        place += channels * m
     tl.store(bias + row * blocks + block, tl.sum(tl.where(won < 4, value, 0.0)))
 
 
@@ -101,17 +104,20 @@ class Tiles(torch.autograd.Function):
         out = x.new_empty(cells, channels, side, side, h, w, n)
         ctx.side, ctx.shape = side, x.shape
         grid = (cells * channels * side**2, triton.cdiv(h * w, TILES), triton.cdiv(n, IMAGES))
-        _cut[grid](x.contiguous(), out, height, width, h, w, n, side, TILES, IMAGES)
+        with torch.cuda.device_of(x):
+            _cut[grid](x.contiguous(), out, height, width, h, w, n, side, TILES, IMAGES)
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         grad = grads[0].contiguous()
         cells, channels, height, width, n = ctx.shape
         h, w = grad.shape[4:6]
         out = grad.new_empty(ctx.shape)
         grid = (cells * channels, triton.cdiv(height * width, PIXELS), triton.cdiv(n, IMAGES))
-        _add_up[grid](grad, out, height, width, h, w, n, ctx.side, PIXELS, IMAGES)
+        with torch.cuda.device_of(grad):
+            _add_up[grid](grad, out, height, width, h, w, n, ctx.side, PIXELS, IMAGES)
         return out, None
 
 
@@ -124,18 +130,20 @@ class PoolReLU(torch.autograd.Function):
         out = x.new_empty(cells, channels, m)
         winner = torch.empty_like(out, dtype=torch.uint8)
         grid = (cells * channels, triton.cdiv(m, NUMBERS))
-        _pool[grid](x.contiguous(), bias.contiguous(), out, winner, channels, m, NUMBERS)
+        with torch.cuda.device_of(x):
+            _pool[grid](x.contiguous(), bias.contiguous(), out, winner, channels, m, NUMBERS)
         ctx.save_for_backward(winner)
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         (winner,) = ctx.saved_tensors
         grad = grads[0].contiguous()
         cells, channels, m = grad.shape
         x, blocks = grad.new_empty(cells, 4, channels, m), triton.cdiv(m, NUMBERS)
         bias = grad.new_empty(cells, channels, blocks)
-        _pool_backward[(cells * channels, blocks)](
-            grad, winner, x, bias, channels, m, blocks, NUMBERS
-        )
+        grid = (cells * channels, blocks)
+        with torch.cuda.device_of(grad):
+            _pool_backward[grid](grad, winner, x, bias, channels, m, blocks, NUMBERS)
         return x, bias.sum(-1)

@@ -9,6 +9,7 @@ with the kernel written at four offsets. On a GPU, copying tiles and pooling are
 """
 
 from collections.abc import Sequence
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -33,16 +34,16 @@ def features(
     k = weight.shape[-1]
     x = _pad(x, padding)
     # the tiles of a seed's images serve all of its cells in one product
-    kernels, copies = _tiled(weight), _tiles(x, k)
+    weight, copies = _tiled(weight), _tiles(x, k)
     if len(set(cells_per_seed)) == 1:
-        out = product(kernels.view(seeds, -1, kernels.shape[-1]), copies)
+        out = product(weight.view(seeds, -1, weight.shape[-1]), copies)
     else:
         products = [
             kernel.flatten(0, 1) @ x
-            for kernel, x in zip(kernels.split(cells_per_seed), copies, strict=True)
+            for kernel, x in zip(weight.split(cells_per_seed), copies, strict=True)
         ]
         out = torch.cat(products)
-    out = out.view(*kernels.shape[:2], -1)
+    out = out.view(*weight.shape[:2], -1)
     x = _pad(_pool(out, bias, x.shape, k), padding)
     weight, bias = two
     out = product(_tiled(weight), _tiles(x, k))
@@ -66,7 +67,7 @@ def _pool(out: Tensor, bias: Tensor, shape: torch.Size, kernel_size: int) -> Ten
     cells, channels = bias.shape
     out = out.view(cells, 4, channels, -1)
     pooled: Any
-    if fused := _kernels(out):
+    if fused := kernels(out.device):
         pooled = fused.PoolReLU.apply(out, bias)
     elif torch.is_grad_enabled():
         pooled = _PoolReLU.apply(out, bias)
@@ -75,13 +76,17 @@ def _pool(out: Tensor, bias: Tensor, shape: torch.Size, kernel_size: int) -> Ten
     return pooled.view(cells, channels, height, width, shape[-1])
 
 
-def _kernels(x: Tensor) -> ModuleType | None:
-    """The module whose kernels serve x; None where this module's operators do."""
-    if not x.is_cuda:
+@cache
+def kernels(device: torch.device) -> ModuleType | None:
+    """The module whose kernels serve a device; None where this module's operators do, as on CPU and
+    where Triton does not work."""
+    if device.type != "cuda":
         return None
     try:
         from sympo.models import tile_kernels
-    except ImportError:  # no Triton
+
+        tile_kernels.Tiles.apply(torch.zeros(1, 1, 2, 2, 1, device=device), 2)
+    except Exception:  # no Triton, or no C compiler, which it needs, too
         return None
     return tile_kernels
 
@@ -94,7 +99,7 @@ def _tiled(kernel: Tensor) -> Tensor:
 
 def _tiles(x: Tensor, kernel_size: int) -> Tensor:
     """(C, channels, H, W, n) -> (C, channels * (k+1)^2, places * n), a tile for every pool."""
-    fused = _kernels(x)
+    fused = kernels(x.device)
     tiles: Any = (fused.Tiles if fused else _Tiles).apply(x, kernel_size + 1)
     return tiles.flatten(1, 3).flatten(2)
 

@@ -120,17 +120,8 @@ class CellTrainer:
         self.seed_of_cell = self._tensor(np.repeat(np.arange(len(draws)), counts))
         labels = np.stack([cell.train.noisy_label for cell in cells])
         self.label = self._tensor(labels).to(self.dtype)
-        # a loss is called once for all of its cells: on a GPU, hundreds of calls would take most
-        # of a step
-        alike: list[tuple[MarginLoss, list[int]]] = []
-        for number, cell in enumerate(cells):
-            which = next((which for loss, which in alike if loss == cell.loss), None)
-            if which is None:
-                alike.append((cell.loss, [number]))
-            else:
-                which.append(number)
-        self.losses = [(loss, self._tensor(np.array(which))) for loss, which in alike]
-        self.place = self._tensor(np.argsort(np.concatenate([which for _, which in alike])))
+        self.losses, order = shared_losses(cells, self.device)
+        self.order, self.place = self._tensor(order), self._tensor(np.argsort(order))
         self.scored = [_scored_images(draw) for draw in draws]
         self.epoch = 0
         self.diverged: dict[int, Diverged] = {}
@@ -212,11 +203,22 @@ class CellTrainer:
         reward = self.model(self._images(images))
         first, second = reward.chunk(2, dim=1)
         margin = self.label.gather(1, index[self.seed_of_cell]) * (first - second)
-        values = [loss(margin.index_select(0, which)) for loss, which in self.losses]
-        # each cell's own reduction over its pairs, summed over cells: each gets its own gradient
-        reduced = [loss.reduce(part) for (loss, _), part in zip(self.losses, values, strict=True)]
+        parts = margin.index_select(0, self.order).split([count for _, count in self.losses])
+        values, reduced = [], []
+        for (loss, _), z in zip(self.losses, parts, strict=True):
+            losses = loss(z)
+            # each cell's own reduction over its pairs, summed over cells: each its own gradient
+            numbers = loss.reduce(losses)
+            if losses.shape != z.shape or numbers.shape != z.shape[:1]:
+                raise ValueError(
+                    f"{loss} must make a loss of each margin, {tuple(z.shape)}, and reduce the "
+                    f"last dimension, {tuple(z.shape[:1])}; its shapes are {tuple(losses.shape)} "
+                    f"and {tuple(numbers.shape)}"
+                )
+            values.append(losses.detach())
+            reduced.append(numbers)
         self.optimizer.step(torch.cat(reduced).sum())
-        return torch.cat([part.detach().sum(1) for part in values])[self.place]
+        return torch.cat(values).sum(1)[self.place]
 
     def _images(self, index: Tensor) -> Tensor:
         """Normalised images (S, n, H, W) of image numbers (S, n)."""
@@ -260,6 +262,34 @@ class CellTrainer:
                 zip(rewards, self.cells, self.data, strict=True)
             )
         ]
+
+
+def shared_losses(
+    cells: Sequence[RewardCell], device: torch.device
+) -> tuple[list[tuple[MarginLoss, int]], np.ndarray]:
+    """Each loss with the number of its cells, and the cells in that order.
+
+    On a GPU cells with the same loss share its calls: hundreds would take most of a step. On CPU a
+    call is cheap, and each cell has its own, because what it gives for a number can depend on the
+    number's place, and so on the other cells.
+    """
+    alike: list[tuple[MarginLoss, list[int]]] = []
+    for number, cell in enumerate(cells):
+        same = (which for loss, which in alike if _are_one(loss, cell.loss))
+        which = next(same, None) if device.type != "cpu" else None
+        if which is None:
+            alike.append((cell.loss, which := []))
+        which.append(number)
+    order = [number for _, which in alike for number in which]
+    return [(loss, len(which)) for loss, which in alike], np.array(order)
+
+
+def _are_one(loss: MarginLoss, other: MarginLoss) -> bool:
+    """Whether two losses are of one class, with the same parameters."""
+    try:
+        return loss is other or (type(loss) is type(other) and bool(vars(loss) == vars(other)))
+    except Exception:  # parameters that cannot be compared, such as tensors
+        return False
 
 
 def _of_cell(value: Any, number: int) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sympo.losses import MarginLoss
 from sympo.margins import Margin
+from sympo.models.rows import send
 from sympo.models.scorer import Scorer, Splittable
 from sympo.training import processes
 from sympo.training.optimizer import Optimizer, Recipe, batches
@@ -97,7 +98,7 @@ class PreferenceTrainer:
         # by length, so that the rows of a pass attend in few groups; a step's sums have no order
         own = own[np.argsort(self.rows.tokens[own], kind="stable")]
         for part in self.rows.batches(own, self.tokens):
-            index = torch.as_tensor(part).to(self.scorer.device)
+            index = send(self.scorer.device, part)
             scores = self.scorer.scores(self.rows, part)
             reference = None if self.reference is None else self.reference[index]
             lengths, labels = self.lengths[index], self.labels[index]

@@ -54,12 +54,6 @@ def test_batches_are_reduced_side_by_side(loss: MarginLoss) -> None:
     torch.testing.assert_close(found, torch.stack([loss.reduce(loss(row)) for row in z]))
 
 
-def test_losses_of_one_class_with_equal_parameters_are_equal() -> None:
-    assert Logistic() == Logistic() and DrDPO(0.5) == DrDPO(0.5)
-    assert Logistic() != Sigmoid() and DrDPO(0.5) != DrDPO(0.6)
-    assert len({Logistic(), Logistic(), Sigmoid()}) == 2
-
-
 def test_hand_derived_value() -> None:
     """b = 1/2: exp(-l / b) is 1/4 and 1/16, whose mean is 5/32."""
     losses = torch.tensor([math.log(2), math.log(4)], dtype=torch.float64)

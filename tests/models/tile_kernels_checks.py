@@ -68,7 +68,7 @@ def test_a_network_is_the_same_with_kernels(monkeypatch: pytest.MonkeyPatch) -> 
 
     both = []
     for module in (None, kernels):
-        monkeypatch.setattr(tiles, "_kernels", lambda x, module=module: module)
+        monkeypatch.setattr(tiles, "kernels", lambda device, module=module: module)
         both.append(gradients(features, *parameters))
     for one, other in zip(*both, strict=True):
         torch.testing.assert_close(one, other)

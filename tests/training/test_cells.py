@@ -24,7 +24,14 @@ from sympo.losses import (
 from sympo.models.cnn import CNN
 from sympo.noise import Symmetric, flip
 from sympo.training.adam import Adam
-from sympo.training.cells import CellTrainer, Diverged, Metrics, RewardCell, Schedule
+from sympo.training.cells import (
+    CellTrainer,
+    Diverged,
+    Metrics,
+    RewardCell,
+    Schedule,
+    shared_losses,
+)
 
 DATASET = Digits(train_images=1300, validation_images=197, train_pairs=2000, validation_pairs=2000,
                  test_pairs=5000, pairing="sampled")  # fmt: skip
@@ -86,15 +93,42 @@ def test_a_cell_in_a_batch_is_the_cell_alone(
         np.testing.assert_allclose(reward, alone, rtol=0, atol=tolerance)
 
 
-def test_on_cpu_a_cell_is_bit_by_bit_the_same_in_any_batch() -> None:
+@pytest.mark.parametrize("batch_size", [128, 432])  # which leave 80 and 272 pairs for the last step
+def test_on_cpu_a_cell_is_bit_by_bit_the_same_in_any_batch(batch_size: int) -> None:
     if MODEL.build((8, 8), [0], [1]).compiled(torch.zeros(1)) is None:
         pytest.skip("there is no C++ compiler; tiles round differently")
     torch.set_num_threads(1)
-    schedule = Schedule(epochs=2, batch_size=128, learning_rate=1e-3, evaluate_every=1)
-    together = everything(trainer(*GRID, schedule=schedule))
-    for number, settings in enumerate(GRID):
+    schedule = Schedule(epochs=2, batch_size=batch_size, learning_rate=1e-3, evaluate_every=1)
+    grid = [*GRID, *((seed, Sigmoid(), noise) for seed in (0, 1) for noise in (0.1, 0.3, 0.4))]
+    grid.sort(key=lambda settings: settings[0])
+    together = everything(trainer(*grid, schedule=schedule))
+    for number, settings in enumerate(grid):
         alone = everything(trainer(settings, schedule=schedule))
         assert [m[0] for _, m in alone] == [m[number] for _, m in together]
+
+
+def test_on_a_gpu_cells_share_the_calls_of_their_loss() -> None:
+    grid = [(0, Ramp(), 0.4), (0, DrDPO(0.5), 0.4), (0, Ramp(), 0.1), (0, DrDPO(0.9), 0.1),
+            (1, DrDPO(0.5), 0.2), (1, Ramp(), 0.0)]  # fmt: skip
+    alone, shared = trainer(*grid), trainer(*grid)
+    assert [count for _, count in alone.losses] == [1] * 6
+    shared.losses, order = shared_losses(shared.cells, torch.device("cuda"))
+    assert [count for _, count in shared.losses] == [3, 2, 1]
+    shared.order, shared.place = torch.tensor(order), torch.tensor(np.argsort(order))
+    for (epoch, found), (same, expected) in zip(everything(shared), everything(alone), strict=True):
+        assert epoch == same
+        for one, other in zip(found, expected, strict=True):
+            assert one["train/loss"] == pytest.approx(other["train/loss"], abs=1e-4)
+    assert order.tolist() == [0, 2, 5, 1, 4, 3]
+
+
+def test_a_loss_of_the_wrong_shape_is_refused() -> None:
+    class OfAllPairs(Logistic):
+        def reduce(self, losses: torch.Tensor) -> torch.Tensor:
+            return losses.mean(0)
+
+    with pytest.raises(ValueError, match=r"OfAllPairs.* must .* reduce the last dimension, \(1,\)"):
+        trainer((0, OfAllPairs(), 0.4)).train_epoch()
 
 
 def test_cells_go_on_from_their_states_in_another_batch() -> None:
