@@ -13,12 +13,12 @@ from experiments.listener import Listener
 from experiments.preference_job import Metrics, PreferenceJob, Run, check_lengths
 from experiments.preference_stages import SPLITS, FineTuning, Reference, Shared, drawing
 from sympo import seeding
-from sympo.evaluation.outcomes import Scored, prompt_keys
 from sympo.evaluation.policy import implicit_metrics, mean_metrics, wins
 from sympo.evaluation.rewards import agreement, gaps
 from sympo.margins import Margin
 from sympo.models.rows import Rows
 from sympo.models.sampling import Answers, Sampling
+from sympo.outcomes import Scored, prompt_keys
 from sympo.records import write_atomically
 from sympo.types import BadInput, Evaluation
 

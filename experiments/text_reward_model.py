@@ -13,12 +13,12 @@ from experiments.listener import Listener
 from experiments.preference_job import PreferenceJob, Run, check_lengths, check_model
 from experiments.preference_stages import SPLITS, Reference, Shared, checkpoint_activations, drawing
 from sympo.data.encoding import PLAIN
-from sympo.evaluation.outcomes import Scored, prompt_keys
 from sympo.evaluation.rewards import agreement, clean_metrics, gaps
 from sympo.margins import Reward
 from sympo.models.classifiers import save, with_padding
 from sympo.models.reward import RewardModel
 from sympo.models.scorer import Scorer, Splittable
+from sympo.outcomes import Scored, prompt_keys
 from sympo.types import BadInput, Evaluation, chosen_over_rejected
 
 Texts = Sequence[Mapping[str, Any]]

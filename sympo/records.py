@@ -25,7 +25,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sympo.evaluation.outcomes import TestSet
+from sympo.outcomes import TestSet
 
 # Settings that cannot change a cell's numbers in principle. `assumed_rate` reaches a cell through
 # the losses that take it, which carry its resolved value themselves.

@@ -55,7 +55,7 @@ class Evaluation:
     """What one evaluation of a cell found.
 
     metrics: by name, None where a metric has no value. outcomes: by the name of the metric that is
-        their mean, the packed outcomes of its test items (`sympo.evaluation.outcomes`).
+        their mean, the packed outcomes of its test items (`sympo.outcomes`).
     """
 
     metrics: dict[str, float | None]

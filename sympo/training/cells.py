@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from sympo import seeding
 from sympo.data.images import ImagePreferences
 from sympo.evaluation import rewards as evaluation
-from sympo.evaluation.outcomes import Scored
 from sympo.losses import MarginLoss
+from sympo.outcomes import Scored
 from sympo.training.adam import Adam
 from sympo.types import Evaluation, NoisyPairs
 

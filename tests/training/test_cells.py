@@ -10,7 +10,6 @@ from scipy import stats
 
 from sympo.data.digits import Digits
 from sympo.data.images import ImagePreferences
-from sympo.evaluation.outcomes import unpack
 from sympo.losses import (
     CDPO,
     DrDPO,
@@ -24,6 +23,7 @@ from sympo.losses import (
 )
 from sympo.models.cnn import CNN
 from sympo.noise import Symmetric, flip
+from sympo.outcomes import unpack
 from sympo.training.adam import Adam
 from sympo.training.cells import (
     CellTrainer,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sympo.evaluation.outcomes import Scored, TestSet, prompt_keys, set_digest, unpack
+from sympo.outcomes import Scored, TestSet, prompt_keys, set_digest, unpack
 
 IDS = np.array([7, 3, 2**63, 11, 5], dtype=np.uint64)
 UNITS = np.arange(10).reshape(5, 2)
