@@ -37,13 +37,13 @@ def test_corpus_walks_the_chain() -> None:
     corpus = own.corpus(None)
     counts = np.zeros((8, 8))
     for ids in corpus.ids:
-        assert ids[-1] == 8 and ids[0] < 3 and 3 + 2 + 1 <= len(ids) <= 3 + 5 + 1
+        assert ids[-1] == 8 and ids[0] < 3 and 6 + 2 + 1 <= len(ids) <= 6 + 5 + 1
         np.add.at(counts, (ids[:-2], ids[1:-1]), 1)
     assert np.all(np.diag(counts) == 0)
     seen = counts / counts.sum(1, keepdims=True)
     assert np.abs(seen - own._chain).max() < 0.05
     # lengths: at least 2, then geometric, cut at 5
-    lengths = np.array([len(ids) - 4 for ids in corpus.ids])
+    lengths = np.array([len(ids) - 7 for ids in corpus.ids])
     assert abs((lengths == 2).mean() - 0.3) < 0.03
     assert abs((lengths == 5).mean() - 0.7**3) < 0.03
 
