@@ -101,10 +101,15 @@ class Covariance:
         return np.maximum(variance(self.shared), 0), said
 
 
-def covariance(blocks: Sequence[tuple["Incidence", np.ndarray, np.ndarray]], k: int) -> Covariance:
+def covariance(
+    blocks: Sequence[tuple["Incidence", np.ndarray, np.ndarray]],
+    k: int,
+    overlap: "Overlap | None" = None,
+) -> Covariance:
     """`Covariance` of k series from their outcomes on each seed's test set.
 
     blocks: for each seed and test set of n items: the set, which series (r,), outcomes (r, n).
+    overlap: of the blocks' sets, where it is known.
 
     With e = (outcome - the series' mean at this seed) / (S n), two items are correlated where they
     share a unit, so that by inclusion and exclusion
@@ -114,27 +119,27 @@ def covariance(blocks: Sequence[tuple["Incidence", np.ndarray, np.ndarray]], k: 
     where items have two units, and the first sum alone where they have one. Source: the
     dyadic-robust variance of Fafchamps and Gubert (2007); Liang and Zeger (1986).
     """
+    overlap = overlap or Overlap([block for block, _, _ in blocks])
     seeds, units, tied = np.zeros(k), np.zeros(k), np.ones(k, dtype=bool)
     for block, series, scores in blocks:
         seeds[series] += 1
         units[series] += block.units.shape[0] / block.degree
         tied[series] &= (scores == 0.5).all(1)
     within, alone = np.zeros((k, k)), np.zeros((k, k))
-    totals = {"units": _Totals(k), "items": _Totals(k)}
-    for block, series, scores in blocks:
+    of_units, of_items = _Across(k, overlap.units), _Across(k, overlap.items)
+    for number, (block, series, scores) in enumerate(blocks):
         error = scores.astype(np.float64)
         error -= error.mean(1, keepdims=True)
         error /= (seeds[series] * scores.shape[1])[:, None]
         summed = np.asarray((block.matrix.T @ error.T).T)
-        place = np.ix_(series, series)
-        of_items = error @ error.T
-        within[place] += summed @ summed.T - (block.degree > 1) * of_items
-        alone[place] += of_items
-        totals["units"].add(block.units, series, summed)
-        totals["items"].add(block.ids, series, error)
+        place, products = np.ix_(series, series), error @ error.T
+        within[place] += summed @ summed.T - (block.degree > 1) * products
+        alone[place] += products
+        of_units.add(number, series, summed)
+        of_items.add(number, series, error)
+    again = of_items.products  # of the same item at two seeds
     degree = max((block.degree for block, _, _ in blocks), default=1)
-    again = totals["items"].across()  # the same item at two seeds
-    across = totals["units"].across() - (again if degree > 1 else 0)
+    across = of_units.products - (again if degree > 1 else 0)
     spare = np.maximum(seeds - 1, 1)
     factor = np.sqrt(np.outer(seeds / spare, seeds / spare))
     return Covariance(
@@ -147,36 +152,54 @@ def covariance(blocks: Sequence[tuple["Incidence", np.ndarray, np.ndarray]], k: 
     )
 
 
-class _Totals:
-    """Sums over blocks of what is under the same key, for the keys of several blocks."""
+@dataclass(frozen=True)
+class _Common:
+    """Keys that several of some blocks have: how many, and of each block which columns have one and
+    its place among them."""
 
-    def __init__(self, k: int) -> None:
-        self.k = k
-        self.blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    size: int
+    columns: list[np.ndarray]
+    places: list[np.ndarray]
 
-    def add(self, keys: np.ndarray, series: np.ndarray, values: np.ndarray) -> None:
-        """keys: (u,), distinct; values: (r, u), of each of the series (r,)."""
-        self.blocks.append((keys, series, values))
-
-    def across(self) -> np.ndarray:
-        """sum over keys and pairs of different blocks of value_a value_b; (k, k)."""
-        found = np.zeros((self.k, self.k))
-        if not self.blocks:
-            return found
+    @classmethod
+    def of(cls, blocks: Sequence[np.ndarray]) -> "_Common":
         keys, counts = np.unique(
-            np.concatenate([keys for keys, _, _ in self.blocks]), return_counts=True
+            np.concatenate([np.zeros(0, np.uint64), *blocks]), return_counts=True
         )
-        keys = keys[counts > 1]
-        if not len(keys):
-            return found
-        total = np.zeros((self.k, len(keys)))
-        for own, series, values in self.blocks:
-            place = np.minimum(np.searchsorted(keys, own), len(keys) - 1)
-            common = keys[place] == own
-            part = values[:, common]
-            total[np.ix_(series, place[common])] += part
-            found[np.ix_(series, series)] -= part @ part.T
-        return found + total @ total.T
+        keys, columns, places = keys[counts > 1], [], []
+        for own in blocks:
+            place = np.minimum(np.searchsorted(keys, own), max(len(keys) - 1, 0))
+            there = np.flatnonzero(keys[place] == own) if len(keys) else np.zeros(0, int)
+            columns.append(there)
+            places.append(place[there])
+        return cls(len(keys), columns, places)
+
+
+class Overlap:
+    """The units and the items that test sets have in common."""
+
+    def __init__(self, sets: Sequence["Incidence"]) -> None:
+        self.units = _Common.of([one.units for one in sets])
+        self.items = _Common.of([one.ids for one in sets])
+
+
+class _Across:
+    """sum over keys and pairs of different blocks of value_a value_b; (k, k)."""
+
+    def __init__(self, k: int, common: _Common) -> None:
+        self.common = common
+        self.total, self.own = np.zeros((k, common.size)), np.zeros((k, k))
+
+    def add(self, block: int, series: np.ndarray, values: np.ndarray) -> None:
+        """The values (r, keys) of some series (r,) in a block."""
+        if len(columns := self.common.columns[block]):
+            part = values if len(columns) == values.shape[1] else values[:, columns]
+            self.total[np.ix_(series, self.common.places[block])] += part
+            self.own[np.ix_(series, series)] += part @ part.T
+
+    @property
+    def products(self) -> np.ndarray:
+        return self.total @ self.total.T - self.own
 
 
 class Incidence:
@@ -205,6 +228,7 @@ class Outcomes:
     packed: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
     test_sets: Mapping[str, TestSet] = field(default_factory=dict)
     _incidences: dict[str, Incidence] = field(default_factory=dict, repr=False)
+    _overlaps: dict[tuple[str, ...], Overlap] = field(default_factory=dict, repr=False)
     _known: dict[tuple[str, bytes], Covariance | None] = field(default_factory=dict, repr=False)
 
     def covariance(self, metric: str, cells: np.ndarray, series: np.ndarray) -> Covariance | None:
@@ -228,15 +252,18 @@ class Outcomes:
         try:
             for place, text in enumerate(packed):
                 by_set.setdefault(set_digest(text), []).append(place)
-            blocks = [
-                (block, series[places], unpack([packed[place] for place in places], len(block)))
-                for digest, several in by_set.items()
-                for block in [self._incidence(digest)]
-                for places in _once_each(series, several)
-            ]
+            of_block, blocks = [], []
+            for digest, several in by_set.items():
+                block = self._incidence(digest)
+                for places in _once_each(series, several):
+                    scores = unpack([packed[place] for place in places], len(block))
+                    blocks.append((block, series[places], scores))
+                    of_block.append(digest)
         except (ValueError, KeyError):
             return None
-        return covariance(blocks, int(series.max()) + 1)
+        if (digests := tuple(of_block)) not in self._overlaps:
+            self._overlaps[digests] = Overlap([block for block, _, _ in blocks])
+        return covariance(blocks, int(series.max()) + 1, self._overlaps[digests])
 
     def _incidence(self, digest: str) -> Incidence:
         if digest not in self._incidences:

@@ -94,7 +94,7 @@ def test_p_is_where_the_interval_touches_zero() -> None:
 
 def block(scores: list[float], units: list[int], seed: int = 0) -> tuple:
     ids = np.arange(len(scores), dtype=np.uint64)
-    incidence = Incidence(Scored(ids, np.array(units)).test_set)
+    incidence = Incidence(Scored(ids, np.array(units, dtype=np.uint64)).test_set)
     return incidence, np.array([0]), np.array([scores], dtype=np.float32)
 
 
@@ -102,6 +102,15 @@ def test_items_of_one_prompt_are_one_sample() -> None:
     found = covariance([block([1, 1, 0, 0], [0, 0, 1, 1])], 1)
     assert found.items[0, 0] == pytest.approx(2 * (2 * 0.5) ** 2 / 16)
     assert found.apart[0, 0] == pytest.approx(4 * 0.25 / 16)
+
+
+def test_units_are_told_apart_to_the_last_bit() -> None:
+    # one unit at both seeds, or two whose keys differ by one: as floats they would be equal
+    large = 2**63
+    alike = [block([1, 0], [large, large + 1]), block([1, 0], [large, large + 3])]
+    apart = [block([1, 0], [large, large + 1]), block([1, 0], [large + 2, large + 3])]
+    assert covariance(alike, 1).shared[0, 0] > 0
+    assert covariance(apart, 1).shared[0, 0] == 0
 
 
 def test_outcomes_that_all_agree_leave_the_rule_of_three() -> None:
