@@ -84,12 +84,14 @@ class PreferenceJob(Recipe):
 
 
 def check_lengths(cell: Cell, model: Any, called: str, lengths: Mapping[str, int]) -> None:
-    """Refuse a tokenizer that is not the model's, and sequences longer than it knows.
+    """Refuse a tokenizer that is not the model's or can write no pair, and sequences longer than
+    the model knows.
 
     called: what to call the model; lengths: in tokens, of each setting.
     """
     ids, positions = model.sizes()
     needed = cell.dataset.vocabulary(model.tokenizer()).size
+    cell.dataset.check_tokenizer(model.tokenizer())
     if ids is not None and needed > ids:
         raise BadInput(
             f"{called} knows {ids} token ids and its tokenizer has {needed}: they do not belong "

@@ -22,9 +22,11 @@ import numpy as np
 from sympo import seeding
 from sympo.numeric import sigmoid
 from sympo.types import (
+    Account,
     BadInput,
     Encoded,
     Preferences,
+    SplitAccount,
     TokenPairs,
     Vocabulary,
     chosen_over_rejected,
@@ -53,6 +55,7 @@ class GoldLanguage:
     """
 
     from_policy: ClassVar[bool] = True
+    on_rendered: ClassVar = ""
     beside_corpus: ClassVar = frozenset(
         {"reward_scale", "temperature", "train_pairs", "validation_pairs", "test_pairs"}
     )
@@ -126,6 +129,10 @@ class GoldLanguage:
             )
         return Vocabulary(size=self.tokens + 2, bos=None, eos=self.tokens, pad=self.tokens + 1)
 
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        """Refuse any tokenizer."""
+        self.vocabulary(tokenizer)
+
     @cached_property
     def _chain(self) -> np.ndarray:
         """P(next | symbol), (tokens, tokens); no symbol follows itself."""
@@ -177,16 +184,15 @@ class GoldLanguage:
 
         sample(prompts, seed): one answer of the policy to each prompt.
         """
-        sizes = [self.train_pairs, self.validation_pairs, self.test_pairs]
-        splits = [
-            self._split(seed, name, size, number << 32, sample)
-            for number, (name, size) in enumerate(
-                zip(("train", "validation", "test"), sizes, strict=True)
-            )
-        ]
-        return Preferences(*splits)
+        made, accounts = {}, {}
+        for number, name in enumerate(("train", "validation", "test")):
+            size = getattr(self, f"{name}_pairs")
+            made[name], accounts[name] = self._split(seed, name, size, number << 32, sample)
+        return Preferences(**made, account=Account(accounts))
 
-    def _split(self, seed: int, name: str, pairs: int, first: int, sample: Sampler) -> TokenPairs:
+    def _split(
+        self, seed: int, name: str, pairs: int, first: int, sample: Sampler
+    ) -> tuple[TokenPairs, SplitAccount]:
         # some more than asked for, because pairs of equal answers are passed over
         drawn = pairs + pairs // 8 + 16
         draw = seeding.generator(seed, "gold language", name)
@@ -201,6 +207,10 @@ class GoldLanguage:
                 f"dataset={name}: only {len(kept)} of {drawn} prompts got two different answers, "
                 f"{pairs} are needed; the policy after supervised fine-tuning hardly varies"
             )
+        asked = kept[-1] + 1
+        account = SplitAccount(
+            asked, pairs, {"dropped for two equal answers of the policy": asked - pairs}, {}
+        )
         prompts = [prompts[i] for i in kept]
         a, b = [a[i] for i in kept], [b[i] for i in kept]
         gap = self.gold_reward(prompts, a) - self.gold_reward(prompts, b)
@@ -208,7 +218,7 @@ class GoldLanguage:
         swapped = seeding.uniform(seed, "label", ids) >= sigmoid(self.temperature * gap)
         chosen = [b[i] if swapped[i] else a[i] for i in range(pairs)]
         rejected = [a[i] if swapped[i] else b[i] for i in range(pairs)]
-        return TokenPairs(
+        made = TokenPairs(
             pairs=chosen_over_rejected(ids, np.where(swapped, -gap, gap)),
             chosen=self._after(prompts, chosen),
             rejected=self._after(prompts, rejected),
@@ -222,6 +232,7 @@ class GoldLanguage:
                 for prompt, good, bad in zip(prompts, chosen, rejected, strict=True)
             ],
         )
+        return made, account
 
     def _after(self, prompts: Sequence[np.ndarray], answers: Sequence[np.ndarray]) -> Encoded:
         """Answers behind their prompts, closed by the end of sequence also where it was cut."""
@@ -231,13 +242,6 @@ class GoldLanguage:
             for prompt, answer in zip(prompts, answers, strict=True)
         ]
         return Encoded(ids, np.full(len(ids), self.prompt_length))
-
-    def summary(self, tokenizer: Any) -> list[str]:
-        """What to say of the data before training."""
-        return [
-            f"{self.tokens} symbols, {self.topics} topics; answers of {self.shortest_answer} to "
-            f"{self.longest_answer} symbols"
-        ]
 
     def answered(
         self,

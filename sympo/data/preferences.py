@@ -1,18 +1,21 @@
 """Any preference data set of texts: local JSONL or Parquet files, or a set on the hub."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from sympo import seeding
-from sympo.data.encoding import Message, TextPair
+from sympo.data.chat import ChatFormat, Message, RawFormat, TextPair
 from sympo.data.files import SUFFIXES, Row, file_rows, folder, hub_rows, split_files
 from sympo.data.text import Rows, TextDataset, Unusable, dialogue_pair, messages, value
 from sympo.types import BadInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,12 @@ class PreferenceSet(TextDataset):
     prompt: the column of the prompt; None takes from two whole dialogues all but the last message.
     chosen, rejected: the columns of the answers: a string, a list with the assistant's message, or
         the whole dialogue.
+    raw_prompts: take prompts, which must be strings, as they are, without a chat template.
     """
+
+    on_rendered: ClassVar = (
+        f"{TextDataset.on_rendered}; dataset.raw_prompts=true takes such prompts as they are"
+    )
 
     name: str | None = None
     train: str = "train"
@@ -35,6 +43,13 @@ class PreferenceSet(TextDataset):
     prompt: str | None = "prompt"
     chosen: str = "chosen"
     rejected: str = "rejected"
+    raw_prompts: bool = False
+
+    def form(self, tokenizer: "PreTrainedTokenizerBase") -> ChatFormat:
+        return RawFormat(tokenizer) if self.raw_prompts else super().form(tokenizer)
+
+    def _rendered(self, prompts: Sequence[Sequence[Message]]) -> int:
+        return 0 if self.raw_prompts else super()._rendered(prompts)
 
     def check(self) -> None:
         if (self.path is None) == (self.name is None):
@@ -44,6 +59,11 @@ class PreferenceSet(TextDataset):
             )
         if not 0 < self.test_share < 1:
             raise BadInput(f"dataset.test_share={self.test_share} must lie in (0, 1)")
+        if self.raw_prompts and self.prompt is None:
+            raise BadInput(
+                "dataset.raw_prompts=true needs dataset.prompt, the column of prompts that are "
+                "strings"
+            )
         super().check()
 
     def read(self) -> tuple[Rows, Rows]:
@@ -70,6 +90,8 @@ class PreferenceSet(TextDataset):
         return file_rows([_readable(path if split == "train" else path.parent / wanted)])
 
     def pair(self, row: dict[str, Any]) -> TextPair:
+        if self.raw_prompts:
+            value(row, str(self.prompt), str)
         if self.prompt is None:
             return dialogue_pair(messages(row, self.chosen), messages(row, self.rejected))
         prompt = _messages(row, self.prompt, "user")
