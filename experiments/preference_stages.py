@@ -276,8 +276,9 @@ def _ids(found: Any) -> list[np.ndarray]:
 def _save_pairs(folder: Path, name: str, made: TokenPairs) -> None:
     for side, encoded in (("chosen", made.chosen), ("rejected", made.rejected)):
         _save_ids(folder / f"{name}-{side}.npz", encoded.ids, start=encoded.start)
-    gap = {} if made.pairs.gap is None else {"gap": made.pairs.gap}
-    _save_ids(folder / f"{name}-prompts.npz", made.prompts, pair=made.pairs.ids, **gap)
+    gaps = {"gap": made.pairs.gap, "score_gap": made.pairs.score_gap}
+    known = {key: gap for key, gap in gaps.items() if gap is not None}
+    _save_ids(folder / f"{name}-prompts.npz", made.prompts, pair=made.pairs.ids, **known)
     with (folder / f"{name}.jsonl").open("w") as file:
         file.writelines(json.dumps(text) + "\n" for text in made.texts)
 
@@ -304,8 +305,8 @@ def _loaded(folder: Path, made: int) -> Preferences:
             with np.load(folder / f"{name}-{side}.npz") as found:
                 sides.append(Encoded(_ids(found), found["start"]))
         with np.load(folder / f"{name}-prompts.npz") as found:
-            gap = found.get("gap")
-            pairs, prompts = chosen_over_rejected(found["pair"], gap), _ids(found)
+            gaps = found.get("gap"), found.get("score_gap")
+            pairs, prompts = chosen_over_rejected(found["pair"], *gaps), _ids(found)
         texts = [json.loads(line) for line in (folder / f"{name}.jsonl").open()]
         splits.append(TokenPairs(pairs, sides[0], sides[1], prompts, texts))
     return Preferences(*splits)

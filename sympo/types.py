@@ -11,6 +11,19 @@ class BadInput(ValueError):
     """A setting or a data file that cannot work: one sentence that names the key or file, the
     value and what is allowed. Raised before any work starts."""
 
+    def __init__(self, sentence: str) -> None:
+        # it quotes files and command lines, which may hold anything
+        super().__init__(printable(sentence))
+
+
+def printable(text: str) -> str:
+    """A text with its control characters and broken Unicode as escapes: safe on a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
+
 
 @dataclass(frozen=True)
 class PreferencePairs:
@@ -21,6 +34,8 @@ class PreferencePairs:
     label: (n,) float, the clean label y: +1 where the first item is preferred, -1 otherwise.
     gap: (n,) float, the true reward difference r(first) - r(second); None where no true reward
         exists (human or model labels).
+    score_gap: (n,) float, how far apart the scores of the two items are that came with the labels,
+        such as a judge's; no truth to be measured against, only how close a pair is.
     """
 
     ids: np.ndarray
@@ -28,6 +43,7 @@ class PreferencePairs:
     second: np.ndarray
     label: np.ndarray
     gap: np.ndarray | None = None
+    score_gap: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -138,7 +154,9 @@ class Preferences:
     test: TokenPairs
 
 
-def chosen_over_rejected(ids: np.ndarray, gap: np.ndarray | None = None) -> PreferencePairs:
+def chosen_over_rejected(
+    ids: np.ndarray, gap: np.ndarray | None = None, score_gap: np.ndarray | None = None
+) -> PreferencePairs:
     """Pairs whose items are stored as chosen, rejected, chosen, ...: every clean label is +1."""
     first = 2 * np.arange(len(ids))
-    return PreferencePairs(ids, first, first + 1, np.ones(len(ids)), gap)
+    return PreferencePairs(ids, first, first + 1, np.ones(len(ids)), gap, score_gap)

@@ -28,20 +28,34 @@ PLAIN = (
 FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}{{ '' }}"
 QUESTION, ANSWER = "Question", "Answer"
 
-Message = dict[str, str]
+# `role` (system, user, assistant or tool) and `content`, a text; where tools are used also
+# `tool_calls`, `name` and `tool_call_id`, as chat templates know them
+Message = dict[str, Any]
+# what is kept of a pair for people and judges
+TEXTS = ("prompt", "chosen", "rejected", "criterion")
 
 
 @dataclass(frozen=True)
 class TextPair:
-    """Two answers to one prompt; the prompt is a list of messages with `role` and `content`.
+    """Two answers to one prompt, a list of messages.
 
     criterion: what made people prefer the chosen one, `helpful` or `harmless`.
+    gap: how far apart the answers' scores are that came with the label; None where there are none.
+    notes: what was changed in reading the row, to be counted.
     """
 
     prompt: list[Message]
     chosen: str
     rejected: str
     criterion: str = "helpful"
+    gap: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def score_gaps(pairs: Sequence[TextPair]) -> np.ndarray | None:
+    """(n,) the gaps between the answers' scores; None unless every pair has one."""
+    gaps = [pair.gap for pair in pairs]
+    return None if None in gaps else np.array(gaps, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -220,11 +234,11 @@ def encode(
         sides.append(Encoded(sequences, np.array(starts, dtype=np.int64)))
     return Encoding(
         TokenPairs(
-            pairs=chosen_over_rejected(ids[kept]),
+            pairs=chosen_over_rejected(ids[kept], score_gap=score_gaps([pairs[i] for i in kept])),
             chosen=sides[0],
             rejected=sides[1],
             prompts=[prompt.ids for prompt in prompts],
-            texts=[dict(vars(pairs[i])) for i in kept],
+            texts=[{name: getattr(pairs[i], name) for name in TEXTS} for i in kept],
         ),
         shortened=sum(prompt.shortened for prompt in prompts),
         cut=sum(len(prompt.ids) < len(prompt.whole) for prompt in prompts),

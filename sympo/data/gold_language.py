@@ -53,6 +53,7 @@ class GoldLanguage:
     """
 
     from_policy: ClassVar[bool] = True
+    scored: ClassVar[bool] = False
     beside_corpus: ClassVar = frozenset(
         {"reward_scale", "temperature", "train_pairs", "validation_pairs", "test_pairs"}
     )

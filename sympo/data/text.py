@@ -10,25 +10,20 @@ import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from sympo import seeding
-from sympo.data.encoding import ChatFormat, Encoding, Message, TextPair, encode
+from sympo.data.encoding import TEXTS, ChatFormat, Encoding, TextPair, encode, score_gaps
 from sympo.data.files import Row
+from sympo.data.messages import Unusable
 from sympo.types import BadInput, Encoded, Preferences, TokenPairs, Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-ROLES = ("system", "user", "assistant")
-
-
-class Unusable(Exception):
-    """A row that is in order but carries no preference: it is dropped and counted by reason."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +42,11 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    @property
+    def changed(self) -> Counter[str]:
+        """What was changed in reading these rows, by kind."""
+        return Counter(note for pair in self.pairs for note in pair.notes)
 
     def take(self, index: np.ndarray) -> "Rows":
         pairs = [self.pairs[i] for i in index]
@@ -73,8 +73,7 @@ class TextDataset(ABC):
     max_length: of a prompt and its answer together, in tokens; max_prompt_length: of the prompt.
     """
 
-    # what is kept of a pair for people and judges
-    texts_hold: ClassVar = tuple(one.name for one in fields(TextPair))
+    texts_hold: ClassVar = TEXTS
     # pairs are not samples of the policy, and no true reward is known
     beside_corpus: ClassVar = frozenset({"test_pairs"})
     from_policy: ClassVar[bool] = False
@@ -89,6 +88,11 @@ class TextDataset(ABC):
     _encodings: list[tuple[Any, dict[str, Encoding]]] = field(
         default_factory=list, repr=False, compare=False
     )
+
+    @property
+    def scored(self) -> bool:
+        """Whether the labels came with scores, which say how close a pair is."""
+        return False
 
     @abstractmethod
     def rows(self, split: str) -> Iterator[Row]:
@@ -127,6 +131,9 @@ class TextDataset(ABC):
         digest = hashlib.blake2b(digest_size=8)
         for rows in self.released:
             digest.update(np.sort(rows.ids).tobytes() + len(rows).to_bytes(8, "big"))
+            # a noise model may read the scores, which no id holds
+            if (gaps := score_gaps(rows.pairs)) is not None:
+                digest.update(gaps[np.argsort(rows.ids)].tobytes())
         return digest.hexdigest()
 
     def vocabulary(self, tokenizer: "PreTrainedTokenizerBase | None") -> Vocabulary:
@@ -183,7 +190,9 @@ class TextDataset(ABC):
         train, test = self.splits["train"], self.splits["test"]
         return [
             *(
-                "; ".join([f"{name}: {rows.read} rows read", *_counted(rows.dropped)])
+                "; ".join(
+                    [f"{name}: {rows.read} rows read", *_counted(rows.dropped + rows.changed)]
+                )
                 for name, rows in (("train", train), ("test", test))
             ),
             *(
@@ -252,47 +261,6 @@ class TextDataset(ABC):
         return self._encodings[0][1]
 
 
-def value(row: Mapping[str, Any], key: str, *kinds: type) -> Any:
-    """A row's value under a key; BadInput where it is missing or of another type."""
-    if key not in row:
-        raise BadInput(f"{key} is missing; the row has {', '.join(row) or 'nothing'}")
-    # bool is a kind of int, and no number here
-    if not isinstance(row[key], kinds) or isinstance(row[key], bool):
-        wanted = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
-        raise BadInput(f"{key}={_short(row[key])} must be of type {wanted}")
-    return row[key]
-
-
-def messages(row: Mapping[str, Any], key: str) -> list[Message]:
-    """A row's list of messages under a key, each with its role and content only."""
-    found = []
-    for number, message in enumerate(value(row, key, list), 1):
-        if not isinstance(message, Mapping):
-            raise BadInput(f"message {number} of {key}, {_short(message)}, must be of type dict")
-        try:
-            role, content = value(message, "role", str), value(message, "content", str)
-        except BadInput as error:
-            raise BadInput(f"in message {number} of {key}, {error}") from error
-        if role not in ROLES:
-            raise BadInput(
-                f"in message {number} of {key}, role={role!r} is not one of {', '.join(ROLES)}"
-            )
-        found.append({"role": role, "content": content})
-    return found
-
-
-def dialogue_pair(chosen: list[Message], rejected: list[Message]) -> TextPair:
-    """Two whole dialogues as a pair: the prompt is what comes before the last message.
-
-    Unusable where a dialogue does not end with the assistant or the two prompts differ.
-    """
-    if not all(turns and turns[-1]["role"] == "assistant" for turns in (chosen, rejected)):
-        raise Unusable("no answer of the assistant at the end")
-    if chosen[:-1] != rejected[:-1]:
-        raise Unusable("two different prompts")
-    return TextPair(chosen[:-1], chosen[-1]["content"], rejected[-1]["content"])
-
-
 def _with_answers(pair: TextPair) -> TextPair:
     if not any(message["content"].strip() for message in pair.prompt):
         raise Unusable("an empty prompt")
@@ -313,10 +281,6 @@ def _hash(content: Any) -> int:
     except UnicodeEncodeError as error:
         raise BadInput(f"its text is no Unicode, {error.reason}") from error
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
-
-
-def _short(content: Any) -> str:
-    return text if len(text := repr(content)) <= 60 else f"{text[:57]}..."
 
 
 def _needed(tokenizer: "PreTrainedTokenizerBase | None") -> "PreTrainedTokenizerBase":

@@ -120,7 +120,7 @@ def test_named_test_split(tmp_path: Path) -> None:
         ("a.jsonl", {"name": "someone/set"}, "either path"),
         ("nowhere", {}, "neither file nor folder"),
         ("a.jsonl", {"test": "b.jsonl"}, "b.jsonl is no file"),
-        ("a.csv", {}, "a.csv must end with .jsonl"),
+        ("a.txt", {}, "a.txt must end with .jsonl"),
         (".", {}, "holds no train split"),
         ("a.jsonl", {"test_share": 1.0}, "dataset.test_share=1.0"),
         ("a.jsonl", {"test_share": 0.001}, "test rows is usable"),
@@ -129,7 +129,7 @@ def test_named_test_split(tmp_path: Path) -> None:
 def test_bad_settings(
     tmp_path: Path, path: str | None, changes: dict[str, Any], words: str
 ) -> None:
-    for name in ("a.jsonl", "a.csv"):
+    for name in ("a.jsonl", "a.txt"):
         write(tmp_path / name, rows(range(20)))
     with pytest.raises(BadInput, match=words) as error:
         preferences(path and tmp_path / path, **changes).check()  # type: ignore[operator, arg-type]

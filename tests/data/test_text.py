@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from sympo.data.encoding import TextPair
 from sympo.data.files import Row
-from sympo.data.text import Rows, TextDataset, Unusable, dialogue_pair, messages, value
+from sympo.data.messages import value
+from sympo.data.text import Rows, TextDataset
 from sympo.types import BadInput
 from tests.data.made_tokenizers import tokenizer
 
@@ -171,33 +172,6 @@ def test_summary_counts() -> None:
     assert lines[3] == "validation: 10 pairs"
     assert "21 pairs; 1 prompts lost the oldest tokens" in lines[4]
     assert lines[4].endswith("1 answers lost their end")
-
-
-def test_messages() -> None:
-    row = {"m": [{"role": "user", "content": "Hi", "name": "x"}]}
-    assert messages(row, "m") == [{"role": "user", "content": "Hi"}]
-    for wrong, words in (
-        ("Hi", "m='Hi' must be of type list"),
-        (["Hi"], "message 1 of m, 'Hi'"),
-        ([*row["m"], {"role": "user"}], "in message 2 of m, content is missing"),
-        ([{"role": "king", "content": "Hi"}], "role='king' is not one of system, user"),
-        ([{"role": "user", "content": None}], "content=None must be of type str"),
-    ):
-        with pytest.raises(BadInput, match=words):
-            messages({"m": wrong}, "m")
-
-
-def test_dialogues() -> None:
-    asked, one = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}
-    other = {"role": "assistant", "content": "No"}
-    assert dialogue_pair([asked, one], [asked, other]) == TextPair([asked], "Yes", "No")
-    for chosen, rejected, reason in (
-        ([asked, one], [other], "two different prompts"),
-        ([asked, one], [asked], "no answer"),
-        ([asked, one], [], "no answer"),
-    ):
-        with pytest.raises(Unusable, match=reason):
-            dialogue_pair(chosen, rejected)
 
 
 def test_prompts_that_all_do_not_fit_are_refused() -> None:
