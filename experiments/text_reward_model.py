@@ -19,7 +19,7 @@ from sympo.margins import Reward
 from sympo.models.classifiers import save, with_padding
 from sympo.models.reward import RewardModel
 from sympo.models.scorer import Scorer, Splittable
-from sympo.types import BadInput, chosen_over_rejected
+from sympo.types import BadInput
 
 # what closes an answer that was written by the plain template
 END = "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
@@ -172,7 +172,7 @@ Texts = Sequence[Mapping[str, Any]]
 def _released(model: Any, dataset: Any) -> tuple[Any, ...]:
     # the cells of a sweep share it: to count words takes longer than to train on the counts
     texts = {name: [vars(pair) for pair in dataset.splits[name].pairs] for name in SPLITS}
-    pairs = {name: chosen_over_rejected(dataset.splits[name].ids) for name in SPLITS}
+    pairs = {name: dataset.splits[name].preferences for name in SPLITS}
     return pairs, _features(model, texts), _prompts(texts["test"])
 
 

@@ -32,7 +32,7 @@ def folder(path: str) -> Path:
     """The folder that `dataset.path` names; BadInput where there is none."""
     found = located(path)
     if not found.is_dir():
-        raise BadInput(f"dataset.path={path}: {found.absolute()} is no folder")
+        raise BadInput(f"dataset.path={path}: {found.absolute()} is a file, and must be a folder")
     return found
 
 
@@ -52,6 +52,8 @@ def split_files(place: Path, split: str) -> list[Path]:
     """The files of a split in a folder or in its `data`, in order: `SPLIT.jsonl` or with another of
     SUFFIXES, or the hub's `SPLIT-*.parquet`; BadInput where there is none or more than one kind.
     """
+    if split != Path(split).name:
+        raise BadInput(f"dataset.path: {split} is not the name of a split, such as train")
     name = glob.escape(split)
     found = [
         files

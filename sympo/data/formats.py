@@ -143,7 +143,7 @@ def _decoded(line: bytes, number: int, where: str) -> str:
 
 def _byte(error: UnicodeDecodeError) -> str:
     byte = error.object[error.start]
-    return f"read as UTF-8, byte 0x{byte:02x} at place {error.start + 1} is an {error.reason}"
+    return f"read as UTF-8, byte 0x{byte:02x} at place {error.start + 1} cannot be ({error.reason})"
 
 
 def _parsed(text: str, where: str) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +25,6 @@ from sympo.data.files import (
 from sympo.data.messages import dialogue_pair, has_thoughts, value
 from sympo.data.text import Rows, TextDataset
 from sympo.types import BadInput
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 # what people call rows that are kept out of training for something else than the test
 OTHER_SPLITS = ("validation", "valid", "val", "dev", "eval")
@@ -155,8 +152,18 @@ class PreferenceSet(TextDataset):
             return pair
         return replace(pair, notes=("rows whose answers began with the prompt, which was cut",))
 
-    def summary(self, tokenizer: "PreTrainedTokenizerBase | None") -> list[str]:
-        return [*self._splits_found(), *super().summary(tokenizer)]
+    def splits_found(self) -> list[str]:
+        if self.test is not None:
+            return []
+        lines = []
+        if self.test_split is not None:
+            lines.append(f"test: the own test split of {self.path or self.name}, {self.test_split}")
+        others = {self.train.replace("train", name) for name in OTHER_SPLITS} - {self.train}
+        if unread := sorted(others & set(self._held)):
+            lines.append(
+                f"validation: taken out of the training rows; the split {unread[0]} is not read"
+            )
+        return lines
 
     @cached_property
     def _held(self) -> list[str]:
@@ -165,17 +172,6 @@ class PreferenceSet(TextDataset):
             return hub_splits(self.name)
         path = located(self.path)
         return held_splits(path) if path.is_dir() else []
-
-    def _splits_found(self) -> list[str]:
-        lines = []
-        if self.test is None and self.test_split is not None:
-            lines.append(f"test: the own test split of {self.path or self.name}, {self.test_split}")
-        others = {self.train.replace("train", name) for name in OTHER_SPLITS} - {self.train}
-        if unread := sorted(others & set(self._held) - {self.test_split}):
-            lines.append(
-                f"validation: taken out of the training rows; the split {unread[0]} is not read"
-            )
-        return lines
 
 
 def _readable(file: Path) -> Path:

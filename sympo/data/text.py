@@ -20,7 +20,15 @@ from sympo import seeding
 from sympo.data.encoding import TEXTS, ChatFormat, Encoding, TextPair, encode, score_gaps
 from sympo.data.files import Row
 from sympo.data.messages import Unusable
-from sympo.types import BadInput, Encoded, Preferences, TokenPairs, Vocabulary
+from sympo.types import (
+    BadInput,
+    Encoded,
+    PreferencePairs,
+    Preferences,
+    TokenPairs,
+    Vocabulary,
+    chosen_over_rejected,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,6 +55,11 @@ class Rows:
     def changed(self) -> Counter[str]:
         """What was changed in reading these rows, by kind."""
         return Counter(note for pair in self.pairs for note in pair.notes)
+
+    @property
+    def preferences(self) -> PreferencePairs:
+        """The pairs without their texts."""
+        return chosen_over_rejected(self.ids, score_gap=score_gaps(self.pairs))
 
     def take(self, index: np.ndarray) -> "Rows":
         pairs = [self.pairs[i] for i in index]
@@ -185,10 +198,15 @@ class TextDataset(ABC):
         """An answer's token ids as text, without special tokens."""
         return ChatFormat(tokenizer).decode(ids)
 
+    def splits_found(self) -> list[str]:
+        """Lines to print of splits that no setting names: which are used, and which are not."""
+        return []
+
     def summary(self, tokenizer: "PreTrainedTokenizerBase | None") -> list[str]:
         """Lines to print: the pairs of each split, and what was dropped and what truncated."""
         train, test = self.splits["train"], self.splits["test"]
         return [
+            *self.splits_found(),
             *(
                 "; ".join(
                     [f"{name}: {rows.read} rows read", *_counted(rows.dropped + rows.changed)]

@@ -110,7 +110,7 @@ def test_bad_subsets(folder: Path, changes: dict[str, Any], words: str) -> None:
 
 
 def test_missing_files(folder: Path) -> None:
-    with pytest.raises(BadInput, match=r"dataset.path=.*nowhere.* is no folder"):
+    with pytest.raises(BadInput, match=r"dataset.path=.*nowhere.* is neither file nor folder"):
         hh(folder / "nowhere").check()
     with pytest.raises(BadInput, match="holds none of the folders helpful-base"):
         hh(folder / "helpful-base").check()
