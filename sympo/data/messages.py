@@ -5,6 +5,7 @@ as a list of parts, and tool calls in OpenAI's form.
 """
 
 import json
+import math
 import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,9 +36,11 @@ class Unusable(Exception):
 def value(row: Mapping[str, Any], key: str, *kinds: type) -> Any:
     """A row's value under a key or a dotted path; BadInput where it is missing or of another type.
 
-    A column called `a.b` comes before the `b` inside `a`.
+    A column called `a.b` comes before the `b` inside `a`. NaN is how pandas writes a null.
     """
     found = row[key] if key in row else _inside(row, key)
+    if isinstance(found, float) and math.isnan(found):
+        found = None
     # bool is a kind of int, and no number here
     if not isinstance(found, kinds) or isinstance(found, bool):
         wanted = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)

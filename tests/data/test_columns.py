@@ -1,6 +1,7 @@
 """What the columns of a row say together."""
 
 import json
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -109,14 +110,21 @@ def test_messages_written_as_a_text(write: Any) -> None:
 
 
 def test_a_null_is_a_reason_to_drop() -> None:
-    with pytest.raises(Unusable, match="a null in a"):
-        said({"a": None}, "a")
+    for null in (None, math.nan):  # pandas writes NaN
+        with pytest.raises(Unusable, match="a null in a"):
+            said({"a": null}, "a")
 
 
 def test_gaps_of_scores() -> None:
     for chosen, rejected, wanted in ((8, 7.5, 0.5), ("3", "4.5", -1.5), (Decimal(2), 1, 1.0)):
         assert gap({"c": chosen, "r": rejected}, "c", "r") == wanted
-    for chosen, reason in ((7, "equal"), (None, "missing"), ("", "missing"), (1e400, "finite")):
+    for chosen, reason in (
+        (7, "equal"),
+        (None, "missing"),
+        ("", "missing"),
+        (math.nan, "missing"),
+        (1e400, "finite"),
+    ):
         with pytest.raises(Unusable, match=reason):
             gap({"c": chosen, "r": 7}, "c", "r")
     for wrong in ("good", True, [1]):
