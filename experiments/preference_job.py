@@ -79,7 +79,8 @@ class PreferenceJob(Recipe):
             raise BadInput("job.attention=flex trains on CUDA only: use job.attention=grouped")
         # pairs are there only after the shared stages; one like them tells what can be flipped
         gap = None if cell.dataset.gold_reward is None else np.ones(1)
-        one = chosen_over_rejected(np.zeros(1, np.uint64), gap)
+        score_gap = np.ones(1) if cell.dataset.scored else None
+        one = chosen_over_rejected(np.zeros(1, np.uint64), gap, score_gap)
         flip(cell.noise_model, cell.name.noise, one, cell.name.seed)
 
 
@@ -261,8 +262,12 @@ def _quieten_transformers() -> None:
 
 def _first(noisy: NoisyPairs, count: int) -> NoisyPairs:
     pairs = noisy.pairs
-    gap = None if pairs.gap is None else pairs.gap[:count]
     kept = PreferencePairs(
-        pairs.ids[:count], pairs.first[:count], pairs.second[:count], pairs.label[:count], gap
+        pairs.ids[:count],
+        pairs.first[:count],
+        pairs.second[:count],
+        pairs.label[:count],
+        None if pairs.gap is None else pairs.gap[:count],
+        None if pairs.score_gap is None else pairs.score_gap[:count],
     )
     return NoisyPairs(kept, noisy.flipped[:count])

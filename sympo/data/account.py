@@ -24,7 +24,7 @@ def lines(account: Account, on_rendered: str) -> list[str]:
 
     on_rendered: what becomes of chat text that is already rendered, and what can be done about it.
     """
-    found = [_line(name, split) for name, split in account.splits.items()]
+    found = [*account.notes, *(_line(name, split) for name, split in account.splits.items())]
     if rendered := sum(split.rendered for split in account.splits.values()):
         found.append(
             f"warning: {rendered} prompts hold chat text that is already rendered, such as "
@@ -52,12 +52,15 @@ def counted(counts: Mapping[str, int]) -> list[str]:
 
 def text(account: Account) -> str:
     """The account as JSON."""
-    return json.dumps({name: vars(split) for name, split in account.splits.items()}, indent=1)
+    splits = {name: vars(split) for name, split in account.splits.items()}
+    return json.dumps({"splits": splits, "notes": list(account.notes)}, indent=1)
 
 
 def read(content: str) -> Account:
     """The account that `text` wrote."""
-    return Account({name: SplitAccount(**split) for name, split in json.loads(content).items()})
+    found = json.loads(content)
+    splits = {name: SplitAccount(**split) for name, split in found["splits"].items()}
+    return Account(splits, found["notes"])
 
 
 def near(

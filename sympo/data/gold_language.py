@@ -56,6 +56,7 @@ class GoldLanguage:
 
     from_policy: ClassVar[bool] = True
     on_rendered: ClassVar = ""
+    scored: ClassVar[bool] = False
     beside_corpus: ClassVar = frozenset(
         {"reward_scale", "temperature", "train_pairs", "validation_pairs", "test_pairs"}
     )

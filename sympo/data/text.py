@@ -21,6 +21,7 @@ from sympo.data.account import counted, near, rendered
 from sympo.data.chat import TEXTS, ChatFormat, Message, TextPair, score_gaps
 from sympo.data.encoding import Encoding, distinct, encode
 from sympo.data.files import Row
+from sympo.data.messages import Unusable
 from sympo.types import (
     Account,
     BadInput,
@@ -36,13 +37,8 @@ from sympo.types import (
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ROLES = ("system", "user", "assistant")
 # of each split, to learn whether a tokenizer can write any
 TRIED_FIRST = 64
-
-
-class Unusable(Exception):
-    """A row that is in order but carries no preference: it is dropped and counted by reason."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +58,6 @@ class Rows:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def take(self, index: np.ndarray) -> "Rows":
-        pairs = [self.pairs[i] for i in index]
-        return Rows(pairs, self.ids[index], self.prompts[index], self.read, self.dropped)
-
     @property
     def changed(self) -> Counter[str]:
         """What was changed in reading these rows, by kind."""
@@ -75,6 +67,10 @@ class Rows:
     def preferences(self) -> PreferencePairs:
         """The pairs without their texts."""
         return chosen_over_rejected(self.ids, score_gap=score_gaps(self.pairs))
+
+    def take(self, index: np.ndarray) -> "Rows":
+        pairs = [self.pairs[i] for i in index]
+        return Rows(pairs, self.ids[index], self.prompts[index], self.read, self.dropped)
 
     def without(self, prompts: np.ndarray, reason: str) -> "Rows":
         """The rows with other prompts than these; the rest counts as dropped."""
@@ -119,6 +115,11 @@ class TextDataset(ABC):
         default_factory=list, repr=False, compare=False
     )
     _tried: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def scored(self) -> bool:
+        """Whether the labels came with scores, which say how close a pair is."""
+        return False
 
     @abstractmethod
     def rows(self, split: str) -> Iterator[Row]:
@@ -175,6 +176,9 @@ class TextDataset(ABC):
         digest = hashlib.blake2b(digest_size=8)
         for rows in self.released:
             digest.update(np.sort(rows.ids).tobytes() + len(rows).to_bytes(8, "big"))
+            # a noise model may read the scores, which no id holds
+            if (gaps := score_gaps(rows.pairs)) is not None:
+                digest.update(gaps[np.argsort(rows.ids)].tobytes())
         return digest.hexdigest()
 
     def vocabulary(self, tokenizer: "PreTrainedTokenizerBase | None") -> Vocabulary:
@@ -249,11 +253,15 @@ class TextDataset(ABC):
             splits[name] = (
                 found if made is None else found.after(made.dropped, made.changes.counts())
             )
-        return Account(splits)
+        return Account(splits, self.splits_found())
 
     def _rendered(self, prompts: Sequence[Sequence[Message]]) -> int:
         """How many prompts hold rendered chat text that is about to be rendered once more."""
         return sum(map(rendered, prompts))
+
+    def splits_found(self) -> list[str]:
+        """Lines to print of splits that no setting names: which are used, and which are not."""
+        return []
 
     @cached_property
     def released(self) -> tuple[Rows, Rows]:
@@ -318,47 +326,6 @@ class TextDataset(ABC):
         return distinct(made, form, self.max_length)
 
 
-def value(row: Mapping[str, Any], key: str, *kinds: type) -> Any:
-    """A row's value under a key; BadInput where it is missing or of another type."""
-    if key not in row:
-        raise BadInput(f"{key} is missing; the row has {', '.join(row) or 'nothing'}")
-    # bool is a kind of int, and no number here
-    if not isinstance(row[key], kinds) or isinstance(row[key], bool):
-        wanted = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
-        raise BadInput(f"{key}={_short(row[key])} must be of type {wanted}")
-    return row[key]
-
-
-def messages(row: Mapping[str, Any], key: str) -> list[Message]:
-    """A row's list of messages under a key, each with its role and content only."""
-    found = []
-    for number, message in enumerate(value(row, key, list), 1):
-        if not isinstance(message, Mapping):
-            raise BadInput(f"message {number} of {key}, {_short(message)}, must be of type dict")
-        try:
-            role, content = value(message, "role", str), value(message, "content", str)
-        except BadInput as error:
-            raise BadInput(f"in message {number} of {key}, {error}") from error
-        if role not in ROLES:
-            raise BadInput(
-                f"in message {number} of {key}, role={role!r} is not one of {', '.join(ROLES)}"
-            )
-        found.append({"role": role, "content": content})
-    return found
-
-
-def dialogue_pair(chosen: list[Message], rejected: list[Message]) -> TextPair:
-    """Two whole dialogues as a pair: the prompt is what comes before the last message.
-
-    Unusable where a dialogue does not end with the assistant or the two prompts differ.
-    """
-    if not all(turns and turns[-1]["role"] == "assistant" for turns in (chosen, rejected)):
-        raise Unusable("no answer of the assistant at the end")
-    if chosen[:-1] != rejected[:-1]:
-        raise Unusable("two different prompts")
-    return TextPair(chosen[:-1], chosen[-1]["content"], rejected[-1]["content"])
-
-
 def _with_answers(pair: TextPair) -> TextPair:
     if not any(message["content"].strip() for message in pair.prompt):
         raise Unusable("an empty prompt")
@@ -379,10 +346,6 @@ def _hash(content: Any) -> int:
     except UnicodeEncodeError as error:
         raise BadInput(f"its text is no Unicode, {error.reason}") from error
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
-
-
-def _short(content: Any) -> str:
-    return text if len(text := repr(content)) <= 60 else f"{text[:57]}..."
 
 
 def _needed(tokenizer: "PreTrainedTokenizerBase | None") -> "PreTrainedTokenizerBase":

@@ -12,8 +12,9 @@ def said(content: str) -> list[dict[str, str]]:
 
 def test_account_in_words_and_back_from_json() -> None:
     train = SplitAccount(20, 12, {"dropped for an empty answer": 8}, {"answers lost their end": 3})
-    found = Account({"train": train, "test": SplitAccount(5, 5, {}, {"none": 0}, 2, 4)})
+    found = Account({"train": train, "test": SplitAccount(5, 5, {}, {"none": 0}, 2, 4)}, ["a"])
     assert lines(found, "so what") == [
+        "a",
         "train: 12 pairs of 20 rows; 8 dropped for an empty answer; 3 answers lost their end",
         "test: 5 pairs of 5 rows; 2 have a training prompt but for case, punctuation and white "
         "space",

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from sympo.data.chat import TextPair
 from sympo.data.files import Row
-from sympo.data.text import Rows, TextDataset, Unusable, dialogue_pair, messages, value
+from sympo.data.messages import value
+from sympo.data.text import Rows, TextDataset
 from sympo.types import BadInput
 from tests.data.made_tokenizers import tokenizer
 
@@ -226,33 +227,6 @@ def test_a_tokenizer_that_can_write_no_pair_is_refused_before_work() -> None:
     assert "none of the" in words and "does not close the <think>" in words and "\n" not in words
     data.check_tokenizer(tokenizer("plain"))
     assert not data._encodings, "to try some is enough"
-
-
-def test_messages() -> None:
-    row = {"m": [{"role": "user", "content": "Hi", "name": "x"}]}
-    assert messages(row, "m") == [{"role": "user", "content": "Hi"}]
-    for wrong, words in (
-        ("Hi", "m='Hi' must be of type list"),
-        (["Hi"], "message 1 of m, 'Hi'"),
-        ([*row["m"], {"role": "user"}], "in message 2 of m, content is missing"),
-        ([{"role": "king", "content": "Hi"}], "role='king' is not one of system, user"),
-        ([{"role": "user", "content": None}], "content=None must be of type str"),
-    ):
-        with pytest.raises(BadInput, match=words):
-            messages({"m": wrong}, "m")
-
-
-def test_dialogues() -> None:
-    asked, one = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}
-    other = {"role": "assistant", "content": "No"}
-    assert dialogue_pair([asked, one], [asked, other]) == TextPair([asked], "Yes", "No")
-    for chosen, rejected, reason in (
-        ([asked, one], [other], "two different prompts"),
-        ([asked, one], [asked], "no answer"),
-        ([asked, one], [], "no answer"),
-    ):
-        with pytest.raises(Unusable, match=reason):
-            dialogue_pair(chosen, rejected)
 
 
 def test_prompts_that_all_do_not_fit_are_refused() -> None:
