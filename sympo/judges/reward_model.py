@@ -122,6 +122,8 @@ class RewardModelJudge(Judge):
 
 def _verdict(first: float, second: float) -> Verdict:
     if np.isnan(first) or np.isnan(second):
-        return Verdict(None, "no rewards: the template refuses the dialogue, or it is too long")
+        return Verdict(
+            None, "no rewards: the template refuses or leaves out part of it, or it is too long"
+        )
     choice = TIE if first == second else FIRST if first > second else SECOND
     return Verdict(choice, f"{first:.6g} against {second:.6g}")
