@@ -31,13 +31,6 @@ class RewardModelJob(Schedule):
     # cells whose data set, model and schedule are the same share every pass
     together = True
 
-    def __post_init__(self) -> None:
-        for key in ("epochs", "batch_size", "evaluate_every"):
-            if getattr(self, key) < 1:
-                raise BadInput(f"job.{key}={getattr(self, key)} must be at least 1")
-        if not self.learning_rate > 0:
-            raise BadInput(f"job.learning_rate={self.learning_rate} must be above 0")
-
     def check(self, cell: Cell) -> None:
         """Refuse what cannot run; raises BadInput."""
         if not isinstance(cell.dataset, ImageDataset):

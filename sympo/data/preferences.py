@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from sympo import seeding
 from sympo.data.encoding import Message, TextPair
 from sympo.data.files import SUFFIXES, Row, file_rows, folder, hub_rows, split_files
 from sympo.data.text import Rows, TextDataset, Unusable, dialogue_pair, messages, value
+from sympo.ranges import Range
 from sympo.types import BadInput
 
 
@@ -31,7 +32,7 @@ class PreferenceSet(TextDataset):
     name: str | None = None
     train: str = "train"
     test: str | None = None
-    test_share: float = 0.1
+    test_share: Annotated[float, Range(above=0, below=1)] = 0.1
     prompt: str | None = "prompt"
     chosen: str = "chosen"
     rejected: str = "rejected"

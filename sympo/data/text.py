@@ -19,6 +19,7 @@ import numpy as np
 from sympo import seeding
 from sympo.data.encoding import ChatFormat, Encoding, Message, TextPair, encode
 from sympo.data.files import Row
+from sympo.ranges import Count
 from sympo.types import BadInput, Encoded, Preferences, TokenPairs, Vocabulary
 
 if TYPE_CHECKING:
@@ -81,11 +82,11 @@ class TextDataset(ABC):
     gold_reward: ClassVar[None] = None
 
     path: str | None = None
-    train_pairs: int | None = None
-    validation_pairs: int
-    test_pairs: int | None = None
-    max_length: int = 512
-    max_prompt_length: int = 256
+    train_pairs: Count | None = None
+    validation_pairs: Count
+    test_pairs: Count | None = None
+    max_length: Count = 512
+    max_prompt_length: Count = 256
     _encodings: list[tuple[Any, dict[str, Encoding]]] = field(
         default_factory=list, repr=False, compare=False
     )

@@ -21,6 +21,7 @@ from sympo import seeding
 from sympo.data.images import ImagePreferences
 from sympo.evaluation import rewards as evaluation
 from sympo.losses import MarginLoss
+from sympo.ranges import Count, Positive
 from sympo.training.adam import Adam
 from sympo.types import NoisyPairs
 
@@ -63,10 +64,10 @@ class Schedule:
     evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
     """
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    evaluate_every: int
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    evaluate_every: Count
 
 
 class Diverged(RuntimeError):
