@@ -3,14 +3,12 @@
 import difflib
 import inspect
 import json
-import os
 import time
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from pathlib import Path
 from typing import Annotated, Any
 
 from hydra.errors import InstantiationException
@@ -18,6 +16,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sympo.disk import check_folder
 from sympo.ranges import Count, NotNegative, Range, Rate, Seed, plain, refusal
 from sympo.records import CellName, RunFolder, identity
 from sympo.tracking import resolve_mode
@@ -187,14 +186,6 @@ def _check_value(key: str, value: Any, hint: Any) -> None:
         )
     if words := refusal(value, hint):
         raise BadInput(f"{key}={value} is not allowed: it must {words}")
-
-
-def check_folder(key: str, folder: str) -> None:
-    """Refuse a folder that cannot be written to."""
-    path = Path(folder).absolute()
-    present = next(place for place in (path, *path.parents) if place.exists())
-    if not present.is_dir() or not os.access(present, os.W_OK):
-        raise BadInput(f"{key}={folder}: {present} is no folder that can be written to")
 
 
 def build(group: str, option: Any, settings: Mapping[str, Any]) -> Any:

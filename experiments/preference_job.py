@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -135,7 +134,6 @@ class Run(ABC):
         )
         self.evaluations: list[Metrics] = []
         self.losses: list[float] = []
-        self.checkpoint = Path(cell.folder.checkpoint)
         self.saved = time.monotonic()
 
     @abstractmethod
@@ -161,7 +159,7 @@ class Run(ABC):
     def train(self) -> None:
         if note := self.job.slow_start(len(self.rows["train"])):
             self.listener.note(note)
-        if (state := checkpoints.load(self.checkpoint, self.listener.note)) is not None:
+        if (state := checkpoints.load(self.cell.folder, self.listener.note)) is not None:
             self._restore(state)
         else:
             self._evaluate()
@@ -192,7 +190,7 @@ class Run(ABC):
 
     def _save(self) -> None:
         state = {"trainer": self.trainer.state(), "losses": self.losses}
-        checkpoints.save(state | {"evaluations": self.evaluations}, self.checkpoint)
+        checkpoints.save(state | {"evaluations": self.evaluations}, self.cell.folder)
         self.saved = time.monotonic()
 
     def _restore(self, state: Mapping[str, Any]) -> None:

@@ -68,7 +68,7 @@ class RewardModelJob(Schedule):
     def train(self, cells: Sequence[Cell], listener: Listener) -> None:
         """Train cells that share data set, model, schedule and device side by side, from their
         last checkpoints; those that are equally far go together."""
-        states = [checkpoints.load(cell.folder.checkpoint, listener.note) for cell in cells]
+        states = [checkpoints.load(cell.folder, listener.note) for cell in cells]
         epochs = [0 if state is None else state["trainer"]["epoch"] for state in states]
         for epoch in sorted(set(epochs)):
             # the cells of one seed stand together
@@ -131,7 +131,7 @@ class _Pass:
         for place, state in enumerate(self.trainer.state()):
             if place not in self.trainer.diverged:
                 kept = {"trainer": state, "evaluations": self.evaluations[place]}
-                checkpoints.save(kept, self.cells[place].folder.checkpoint)
+                checkpoints.save(kept, self.cells[place].folder)
         self.saved = time.monotonic()
 
 

@@ -12,6 +12,13 @@ class BadInput(ValueError):
     value and what is allowed. Raised before any work starts."""
 
 
+def printable(text: str) -> str:
+    """A text for a terminal, in one line: what is no character to see is written as its escape."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
+
+
 @dataclass(frozen=True)
 class PreferencePairs:
     """Pairs of items with a clean preference, in one presentation order; n pairs.

@@ -24,8 +24,10 @@ MAY_IMPORT = {
         "sympo.models", "sympo.evaluation", "sympo.ranges",
     },
     "sympo.integrations": {"sympo.types", "sympo.losses", "sympo.margins"},
-    "sympo.records": {"sympo.types"},
-    "sympo.stages": {"sympo.records"},
+    "sympo.disk": {"sympo.types"},
+    "sympo.validity": set(),
+    "sympo.records": {"sympo.types", "sympo.disk", "sympo.validity"},
+    "sympo.stages": {"sympo.disk"},
     "sympo.tracking": {"sympo.types", "sympo.records"},
     "sympo.judges.protocol": set(),
     "sympo.judges": {
@@ -34,6 +36,7 @@ MAY_IMPORT = {
     },
     "sympo.analysis": {
         "sympo.types", "sympo.records", "sympo.evaluation", "sympo.judges.protocol",
+        "sympo.disk", "sympo.validity",
     },
     "sympo": set(),
     "experiments": {"sympo"},

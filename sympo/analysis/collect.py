@@ -38,12 +38,14 @@ class Collection:
         says: job, dataset, loss, noise, seed, hash.
     judging: what judges said over all cells; their verdicts are too many to keep, so that what is
         made of them is made as they are read.
+    damaged: what is damaged in the folders, a sentence each; such cells are among the incomplete.
     """
 
     cells: pd.DataFrame
     curves: pd.DataFrame
     incomplete: pd.DataFrame
     judging: Judging = field(default_factory=Judging)
+    damaged: list[str] = field(default_factory=list)
 
     @classmethod
     def from_runs(cls, runs: str | Path | Iterable[str | Path]) -> "Collection":
@@ -122,7 +124,8 @@ def _collect(folders: list[str]) -> Collection:
     }
     curves = keys.take(of_cell).reset_index(drop=True)
     curves = pd.concat([curves, _numbers(measured, len(curves))], axis=1)
-    return Collection(cells, curves, _incomplete_frame(runs.incomplete), judging(keys, items))
+    incomplete = _incomplete_frame(runs.incomplete)
+    return Collection(cells, curves, incomplete, judging(keys, items), runs.damaged)
 
 
 def _values(table: pa.Table, name: str) -> list[Any]:
