@@ -51,7 +51,8 @@ class Collection:
     def from_runs(cls, runs: str | Path | Iterable[str | Path]) -> "Collection":
         """Read a root that holds run folders at any depth's end, or the run folders themselves."""
         if isinstance(runs, str | Path):
-            return _collect(sorted(run_folders(runs), key=lambda f: f.split("/")))
+            # by the parts of their paths
+            return _collect(sorted(run_folders(runs), key=lambda f: f.replace("/", "\0")))
         # the tail of a path names a cell, so a folder given twice is still one cell
         unique = {Path(folder).absolute().parts[-5:]: str(folder) for folder in runs}
         return _collect([unique[tail] for tail in sorted(unique)])

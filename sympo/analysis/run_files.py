@@ -121,10 +121,10 @@ def _content(path: str) -> bytes | None:
     except FileNotFoundError:
         return None
     try:
-        parts = [os.read(file, _AT_ONCE)]
-        while len(parts[-1]) == _AT_ONCE:
-            parts.append(os.read(file, _AT_ONCE))
-        return b"".join(parts)
+        text = os.read(file, _AT_ONCE)
+        while len(text) % _AT_ONCE == 0 and (more := os.read(file, _AT_ONCE)):
+            text += more
+        return text
     finally:
         os.close(file)
 
@@ -275,9 +275,18 @@ def _flat(table: pa.Table) -> pa.Table:
         table = table.flatten()
     for place, field in enumerate(table.schema):
         if pa.types.is_list(field.type):
-            texts = [_text(values) for values in table[place].to_pylist()]
+            texts = _list_texts(table[place])
             table = table.set_column(place, field.name, pa.array(texts, pa.string()))
     return table
+
+
+def _list_texts(column: pa.ChunkedArray) -> list[str | None]:
+    """Lists as JSON text; nearly all cells have the same, which is written once."""
+    values, texts = column.to_pylist(), {}
+    for value in values:
+        if (key := repr(value)) not in texts:
+            texts[key] = _text(value)
+    return [texts[repr(value)] for value in values]
 
 
 def _numbers(table: pa.Table, prefixes: Sequence[str]) -> pa.Table:
