@@ -150,7 +150,7 @@ def test_a_report_that_fails_hides_no_failed_cell(tmp_path: Path) -> None:
     )
     assert code == 1
     assert "2 cells: 1 run, 0 complete before, 1 failed" in out and "error.log" in out
-    assert "Traceback" in err
+    assert f"error: no report in {tmp_path}/report" in err and "Traceback" not in err
 
 
 def test_config_is_shown_resolved(tmp_path: Path) -> None:

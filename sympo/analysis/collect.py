@@ -34,8 +34,8 @@ class Collection:
         `last/judge/<judge>/<metric>` where it is judged.
     curves: one row per complete cell and evaluation: the same columns up to `oracle`, then `epoch`
         and the scalar metrics.
-    incomplete: one row per folder that holds a config but no readable summary, with what its path
-        says: job, dataset, loss, noise, seed, hash.
+    incomplete: one row per folder without a summary and evaluations that are whole, with what its
+        path says: job, dataset, loss, noise, seed, hash; unfinished: those folders.
     judging: what judges said over all cells; their verdicts are too many to keep, so that what is
         made of them is made as they are read.
     damaged: what is damaged in the folders, a sentence each; such cells are among the incomplete.
@@ -46,6 +46,7 @@ class Collection:
     incomplete: pd.DataFrame
     judging: Judging = field(default_factory=Judging)
     damaged: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
 
     @classmethod
     def from_runs(cls, runs: str | Path | Iterable[str | Path]) -> "Collection":
@@ -126,7 +127,9 @@ def _collect(folders: list[str]) -> Collection:
     curves = keys.take(of_cell).reset_index(drop=True)
     curves = pd.concat([curves, _numbers(measured, len(curves))], axis=1)
     incomplete = _incomplete_frame(runs.incomplete)
-    return Collection(cells, curves, incomplete, judging(keys, items), runs.damaged)
+    return Collection(
+        cells, curves, incomplete, judging(keys, items), runs.damaged, runs.incomplete
+    )
 
 
 def _values(table: pa.Table, name: str) -> list[Any]:

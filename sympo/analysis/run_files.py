@@ -48,8 +48,8 @@ _NO_CONFIG = b"x:"  # a config that is not there is not garbled
 class Runs:
     """What run folders hold.
 
-    complete: the folders whose summary and evaluations are whole; incomplete: those that hold a
-        config and are not; damaged: what is damaged, a sentence each.
+    complete: the folders whose summary and evaluations are whole; incomplete: all others, also of
+        cells that failed before they left anything; damaged: what is damaged, a sentence each.
     summaries: a row for each complete folder: what it is called, `config.<setting>` (a list as
         JSON text), `last.<metric>`, `selected.<metric>`.
     evaluations: a row for each evaluation: `cell`, the row of its folder; `epoch`; metrics.
@@ -97,11 +97,7 @@ def _read(folders: Sequence[str]) -> Runs:
     summaries = summaries.filter(pa.array(whole, pa.bool_()))
     complete = [folder for folder in found if folder not in of_evaluations]
     done = set(complete)
-    incomplete = [
-        folder
-        for folder, text in texts.items()
-        if folder not in done and (text is not None or Path(folder, "config.yaml").exists())
-    ]
+    incomplete = [folder for folder in texts if folder not in done]
     damaged = [f"{folder}/summary.json is damaged: {fault}" for folder, fault in faults.items()]
     damaged += [
         f"{folder}/metrics.jsonl is damaged: {fault}" for folder, fault in of_evaluations.items()
