@@ -1,6 +1,5 @@
 """The job that trains reward models of texts on noisy preference pairs."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,13 +13,15 @@ from experiments.listener import Listener
 from experiments.preference_job import PreferenceJob, Run, check_lengths, check_model
 from experiments.preference_stages import SPLITS, Reference, Shared, checkpoint_activations, drawing
 from sympo.data.encoding import PLAIN
-from sympo.evaluation.rewards import clean_metrics
+from sympo.evaluation.rewards import agreement, clean_metrics, gaps
 from sympo.margins import Reward
 from sympo.models.classifiers import save, with_padding
 from sympo.models.reward import RewardModel
 from sympo.models.scorer import Scorer, Splittable
-from sympo.types import BadInput, chosen_over_rejected
+from sympo.outcomes import Scored, prompt_keys
+from sympo.types import BadInput, Evaluation, chosen_over_rejected
 
+Texts = Sequence[Mapping[str, Any]]
 # what closes an answer that was written by the plain template
 END = "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
 
@@ -99,12 +100,25 @@ class _TextRun(Run):
         self.text_job, shared = job, job.shared(cell, listener)
         reads = _Tokens if cell.model.reads_tokens else _Words
         self.reader = reads(cell, job, shared)
-        pairs, self.prompts = self.reader.pairs, self.reader.prompts
+        pairs = self.reader.pairs
+        self.prompts, keys = _prompts(self.reader.texts)
+        self.scored = Scored(pairs["test"].ids, keys)
+        cell.folder.keep_test_set(self.scored.test_set)
         scorer = self.reader.scorer()
         super().__init__(cell, job, listener, place, pairs, self.reader.rows, scorer, Reward(), {})
 
-    def on_test(self, rewards: np.ndarray) -> Mapping[str, float | None]:
-        return clean_metrics(rewards, self.pairs["test"], self.prompts)
+    def on_test(self, rewards: np.ndarray) -> Evaluation:
+        pairs = self.pairs["test"]
+        gap = gaps(rewards, pairs)
+        truths = {"label_accuracy": pairs.label, "order_accuracy": pairs.gap}
+        return Evaluation(
+            clean_metrics(rewards, pairs, self.prompts),
+            {
+                name: self.scored.pack(agreement(gap, truth))
+                for name, truth in truths.items()
+                if truth is not None
+            },
+        )
 
     def keep(self, which: str) -> None:
         """Nothing: a reward model says nothing but numbers."""
@@ -120,7 +134,7 @@ class _Tokens:
     def __init__(self, cell: Cell, job: TextRewardModelJob, shared: Shared) -> None:
         self.cell, self.job, data = cell, job, shared.preferences()
         self.pairs = {name: getattr(data, name).pairs for name in SPLITS}
-        self.prompts = _prompts(data.test.texts)
+        self.texts: Texts = data.test.texts
         self.rows: Mapping[str, Splittable] = shared.rows()
         self.tokenizer, self.vocabulary = with_padding(shared.tokenizer, shared.vocabulary)
 
@@ -149,9 +163,9 @@ class _Words:
             data = shared.preferences()
             self.pairs = {name: getattr(data, name).pairs for name in SPLITS}
             texts = {name: getattr(data, name).texts for name in SPLITS}
-            self.rows, self.prompts = _features(cell.model, texts), _prompts(texts["test"])
+            self.rows, self.texts = _features(cell.model, texts), texts["test"]
         else:
-            self.pairs, self.rows, self.prompts = _released(cell.model, cell.dataset)
+            self.pairs, self.rows, self.texts = _released(cell.model, cell.dataset)
 
     def scorer(self) -> Scorer:
         return self.cell.model.build(self.rows["train"]).to(self.cell.device)
@@ -160,15 +174,12 @@ class _Words:
         """Nothing: the hub has no format for it."""
 
 
-Texts = Sequence[Mapping[str, Any]]
-
-
 @lru_cache(maxsize=2)
 def _released(model: Any, dataset: Any) -> tuple[Any, ...]:
     # the cells of a sweep share it: to count words takes longer than to train on the counts
     texts = {name: [vars(pair) for pair in dataset.splits[name].pairs] for name in SPLITS}
     pairs = {name: chosen_over_rejected(dataset.splits[name].ids) for name in SPLITS}
-    return pairs, _features(model, texts), _prompts(texts["test"])
+    return pairs, _features(model, texts), texts["test"]
 
 
 def _features(model: Any, texts: Mapping[str, Texts]) -> dict[str, Splittable]:
@@ -178,7 +189,7 @@ def _features(model: Any, texts: Mapping[str, Texts]) -> dict[str, Splittable]:
     return dict(zip(SPLITS, model.features(sides[0], sides[1:]), strict=True))
 
 
-def _prompts(texts: Texts) -> np.ndarray:
-    """Which pairs share a prompt; (n,) of integers from 0 on."""
-    prompts = [json.dumps(text["prompt"], sort_keys=True) for text in texts]
-    return np.unique(prompts, return_inverse=True)[1]
+def _prompts(texts: Texts) -> tuple[np.ndarray, np.ndarray]:
+    """Which pairs share a prompt, (n,) of integers from 0 on, and the key of each one's prompt."""
+    keys = prompt_keys(text["prompt"] for text in texts)
+    return np.unique(keys, return_inverse=True)[1], keys

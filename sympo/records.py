@@ -34,6 +34,7 @@ from sympo.disk import (
     with_digest,
     write_atomically,
 )
+from sympo.outcomes import TestSet
 from sympo.validity import history_fault, summary_fault
 
 # Settings that cannot change a cell's numbers in principle. `assumed_rate` reaches a cell through
@@ -266,6 +267,13 @@ class RunFolder:
         write_atomically(self.path / "config.yaml", with_digest(config_yaml))
         self._started = time.time()
 
+    def keep_test_set(self, test_set: TestSet) -> None:
+        """Keep which items the outcomes in the summary are of, once for all cells of a data set."""
+        file = file_of_test_set(self.path, test_set.digest)
+        if not file.is_file():
+            file.parent.mkdir(exist_ok=True)
+            write_atomically(file, test_set.dump())
+
     def log(self, epoch: float, metrics: Mapping[str, float | None]) -> None:
         """Append one evaluation."""
         with self._metrics.open("a") as file:
@@ -338,6 +346,11 @@ class RunFolder:
 def _finite(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
     # JSON has no NaN
     return {k: None if v is None or not math.isfinite(v) else v for k, v in metrics.items()}
+
+
+def file_of_test_set(run: str | Path, digest: str) -> Path:
+    """Where a run folder's data set keeps a test set: `<job>/<dataset>/test_sets/<digest>.npz`."""
+    return Path(run).absolute().parents[2] / "test_sets" / f"{digest}.npz"
 
 
 @cache
