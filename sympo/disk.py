@@ -23,7 +23,8 @@ def check_folder(key: str, folder: str | Path) -> None:
     """Refuse a folder that cannot be written to; raises BadInput, which names the setting."""
     path = Path(folder).absolute()
     try:
-        (path / ("x" * LONGEST_NAME)).exists()  # what will lie in it has a name too
+        with suppress(FileNotFoundError, NotADirectoryError):
+            (path / ("x" * LONGEST_NAME)).lstat()  # what will lie in it has a name too
         present = next(place for place in (path, *path.parents) if place.exists())
         writable = present.is_dir() and os.access(present, os.W_OK | os.X_OK)
     except (OSError, ValueError) as error:

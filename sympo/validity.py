@@ -107,7 +107,7 @@ def metrics_fault(metrics: Any) -> str:
         if not is_metric(name) or (value is None and name != "epoch"):
             continue
         if not _is_number(value):
-            return f"{name} is {str(value)[:40]!r}, no number"
+            return f"{name} is {repr(value)[:40]}, no number"
         if not low <= value <= high:
             return f"{name} is {value}, and must {_words(low, high)}"
     return "" if "epoch" in metrics else "it lacks epoch"

@@ -186,6 +186,8 @@ def test_a_cell_that_fails_stops_no_other(tmp_path: Path) -> None:
         (["experiment=digits_accuracy_vs_noise"], "add -m"),
         (["-m", "experiment=digits_accuracy_vs_noise,null"], "presets cannot be swept"),
         (["report_dir=/dev/null/x"], "report_dir"),
+        ([f"report_dir={'x' * 300}"], "file name too long"),
+        (["wandb.mode='so\x1b[31mme'"], "wandb.mode=so\\x1b[31mme is not known"),
     ],
 )
 def test_bad_input_starts_nothing(tmp_path: Path, arguments: list[str], words: str) -> None:
