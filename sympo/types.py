@@ -11,11 +11,17 @@ class BadInput(ValueError):
     """A setting or a data file that cannot work: one sentence that names the key or file, the
     value and what is allowed. Raised before any work starts."""
 
+    def __init__(self, sentence: str) -> None:
+        # it quotes files and command lines, which may hold anything
+        super().__init__(printable(sentence))
+
 
 def printable(text: str) -> str:
-    """A text for a terminal, in one line: what is no character to see is written as its escape."""
+    """A text with its control characters and broken Unicode as escapes: safe on a terminal."""
+    if text.isprintable():
+        return text
     return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
     )
 
 

@@ -89,7 +89,7 @@ def in_place(
 
 
 def _parts_fault(summary: Mapping[str, Any]) -> str:
-    for name in ("config", "last", "selected", "files"):
+    for name in ("config", "last", "selected", "files", "outcomes"):
         if not isinstance(summary.get(name, {}), dict):
             return f"{name} is {str(summary[name])[:40]!r}, no object"
     for which in ("last", "selected"):

@@ -39,7 +39,9 @@ class FigureSpec:
 def _vs_noise(metric: str) -> Callable[[Collection], pd.DataFrame]:
     return lambda collection: pd.concat(
         [
-            estimates.summarise(collection.cells, f"{which}/{metric}", collection.incomplete)
+            estimates.summarise(
+                collection.cells, f"{which}/{metric}", collection.incomplete, collection.outcomes
+            )
             for which in WHICH
         ],
         ignore_index=True,
@@ -103,7 +105,7 @@ FIGURES = [
     ),
 ]
 _NAMES = "|".join([*(spec.name for spec in FIGURES), "judge_.+_win_rate_vs_noise"])
-_SOMETIMES = r"(incomplete|judges|agreement|judged_differences)\.csv"
+_SOMETIMES = r"(incomplete|judges|agreement|judged_differences|outcomes|test_sets)\.csv"
 _OURS = re.compile(rf"({_NAMES})(__.*)?\.(png|pdf)|{_SOMETIMES}")
 
 
@@ -122,7 +124,10 @@ def summary(collection: Collection) -> pd.DataFrame:
     """The headline metrics and every judge's win rate per loss and noise rate, at the last and the
     selected epoch; `against`, where there are judges, is the opponent of each."""
     table = _of_headlines(
-        collection, lambda cells, name: estimates.summarise(cells, name, collection.incomplete)
+        collection,
+        lambda cells, name: estimates.summarise(
+            cells, name, collection.incomplete, collection.outcomes
+        ),
     )
     judges = collection.judging.judges
     if judges.empty:
@@ -135,7 +140,9 @@ def summary(collection: Collection) -> pd.DataFrame:
 
 def differences(collection: Collection) -> pd.DataFrame:
     """Differences, paired over seeds, of the same metrics."""
-    return _of_headlines(collection, estimates.differences)
+    return _of_headlines(
+        collection, lambda cells, name: estimates.differences(cells, name, collection.outcomes)
+    )
 
 
 def draw(collection: Collection) -> dict[str, Figure]:
@@ -182,7 +189,8 @@ def write_report(collection: Collection, out: str | Path) -> Report:
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     numbers, paired = summary(collection), differences(collection)
-    table = "\n\n".join(filter(None, [format_table(numbers), unfinished(collection.incomplete)]))
+    said = [format_table(numbers), unfinished(collection.incomplete), *collection.set_aside]
+    table = "\n\n".join(filter(None, said))
     remove_litter(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=temporary_name("report")) as name:
         made = Path(name)

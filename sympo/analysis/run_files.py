@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 _TOGETHER = 2048  # files that are parsed at a time
 _AT_ONCE = 1 << 15  # bytes: nearly every file, with one call of the system
-_READ = [*KEYS, "hash", "config", "last", "model", "selected"]
+_READ = [*KEYS, "hash", "config", "last", "model", "selected", "outcomes"]
 _FINITE = sys.float_info.max
 _SHOWN = 20  # sentences on damaged files
 _NO_CONFIG = b"x:"  # a config that is not there is not garbled
@@ -51,7 +51,7 @@ class Runs:
     complete: the folders whose summary and evaluations are whole; incomplete: all others, also of
         cells that failed before they left anything; damaged: what is damaged, a sentence each.
     summaries: a row for each complete folder: what it is called, `config.<setting>` (a list as
-        JSON text), `last.<metric>`, `selected.<metric>`.
+        JSON text), `last.<metric>`, `selected.<metric>`, `outcomes.<last or selected>.<metric>`.
     evaluations: a row for each evaluation: `cell`, the row of its folder; `epoch`; metrics.
     """
 
@@ -74,10 +74,6 @@ def read_runs(folders: Sequence[str]) -> Runs:
         evaluations.append(part.evaluations.set_column(0, "cell", pa.array(cells)))
         complete += part.complete
     damaged = [fault for part in parts for fault in part.damaged]
-    for fault in damaged[:_SHOWN]:
-        log.warning(fault)
-    if len(damaged) > _SHOWN:
-        log.warning("%d more files are damaged", len(damaged) - _SHOWN)
     return Runs(
         complete,
         [folder for part in parts for folder in part.incomplete],
@@ -85,6 +81,14 @@ def read_runs(folders: Sequence[str]) -> Runs:
         _joined([part.summaries for part in parts]),
         _joined(evaluations),
     )
+
+
+def tell_damaged(sentences: Sequence[str]) -> None:
+    """Say what is damaged, as far as anyone reads it."""
+    for sentence in sentences[:_SHOWN]:
+        log.warning(sentence)
+    if len(sentences) > _SHOWN:
+        log.warning("%d more files are damaged", len(sentences) - _SHOWN)
 
 
 def _read(folders: Sequence[str]) -> Runs:
@@ -159,9 +163,10 @@ def _well_formed(table: pa.Table) -> bool:
         "noise": lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind),
         "seed": pa.types.is_integer,
     }
-    selected = {"selected": pa.types.is_struct} if "selected" in table.column_names else {}
+    optional = [name for name in ("selected", "outcomes") if name in table.column_names]
+    parts = dict.fromkeys(optional, pa.types.is_struct)
     return _whole(table, list(kinds)) and all(
-        is_kind(table.schema.field(name).type) for name, is_kind in (kinds | selected).items()
+        is_kind(table.schema.field(name).type) for name, is_kind in (kinds | parts).items()
     )
 
 
