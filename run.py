@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException  # noqa: E402
 from experiments.errors import one_sentence, raised_by_hydra  # noqa: E402
 from experiments.outcomes import outcomes  # noqa: E402
 from experiments.quoting import quoted  # noqa: E402
-from sympo.types import BadInput  # noqa: E402
+from sympo.types import BadInput, printable  # noqa: E402
 
 bad_input: list[BadInput] = []
 
@@ -60,18 +60,29 @@ def with_swept_groups(arguments: list[str]) -> list[str]:
     ]
 
 
+def check_alone() -> None:
+    """Refuse to be one of several processes that a starter such as torchrun started."""
+    size = os.environ.get("WORLD_SIZE", "")
+    if size not in ("", "1"):
+        raise BadInput(
+            f"WORLD_SIZE={size} is not allowed: a cell trains in one process; start run.py without "
+            "torchrun, once for each GPU, and the processes share the sweep"
+        )
+
+
 def main() -> int:
     sys.argv[1:] = with_swept_groups([quoted(argument) for argument in sys.argv[1:]])
     if {argument.split("=")[0] for argument in sys.argv} & {"--cfg", "-c"}:
         sys.argv.append("--resolve")
     try:
+        check_alone()
         cell()
         for error in bad_input:
             raise error
     except (BadInput, HydraException, OmegaConfBaseException, ValueError) as error:
         if FULL_ERROR or (type(error) is ValueError and not raised_by_hydra(error)):
             raise
-        print(f"error: {one_sentence(error)}", file=sys.stderr)
+        print(f"error: {printable(one_sentence(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)

@@ -3,38 +3,48 @@
 import difflib
 import inspect
 import json
-import os
 import time
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sympo.disk import check_folder
+from sympo.ranges import Count, NotNegative, Range, Rate, Seed, plain, refusal
 from sympo.records import CellName, RunFolder, identity
 from sympo.tracking import resolve_mode
 from sympo.types import BadInput
 
 GROUPS = ("job", "dataset", "loss", "noise_model", "model", "sampler")
+# what the class of an option must have, by which it is told from any other class
+ROLES = {
+    "job": ("check", "train", "headlines"),
+    "dataset": ("check", "fingerprint"),
+    "loss": ("properties", "reduce", "log_weight"),
+    "noise_model": ("rates",),
+    "model": ("check", "build"),
+    "sampler": ("check", "sample"),
+    "judge": ("check", "of", "compare"),
+}
 SETTINGS: dict[str, Any] = {
-    "noise": float,
-    "seed": int,
-    "assumed_rate": float | None,
+    "noise": Rate,
+    "seed": Seed,
+    "assumed_rate": Rate | None,
     "device": str,
-    "threads": int | None,
+    "threads": Annotated[int, Range(least=1, most=4096)] | None,
     "results_dir": str,
     "report_dir": str,
     "force": bool,
     "judge": dict | None,
     "wandb": {"mode": str, "project": str, "entity": str | None, "group": str | None},
-    "progress": {"cell": int, "cells": int, "started": float | None},
+    "progress": {"cell": Count, "cells": Count, "started": NotNegative | None},
 }
 STARTED = time.time()
 # which seeds' draws are kept in memory, so that the losses and rates of a seed share one
@@ -85,17 +95,9 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     """
     settings = resolved(config)
     check_keys("", settings, {**dict.fromkeys(GROUPS, dict), **SETTINGS})
-    noise, seed, threads = settings["noise"], settings["seed"], settings["threads"]
-    for key in ("noise", "assumed_rate"):
-        if settings[key] is not None and not 0 <= settings[key] < 0.5:
-            raise BadInput(f"{key}={settings[key]} is not allowed: it must lie in [0, 0.5)")
-    if seed < 0:
-        raise BadInput(f"seed={seed} is not allowed: it must be at least 0")
-    if threads is not None and threads < 1:
-        raise BadInput(f"threads={threads} is not allowed: it must be at least 1, or null")
     for key in ("results_dir", "report_dir"):
         check_folder(key, settings[key])
-    settings["noise"] = float(noise)
+    settings["noise"] = float(settings["noise"])
     resolve_mode(settings["wandb"]["mode"])
     device = resolve_device(settings["device"])
 
@@ -110,7 +112,7 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
         noise=settings["noise"],
         noise_model=str(choices["noise_model"]),
         model=str(choices["model"]),
-        seed=seed,
+        seed=settings["seed"],
     )
     contents = {"dataset": _fingerprint(dataset), "model": _fingerprint(model)}
     folder = RunFolder(settings["results_dir"], name, identity(settings, contents))
@@ -169,18 +171,21 @@ def check_keys(place: str, settings: Mapping[str, Any], wanted: Mapping[str, Any
             if not isinstance(value, Mapping):
                 raise BadInput(f"{place}{key}={value!r} is not allowed: it has keys of its own")
             check_keys(f"{place}{key}.", value, wanted[key])
-        elif not _fits(value, wanted[key]):
-            raise BadInput(
-                f"{place}{key}={value!r} is not allowed: it must be of type {_name(wanted[key])}"
-            )
+        else:
+            _check_value(place + key, value, wanted[key])
 
 
-def check_folder(key: str, folder: str) -> None:
-    """Refuse a folder that cannot be written to."""
-    path = Path(folder).absolute()
-    present = next(place for place in (path, *path.parents) if place.exists())
-    if not present.is_dir() or not os.access(present, os.W_OK):
-        raise BadInput(f"{key}={folder}: {present} is no folder that can be written to")
+def _check_value(key: str, value: Any, hint: Any) -> None:
+    """Refuse a value of the wrong type, or outside the range of its type."""
+    kind = plain(hint)
+    if not _fits(value, kind):
+        group = key.replace(".", "/")
+        raise BadInput(
+            f"{key}={value!r} is not allowed: it must be of type {_name(kind)}"
+            + (f"; {group} is a group" if _is_part(kind) else "")
+        )
+    if words := refusal(value, hint):
+        raise BadInput(f"{key}={value} is not allowed: it must {words}")
 
 
 def build(group: str, option: Any, settings: Mapping[str, Any]) -> Any:
@@ -189,6 +194,11 @@ def build(group: str, option: Any, settings: Mapping[str, Any]) -> Any:
         raise BadInput(f"{group}._target_={settings.get('_target_')!r} must name a class")
     try:
         target = get_class(settings["_target_"])
+        if lacking := [name for name in ROLES.get(group, ()) if not hasattr(target, name)]:
+            raise BadInput(
+                f"{group}._target_={settings['_target_']} is no {group.replace('_', ' ')}: the "
+                f"class has no {lacking[0]}"
+            )
         _check_types(group, target, settings)
         return instantiate(settings, _convert_="all")
     except InstantiationException as error:
@@ -204,7 +214,8 @@ def build(group: str, option: Any, settings: Mapping[str, Any]) -> Any:
 
 def _check_types(group: str, target: Any, settings: Mapping[str, Any]) -> None:
     """Refuse keys that a part does not take, and values of a type that it does not take."""
-    hints = typing.get_type_hints(inspect.unwrap(getattr(target, "__init__", target)))
+    begin = inspect.unwrap(getattr(target, "__init__", target))
+    hints = typing.get_type_hints(begin, include_extras=True)
     parameters = inspect.signature(target).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
@@ -215,12 +226,21 @@ def _check_types(group: str, target: Any, settings: Mapping[str, Any]) -> None:
         if key not in known:
             raise BadInput(f"{group}.{key}={value!r}: {unknown(key, known)}")
         if isinstance(value, Mapping) and isinstance(value.get("_target_"), str):
-            _check_types(f"{group}.{key}", get_class(value["_target_"]), value)
-        elif not _fits(value, hints.get(key)):
-            raise BadInput(
-                f"{group}.{key}={value!r} is not allowed: it must be of type {_name(hints[key])}"
-                + (f"; {group}/{key} is a group" if _is_part(hints[key]) else "")
-            )
+            part = get_class(value["_target_"])
+            if not _is_a(part, hints.get(key)):
+                raise BadInput(
+                    f"{group}.{key}._target_={value['_target_']} is not allowed: it must be a "
+                    f"{_name(plain(hints[key]))}"
+                )
+            _check_types(f"{group}.{key}", part, value)
+        else:
+            _check_value(f"{group}.{key}", value, hints.get(key))
+
+
+def _is_a(part: type, hint: Any) -> bool:
+    """Whether an object of a class can be what a hint asks for, where it asks for a part."""
+    kinds = [kind for kind in (typing.get_args(hint) or (hint,)) if _is_part(kind)]
+    return not kinds or issubclass(part, tuple(kinds))
 
 
 def _is_part(hint: Any) -> bool:

@@ -1,17 +1,18 @@
 """Checkpoints of cells that are under way."""
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from sympo.evaluation.selection import reported
+from sympo.records import RunFolder
 from sympo.types import Evaluation
 
 # of what jobs keep in them; raise it when that changes, since cells go on from no other
-FORMAT = 3
+FORMAT = 4
 
 
 def kept(
@@ -28,27 +29,62 @@ def kept(
     ]
 
 
-def save(state: Mapping[str, Any], file: Path) -> None:
-    """Write a checkpoint so that it is there whole or not at all, also after a power cut."""
-    temporary = file.with_suffix(".new")
-    with temporary.open("wb") as opened:
-        torch.save({**state, "format": FORMAT}, opened)
-        opened.flush()
-        os.fsync(opened.fileno())
-    temporary.replace(file)
+def save(state: Mapping[str, Any], folder: RunFolder) -> None:
+    """Write a cell's checkpoint so that it is there whole or not at all, also after a power cut."""
+    file, temporary = folder.checkpoint, folder.checkpoint.with_suffix(".new")
+    try:
+        with temporary.open("wb") as opened:
+            told = {"format": FORMAT, "cell": folder.hash, "digest": _digest(state)}
+            torch.save({**told, "state": dict(state)}, opened)
+            opened.flush()
+            os.fsync(opened.fileno())
+        temporary.replace(file)
+    except BaseException:  # such as a full disk
+        temporary.unlink(missing_ok=True)
+        raise
 
 
-def load(file: Path, note: Callable[[str], None]) -> dict[str, Any] | None:
-    """A checkpoint, on the CPU; None where there is none, or none that this program can go on from,
-    which is noted."""
+def load(folder: RunFolder, note: Callable[[str], None]) -> dict[str, Any] | None:
+    """A cell's checkpoint, on the CPU; None where there is none, or none that the cell can go on
+    from, which is noted."""
+    file = folder.checkpoint
     if not file.is_file():
         return None
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        if state["format"] == FORMAT:
-            return state
-        reason = "of another version of this program"
+        kept = torch.load(file, map_location="cpu", weights_only=True)
+        if kept["format"] != FORMAT:
+            reason = "of another version of this program"
+        elif kept["cell"] != folder.hash:
+            reason = "of another cell"
+        elif kept["digest"] != _digest(kept["state"]):
+            reason = "damaged: its content is not what was saved"
+        else:
+            return kept["state"]
     except Exception as error:  # whatever torch makes of a broken file
         reason = f"not readable ({type(error).__name__})"
     note(f"starts anew, because its checkpoint is {reason}: {file}")
     return None
+
+
+def _digest(state: Any) -> str:
+    """A hash of nested dicts and lists of tensors and plain values."""
+    found = hashlib.blake2b(digest_size=16)
+    _add(state, found.update)
+    return found.hexdigest()
+
+
+def _add(value: Any, update: Callable[[Any], None]) -> None:
+    if isinstance(value, torch.Tensor):
+        update(f"{value.dtype} {tuple(value.shape)}".encode())
+        flat = value.detach().cpu().contiguous().flatten()
+        update(flat.view(torch.uint8).numpy())
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            update(repr(key).encode())
+            _add(item, update)
+    elif isinstance(value, list | tuple):
+        update(f"{len(value)}".encode())
+        for item in value:
+            _add(item, update)
+    else:
+        update(repr(value).encode())

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sympo.records import PATHS, write_atomically
+from sympo.disk import write_atomically
+from sympo.records import PATHS
+from sympo.types import printable
 
 Status = Literal["complete", "skipped", "busy", "failed"]
 
@@ -47,7 +50,10 @@ def report(
     try:
         _draw(list(dict.fromkeys(outcome.folder for outcome in found)), out, provenance)
     except Exception as error:  # the cells are safe in their folders, and their fate is told below
-        traceback.print_exc()
+        if isinstance(error, OSError):  # such as a full disk, which no line of ours explains
+            print(f"error: {printable(f'no report in {out}: {error}')}", file=sys.stderr)
+        else:
+            traceback.print_exc()
         outcomes.append(Outcome("report", out, "failed", str(error)))
     count = Counter(outcome.status for outcome in found)
     what, done, before = words
@@ -57,7 +63,7 @@ def report(
     )
     for outcome in found:
         if outcome.status == "failed":
-            print(f"failed: {outcome.cell}: {outcome.error}")
+            print(f"failed: {outcome.cell}: {printable(outcome.error)}")
             if outcome.log:
                 print(f"  {outcome.log}")
 
@@ -73,8 +79,8 @@ def _draw(
     if collection.cells.empty:
         return
     written = write_report(collection, out)
-    complete = [folder for folder in folders if (folder / "summary.json").is_file()]
-    name, text = provenance(complete)
+    incomplete = set(collection.unfinished)
+    name, text = provenance([folder for folder in folders if str(folder) not in incomplete])
     write_atomically(out / name, text)
     print(f"\n{written.table}\n")
     for figure in written.figures:

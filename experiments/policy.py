@@ -46,10 +46,6 @@ class PolicyJob(PreferenceJob):
     headlines: ClassVar = ("policy/win_rate", "test/implicit_accuracy")
     leaves_samples: ClassVar = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.sft.validate("job.sft", fewest_epochs=0)
-
     def check(self, cell: Cell) -> None:
         """Refuse what cannot run; raises BadInput."""
         if not hasattr(cell.dataset, "preferences"):

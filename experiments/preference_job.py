@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from sympo.margins import Margin
 from sympo.models.attention import LAYOUTS
 from sympo.models.scorer import AUTOCAST, Scorer, Splittable
 from sympo.noise import flip
+from sympo.ranges import Count, NotNegative, Positive
 from sympo.training.optimizer import Recipe
 from sympo.training.preference import Objective, PreferenceTrainer
 from sympo.types import BadInput, Evaluation, NoisyPairs, PreferencePairs, chosen_over_rejected
@@ -41,22 +41,19 @@ class PreferenceJob(Recipe):
     evaluated_train_pairs: of which the memorised share is measured.
     """
 
-    evaluate_every: float
+    evaluate_every: Positive
     precision: str
     gradient_checkpointing: bool
-    tokens_per_pass: int
+    tokens_per_pass: Count
     attention: str
     compile: bool
-    checkpoint_minutes: float
-    evaluated_train_pairs: int
+    checkpoint_minutes: NotNegative
+    evaluated_train_pairs: Count
 
     selected_by: ClassVar = "validation/noisy_accuracy"
     together: ClassVar = False  # a model each, trained one after the other
 
     def __post_init__(self) -> None:
-        self.validate("job", fewest_epochs=1)
-        if not self.evaluate_every > 0:
-            raise BadInput(f"job.evaluate_every={self.evaluate_every} must be above 0")
         if self.precision not in AUTOCAST:
             raise BadInput(
                 f"job.precision={self.precision} is not known: use one of {', '.join(AUTOCAST)}"
@@ -65,11 +62,6 @@ class PreferenceJob(Recipe):
             raise BadInput(
                 f"job.attention={self.attention} is not known: use one of {', '.join(LAYOUTS)}"
             )
-        for key in ("tokens_per_pass", "evaluated_train_pairs"):
-            if getattr(self, key) < 1:
-                raise BadInput(f"job.{key}={getattr(self, key)} must be at least 1")
-        if not self.checkpoint_minutes >= 0:
-            raise BadInput(f"job.checkpoint_minutes={self.checkpoint_minutes} must be at least 0")
 
     def check_parts(self, cell: Cell) -> None:
         """Refuse models and noise that cannot work; raises BadInput."""
@@ -145,7 +137,6 @@ class Run(ABC):
         )
         self.evaluations: list[tuple[float, Evaluation]] = []
         self.losses: list[float] = []
-        self.checkpoint = Path(cell.folder.checkpoint)
         self.saved = time.monotonic()
 
     @abstractmethod
@@ -171,7 +162,7 @@ class Run(ABC):
     def train(self) -> None:
         if note := self.job.slow_start(len(self.rows["train"])):
             self.listener.note(note)
-        if (state := checkpoints.load(self.checkpoint, self.listener.note)) is not None:
+        if (state := checkpoints.load(self.cell.folder, self.listener.note)) is not None:
             self._restore(state)
         else:
             self._evaluate()
@@ -203,7 +194,7 @@ class Run(ABC):
     def _save(self) -> None:
         state = {"trainer": self.trainer.state(), "losses": self.losses}
         evaluations = checkpoints.kept(self.evaluations, self.job.selected_by)
-        checkpoints.save(state | {"evaluations": evaluations}, self.checkpoint)
+        checkpoints.save(state | {"evaluations": evaluations}, self.cell.folder)
         self.saved = time.monotonic()
 
     def _restore(self, state: Mapping[str, Any]) -> None:

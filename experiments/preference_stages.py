@@ -18,13 +18,13 @@ from sympo.models.causal import Policy
 from sympo.models.language import LanguageModel
 from sympo.models.rows import Rows
 from sympo.models.sampling import Answers, Sampling
+from sympo.ranges import Amount, Count, Seed
 from sympo.records import identity, write_atomically
 from sympo.stages import Stages
 from sympo.training.fine_tuning import fine_tune
 from sympo.training.optimizer import Recipe
 from sympo.types import (
     Account,
-    BadInput,
     Encoded,
     Preferences,
     TokenPairs,
@@ -42,12 +42,8 @@ _told: set[str] = set()  # once in a process is enough
 class FineTuning(Recipe):
     """Supervised fine-tuning, the same for every cell; 0 epochs take the model as it is."""
 
-    seed: int = 0
-
-    def validate(self, place: str, fewest_epochs: int) -> None:
-        super().validate(place, fewest_epochs)
-        if self.seed < 0:
-            raise BadInput(f"{place}.seed={self.seed} must be at least 0")
+    epochs: Amount
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +58,7 @@ class Reference:
     sampling: Sampling
     precision: str
     gradient_checkpointing: bool = False
-    tokens_per_pass: int = 4096
+    tokens_per_pass: Count = 4096
     attention: str = "grouped"
     compile: bool = False
 

@@ -5,6 +5,8 @@ import sys
 import time
 from typing import Protocol, TextIO
 
+from sympo.types import printable
+
 SECONDS_BETWEEN_LINES = 15  # where the output is a file
 
 
@@ -29,11 +31,11 @@ class Terminal:
     def line(self, place: int, text: str) -> None:
         self.now.pop(place, None)
         clear = "\r\033[K" if self.is_live else ""
-        print(f"{clear}{text}", file=self.stream, flush=True)
+        print(f"{clear}{printable(text)}", file=self.stream, flush=True)
         self._show()
 
     def live(self, place: int, text: str) -> None:
-        self.now[place] = text
+        self.now[place] = printable(text)
         if self.is_live:
             self._show()
         elif time.monotonic() - self.said > SECONDS_BETWEEN_LINES:

@@ -31,13 +31,6 @@ class RewardModelJob(Schedule):
     # cells whose data set, model and schedule are the same share every pass
     together = True
 
-    def __post_init__(self) -> None:
-        for key in ("epochs", "batch_size", "evaluate_every"):
-            if getattr(self, key) < 1:
-                raise BadInput(f"job.{key}={getattr(self, key)} must be at least 1")
-        if not self.learning_rate > 0:
-            raise BadInput(f"job.learning_rate={self.learning_rate} must be above 0")
-
     def check(self, cell: Cell) -> None:
         """Refuse what cannot run; raises BadInput."""
         if not isinstance(cell.dataset, ImageDataset):
@@ -75,7 +68,7 @@ class RewardModelJob(Schedule):
     def train(self, cells: Sequence[Cell], listener: Listener) -> None:
         """Train cells that share data set, model, schedule and device side by side, from their
         last checkpoints; those that are equally far go together."""
-        states = [checkpoints.load(cell.folder.checkpoint, listener.note) for cell in cells]
+        states = [checkpoints.load(cell.folder, listener.note) for cell in cells]
         epochs = [0 if state is None else state["trainer"]["epoch"] for state in states]
         for epoch in sorted(set(epochs)):
             # the cells of one seed stand together
@@ -142,7 +135,7 @@ class _Pass:
             if place not in self.trainer.diverged:
                 evaluations = checkpoints.kept(self.evaluations[place], self.selected_by)
                 kept = {"trainer": state, "evaluations": evaluations}
-                checkpoints.save(kept, self.cells[place].folder.checkpoint)
+                checkpoints.save(kept, self.cells[place].folder)
         self.saved = time.monotonic()
 
 

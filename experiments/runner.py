@@ -143,20 +143,30 @@ class CellRun:
                         self._ends("busy")
                         return
                     self.locked = folder.acquire(wait=True)
+                if fault := folder.set_aside_damaged():
+                    self.progress.note(f"{fault}; set aside as *.damaged, the cell is run again")
             self.done = folder.completed_since(since)
             if self.done:
-                self.progress.note(f"complete already: {folder.path}")
-                if lacking := _lacking(self.cell):
-                    self.progress.note(f"it was run without {lacking}; force=true runs it again")
+                self._found_complete()
         except Exception as error:
             self.fail(error)
 
+    def _found_complete(self) -> None:
+        self.progress.note(f"complete already: {self.folder.path}")
+        if lacking := _lacking(self.cell):
+            self.progress.note(f"it was run without {lacking}; force=true runs it again")
+        if self.folder.mend_config(self._config_yaml):
+            self.progress.note("its config.yaml was garbled and is written again")
+        self.folder.tidy()
+
+    def _config_yaml(self) -> str:
+        return OmegaConf.to_yaml(OmegaConf.create(self.cell.config))
+
     def start(self) -> None:
         """Open the folder and the W&B run."""
-        config = self.cell.config
         self.evaluations, self.outcomes = [], []
-        self.folder.start(OmegaConf.to_yaml(OmegaConf.create(config)), self.cell.since)
-        self.tracker = Tracker(self.folder, config["wandb"], config)
+        self.folder.start(self._config_yaml(), self.cell.since)
+        self.tracker = Tracker(self.folder, self.cell.config["wandb"], self.cell.config)
 
     def record(self, epoch: float, found: Evaluation) -> None:
         """Write down one evaluation."""

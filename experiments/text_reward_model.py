@@ -48,11 +48,6 @@ class TextRewardModelJob(PreferenceJob):
     headlines: ClassVar = ("test/order_accuracy", "test/label_accuracy")
     leaves_samples: ClassVar = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.reference is not None:
-            self.reference.sft.validate("job.reference.sft", fewest_epochs=0)
-
     def check(self, cell: Cell) -> None:
         """Refuse what cannot run; raises BadInput."""
         if not hasattr(cell.dataset, "preferences"):

@@ -3,15 +3,14 @@
 The margin of a pair is z = y (r_first - r_second) - target, and every margin loss takes it.
 """
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from numbers import Real
 from typing import ClassVar
 
 from torch import Tensor
 
-from sympo.types import BadInput
+from sympo import ranges
+from sympo.ranges import NotNegative, Positive
 
 
 class Margin(ABC):
@@ -71,12 +70,11 @@ class DPO(Margin):
     Source: Rafailov et al. 2023 (DPO); the authors' code clips to +-10, for its own losses only.
     """
 
-    beta: float = 0.1
-    clip: float | None = None
+    beta: Positive = 0.1
+    clip: Positive | None = None
 
     def __post_init__(self) -> None:
-        _check_beta(self.beta)
-        _check_clip(self.clip)
+        ranges.check(self, "job.margin")
 
     def rewards(self, logps: Tensor, reference: Tensor | None, lengths: Tensor) -> Tensor:
         return self.beta * _log_ratio(logps, reference)
@@ -95,10 +93,10 @@ class IPO(Margin):
 
     average_log_ratio: ClassVar[bool] = True
 
-    clip: float | None = None
+    clip: Positive | None = None
 
     def __post_init__(self) -> None:
-        _check_clip(self.clip)
+        ranges.check(self, "job.margin")
 
     def rewards(self, logps: Tensor, reference: Tensor | None, lengths: Tensor) -> Tensor:
         return _log_ratio(logps, reference) / lengths
@@ -119,17 +117,12 @@ class SimPO(Margin):
 
     reference_free: ClassVar[bool] = True
 
-    beta: float = 2.0
-    gamma: float = 0.5
-    clip: float | None = None
+    beta: Positive = 2.0
+    gamma: NotNegative = 0.5
+    clip: Positive | None = None
 
     def __post_init__(self) -> None:
-        _check_beta(self.beta)
-        if not (isinstance(self.gamma, Real) and 0 <= self.gamma < math.inf):
-            raise BadInput(
-                f"job.margin.gamma={self.gamma} is not allowed: it must be finite and at least 0"
-            )
-        _check_clip(self.clip)
+        ranges.check(self, "job.margin")
 
     @property
     def target(self) -> float:
@@ -143,16 +136,3 @@ def _log_ratio(logps: Tensor, reference: Tensor | None) -> Tensor:
     if reference is None:
         raise ValueError("this margin compares the policy with a reference, and none was given")
     return logps - reference
-
-
-def _check_beta(beta: float) -> None:
-    if not (isinstance(beta, Real) and 0 < beta < math.inf):
-        raise BadInput(f"job.margin.beta={beta} is not allowed: it must be finite and above 0")
-
-
-def _check_clip(clip: float | None) -> None:
-    if clip is not None and not (isinstance(clip, Real) and 0 < clip < math.inf):
-        raise BadInput(
-            f"job.margin.clip={clip} is not allowed: it must be finite and above 0, or null for "
-            "rewards that are not clipped"
-        )

@@ -6,12 +6,13 @@ low rate are among those at a higher one and a subset of the pairs keeps its fli
 
 from dataclasses import dataclass
 from numbers import Real
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 
-from sympo import seeding
+from sympo import ranges, seeding
 from sympo.numeric import sigmoid
+from sympo.ranges import Range
 from sympo.types import BadInput, NoisyPairs, PreferencePairs
 
 
@@ -59,11 +60,10 @@ class Asymmetric:
     k: how one-sided the noise is, in [-1, 1]; BadInput otherwise.
     """
 
-    k: float
+    k: Annotated[float, Range(least=-1, most=1)]
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.k, Real) and -1 <= self.k <= 1):
-            raise BadInput(f"noise_model.k={self.k} is not allowed: it must lie in [-1, 1]")
+        ranges.check(self, "noise_model")
 
     def rates(self, noise: float, pairs: PreferencePairs, seed: int) -> np.ndarray:
         _check(noise)

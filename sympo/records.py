@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -25,7 +25,17 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from sympo.disk import (
+    config_is_garbled,
+    content_digest,
+    litter,
+    read_if_there,
+    remove_litter,
+    with_digest,
+    write_atomically,
+)
 from sympo.outcomes import TestSet
+from sympo.validity import history_fault, summary_fault
 
 # Settings that cannot change a cell's numbers in principle. `assumed_rate` reaches a cell through
 # the losses that take it, which carry its resolved value themselves.
@@ -39,6 +49,8 @@ NOT_IDENTITY = frozenset(
     }
 )
 PATHS = frozenset({"path", "name_or_path", "tokenizer_path"})
+# whose digests a summary holds; of models, which are large, none
+GUARDED = ("metrics.jsonl", "samples/*.jsonl")
 PACKAGES = (
     *("sympo", "torch", "transformers", "peft", "numpy", "scipy", "statsmodels", "scikit-learn"),
     "hydra-core",
@@ -135,18 +147,84 @@ class RunFolder:
         self.checkpoint = self.unfinished / "checkpoint.pt"
         self._metrics = self.path / "metrics.jsonl"
         self._lock = FileLock(self.path / ".lock")
+        self._summary = self.path / "summary.json"
         self._started = 0.0
+        self._judged = (0, "")
 
     @property
     def complete(self) -> bool:
-        return (self.path / "summary.json").is_file()
+        return self._summary.is_file() and not self.fault
+
+    @property
+    def fault(self) -> str:
+        """What is damaged of a finished run, in a sentence; empty where it is whole or not there.
+
+        Read once for each summary that is found.
+        """
+        try:
+            found = self._summary.stat().st_mtime_ns
+        except FileNotFoundError:
+            return ""
+        if self._judged[0] != found:
+            self._judged = found, self._find_fault()
+        return self._judged[1]
+
+    def _find_fault(self) -> str:
+        content = self._summary.read_bytes()
+        fault = summary_fault(content, self.path.absolute().parts[-5:])
+        if not fault:
+            summary = json.loads(content)
+            if settings_hash(summary["config"]) != self.hash:
+                fault = "config is not that of its hash"
+        if fault:
+            return f"{self._summary} is damaged: {fault}"
+        metrics = self.path / "metrics.jsonl"
+        if fault := history_fault(read_if_there(metrics), summary["last"]["epoch"]):
+            return f"{metrics} is damaged: {fault}"
+        for name, digest in summary.get("files", {}).items():
+            # samples that someone has deleted are missed by no one but judges
+            kept = read_if_there(self.path / name)
+            if kept is not None and content_digest(kept) != digest:
+                return f"{self.path / name} is damaged: it is not what the run wrote"
+        return ""
+
+    def set_aside_damaged(self) -> str:
+        """Rename the summary and the evaluations of a damaged run, so that it is run again; what
+        was damaged, empty where nothing was."""
+        fault = self.fault
+        if fault:
+            for file in (self.path / "metrics.jsonl", self._summary):
+                if file.is_file():
+                    file.replace(file.with_name(f"{file.name}.damaged"))
+        return fault
 
     def summary(self) -> dict[str, Any]:
-        return json.loads((self.path / "summary.json").read_text())
+        return json.loads(self._summary.read_bytes())
 
     def completed_since(self, moment: float) -> bool:
         """Whether the cell was completed after a moment in seconds since the epoch."""
-        return self.complete and (self.path / "summary.json").stat().st_mtime >= moment
+        try:
+            return self._summary.stat().st_mtime >= moment and self.complete
+        except FileNotFoundError:
+            return False
+
+    def mend_config(self, config_yaml: Callable[[], str]) -> bool:
+        """Write a garbled `config.yaml` of a complete run again; whether that was needed."""
+        file = self.path / "config.yaml"
+        garbled = config_is_garbled(read_if_there(file) or b"")
+        if garbled:
+            write_atomically(file, with_digest(config_yaml()))
+        return garbled
+
+    def tidy(self) -> None:
+        """Remove what killed processes left beside a complete run, unless another one is at it."""
+        left = self.path / "metrics.jsonl.new"
+        found = left.exists() or self.unfinished.exists() or litter(self.path)
+        if found and self.acquire():
+            shutil.rmtree(self.unfinished, ignore_errors=True)
+            left.unlink(missing_ok=True)
+            remove_litter(self.path)
+            self.release()
 
     def acquire(self, wait: bool = False) -> bool:
         """Take the cell for this process; False where another process is at work on it.
@@ -185,7 +263,8 @@ class RunFolder:
         self._metrics = self.path / ("metrics.jsonl.new" if self.complete else "metrics.jsonl")
         for old in (self._metrics, self.error_log):
             old.unlink(missing_ok=True)
-        write_atomically(self.path / "config.yaml", config_yaml)
+        remove_litter(self.path)
+        write_atomically(self.path / "config.yaml", with_digest(config_yaml))
         self._started = time.time()
 
     def keep_test_set(self, test_set: TestSet) -> None:
@@ -235,8 +314,13 @@ class RunFolder:
             made.replace(self.path / made.name)
         self.unfinished.rmdir()
         self._set_aside_verdicts()
-        self._metrics.replace(self.path / "metrics.jsonl")
-        write_atomically(self.path / "summary.json", json.dumps(summary, indent=1))
+        self._metrics = self._metrics.replace(self.path / "metrics.jsonl")
+        summary["files"] = {
+            str(file.relative_to(self.path)): content_digest(file.read_bytes())
+            for pattern in GUARDED
+            for file in sorted(self.path.glob(pattern))
+        }
+        write_atomically(self._summary, json.dumps(summary, indent=1))
 
     def _set_aside_verdicts(self) -> None:
         """Verdicts on answers that are no longer there, of a run that this one takes the place of,
@@ -259,11 +343,6 @@ class RunFolder:
         self.error_log.write_text("".join(traceback.format_exception(error)))
 
 
-def content_digest(content: bytes) -> str:
-    """Sixteen hexadecimal digits over a file's content."""
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
-
-
 def _finite(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
     # JSON has no NaN
     return {k: None if v is None or not math.isfinite(v) else v for k, v in metrics.items()}
@@ -272,16 +351,6 @@ def _finite(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
 def file_of_test_set(run: str | Path, digest: str) -> Path:
     """Where a run folder's data set keeps a test set: `<job>/<dataset>/test_sets/<digest>.npz`."""
     return Path(run).absolute().parents[2] / "test_sets" / f"{digest}.npz"
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 @cache

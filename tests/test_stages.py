@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sympo import stages as stages_module
+from sympo.disk import content_digest
 from sympo.stages import Stages, digest
 
 
@@ -23,7 +25,9 @@ def test_made_once_and_kept(tmp_path: Path) -> None:
     for _ in range(3):
         folder = stages.get("sft", {"a": 1}, lambda path: (calls.append(path), make(path))[0])
     assert len(calls) == 1 and (folder / "weights").read_text() == "1"
-    assert json.loads((folder / "key.json").read_text()) == {"stage": "sft", "a": 1}
+    assert json.loads((folder / "key.json").read_text()) == {
+        "stage": "sft", "a": 1, "files": {"weights": [1, content_digest(b"1")]}
+    }  # fmt: skip
     assert folder.name == f"sft-{digest({'a': 1})}"
     assert [note.split(":")[1].split()[0] for note in notes] == ["making", "made"]
 
@@ -100,3 +104,58 @@ def test_a_killed_process_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not [path for path in root.iterdir() if path.name.startswith("sft")]
     folder = Stages(root, lambda note: None).get("sft", {}, make)
     assert [path for path in root.iterdir() if path.is_dir()] == [folder]
+
+
+DAMAGE = {
+    "flipped": (lambda stage: (stage / "weights").write_text("2"), "weights is damaged"),
+    "truncated": (lambda stage: (stage / "weights").write_text(""), "0 bytes of 1"),
+    "missing": (lambda stage: (stage / "weights").unlink(), "weights is missing"),
+    "broken key": (lambda stage: (stage / "key.json").write_text("{"), "key.json is damaged"),
+    "odd key": (
+        lambda stage: (stage / "key.json").write_text('{"stage": "sft", "a": 1, "files": [3]}'),
+        "key.json is damaged",
+    ),
+    "another key": (
+        lambda stage: (stage / "key.json").write_text('{"stage": "sft", "a": 2, "files": {}}'),
+        "key.json is not that of its stage",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_stage_is_set_aside_and_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    folder = Stages(tmp_path, lambda note: None).get("sft", {"a": 1}, make)
+    for _ in range(2):  # what was set aside before gives way
+        monkeypatch.setattr(stages_module, "_read", set())
+        damage, words = DAMAGE[kind]
+        damage(folder)
+        notes: list[str] = []
+        again = Stages(tmp_path, notes.append).get("sft", {"a": 1}, make)
+        assert again == folder and (folder / "weights").read_text() == "1"
+        assert words in notes[0] and f"set aside as {folder}.damaged, made again" in notes[0]
+        assert (tmp_path / f"{folder.name}.damaged").is_dir()
+
+
+def test_sizes_are_looked_at_each_time_and_digests_once(tmp_path: Path) -> None:
+    notes: list[str] = []
+    stages = Stages(tmp_path, notes.append)
+    folder = stages.get("sft", {}, make)
+    (folder / "weights").write_text("2")  # this process has read it
+    assert (stages.get("sft", {}, make) / "weights").read_text() == "2"
+    (folder / "weights").write_text("22")
+    assert (stages.get("sft", {}, make) / "weights").read_text() == "1"
+    assert "2 bytes of 1" in notes[-3]
+
+
+def test_a_stage_without_digests_gets_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Stages(tmp_path, lambda note: None).get("sft", {"a": 1}, make)
+    (folder / "key.json").write_text(json.dumps({"stage": "sft", "a": 1}))
+    os.utime(folder / "key.json", (5, 5))
+    monkeypatch.setattr(stages_module, "_told", set())
+    notes: list[str] = []
+    Stages(tmp_path, notes.append).get("sft", {"a": 1}, make)
+    assert json.loads((folder / "key.json").read_text())["files"]["weights"][0] == 1
+    assert (folder / "key.json").stat().st_mtime == 5
+    assert len(notes) == 1 and "kept from before" in notes[0]

@@ -173,7 +173,7 @@ def write_cells(runs: Path) -> None:
                 "dataset": {"_target_": "sympo.data.digits.Digits", "train_pairs": 2000},
             },
         }  # fmt: skip
-        (folder / "config.yaml").write_text("")
+        (folder / "config.yaml").write_text("loss: made\n")
         (folder / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in history))
         (folder / "summary.json").write_text(json.dumps(summary, indent=1))
 

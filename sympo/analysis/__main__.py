@@ -4,28 +4,36 @@ import argparse
 import sys
 from pathlib import Path
 
-from sympo.analysis import Collection, write_report
-from sympo.types import BadInput
+from sympo.analysis import Collection, Report, write_report
+from sympo.disk import check_folder
+from sympo.types import BadInput, printable
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Report on run folders, or on the CSVs of an earlier report. Exit code 1: some cells are not
-    drawn; 2: there is nothing to draw."""
+    drawn, or files are damaged; 2: there is nothing to draw."""
     parser = argparse.ArgumentParser(prog="python -m sympo.analysis", description=main.__doc__)
     parser.add_argument("runs", nargs="?", type=Path, default=Path("results/runs"))
     parser.add_argument("--out", type=Path, help="default: the folder `latest` beside RUNS_DIR")
     parser.add_argument("--from-csv", type=Path, metavar="DIR", help="redraw DIR/cells.csv, ...")
     options = parser.parse_args(arguments)
+    out = options.out or options.from_csv or options.runs.parent / "latest"
     try:
+        check_folder("--out", out)
         collection = _from_csv(options.from_csv) if options.from_csv else _from_runs(options.runs)
+        report = _written(collection, out)
     except BadInput as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 2
-    report = write_report(
-        collection, options.out or options.from_csv or options.runs.parent / "latest"
-    )
     print(report.table, "\nfigures:", *report.figures, sep="\n")
-    return 1 if collection.set_aside else 0
+    return 1 if collection.set_aside or collection.damaged else 0
+
+
+def _written(collection: Collection, out: Path) -> Report:
+    try:
+        return write_report(collection, out)
+    except OSError as error:  # such as a full disk
+        raise BadInput(f"--out={out} cannot be written: {error}") from error
 
 
 def _from_runs(runs: Path) -> Collection:

@@ -19,7 +19,7 @@ from sympo.analysis.intervals import Outcomes
 from sympo.analysis.judge_estimates import Judging, judging
 from sympo.analysis.judged import JudgedFiles
 from sympo.analysis.outcome_files import OUTCOMES, read_outcomes, sets_of, write_outcomes
-from sympo.analysis.run_files import read_runs
+from sympo.analysis.run_files import read_runs, tell_damaged
 from sympo.records import run_folders
 
 _OPTIONS = ["job", "dataset", "loss", "noise_model", "model"]
@@ -36,13 +36,14 @@ class Collection:
         `last/judge/<judge>/<metric>` where it is judged.
     curves: one row per complete cell and evaluation: the same columns up to `oracle`, then `epoch`
         and the scalar metrics.
-    incomplete: one row per folder that holds a config but no readable summary, with what its path
-        says: job, dataset, loss, noise, seed, hash.
+    incomplete: one row per folder without a summary and evaluations that are whole, with what its
+        path says: job, dataset, loss, noise, seed, hash; unfinished: those folders.
     judging: what judges said over all cells; their verdicts are too many to keep, so that what is
         made of them is made as they are read.
     outcomes: of every test item at the reported epochs, in the order of `cells`.
     set_aside: cells that are in no frame, in a sentence for each group: at one seed there are two
         or more, which no setting tells apart.
+    damaged: what is damaged in the folders, a sentence each; such cells are among the incomplete.
     """
 
     cells: pd.DataFrame
@@ -51,12 +52,15 @@ class Collection:
     judging: Judging = field(default_factory=Judging)
     outcomes: Outcomes = field(default_factory=Outcomes)
     set_aside: Sequence[str] = ()
+    damaged: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
 
     @classmethod
     def from_runs(cls, runs: str | Path | Iterable[str | Path]) -> "Collection":
         """Read a root that holds run folders at any depth's end, or the run folders themselves."""
         if isinstance(runs, str | Path):
-            return _collect(sorted(run_folders(runs), key=lambda f: f.split("/")))
+            # by the parts of their paths
+            return _collect(sorted(run_folders(runs), key=lambda f: f.replace("/", "\0")))
         # the tail of a path names a cell, so a folder given twice is still one cell
         unique = {Path(folder).absolute().parts[-5:]: str(folder) for folder in runs}
         return _collect([unique[tail] for tail in sorted(unique)])
@@ -140,6 +144,7 @@ def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
         for name in runs.summaries.column_names
         if name.startswith(OUTCOMES)
     }
+    tell_damaged(runs.damaged)
     outcomes = Outcomes(packed, sets_of(packed, runs.complete))
     return Collection(
         cells,
@@ -148,6 +153,8 @@ def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
         judging(keys, items),
         outcomes,
         set_aside,
+        runs.damaged,
+        runs.incomplete,
     )
 
 

@@ -17,6 +17,7 @@ from sympo.analysis.collect import Collection
 from sympo.analysis.csv import write_csv
 from sympo.analysis.frames import WHICH, group_columns, implied, judge_of, show
 from sympo.analysis.tables import format_table, unfinished
+from sympo.disk import remove_litter, temporary_name
 from sympo.types import BadInput
 
 # the number that a job is judged by on a data set: the first of these that it measured
@@ -190,7 +191,8 @@ def write_report(collection: Collection, out: str | Path) -> Report:
     numbers, paired = summary(collection), differences(collection)
     said = [format_table(numbers), unfinished(collection.incomplete), *collection.set_aside]
     table = "\n\n".join(filter(None, said))
-    with tempfile.TemporaryDirectory(dir=out, prefix=".report-") as name:
+    remove_litter(out)
+    with tempfile.TemporaryDirectory(dir=out, prefix=temporary_name("report")) as name:
         made = Path(name)
         collection.write(made)
         write_csv(numbers, made / "summary.csv")

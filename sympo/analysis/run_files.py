@@ -9,6 +9,7 @@ Python, one by one.
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,23 +19,37 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as arrow_json
 
 from sympo.analysis.frames import KEYS, WHICH, flatten
+from sympo.disk import config_is_garbled
+from sympo.validity import (
+    OPTIONS,
+    PLACE,
+    bounds,
+    history_fault,
+    in_place,
+    is_metric,
+    summary_fault,
+)
 
 log = logging.getLogger(__name__)
 
 _TOGETHER = 2048  # files that are parsed at a time
 _AT_ONCE = 1 << 15  # bytes: nearly every file, with one call of the system
-_NEEDED = [*KEYS, "config", "last"]
-_OPTIONAL = ["model", "selected", "outcomes"]
+_READ = [*KEYS, "hash", "config", "last", "model", "selected", "outcomes"]
+_FINITE = sys.float_info.max
+_SHOWN = 20  # sentences on damaged files
+_NO_CONFIG = b"x:"  # a config that is not there is not garbled
 
 
 @dataclass(frozen=True)
 class Runs:
     """What run folders hold.
 
-    complete: the folders with a readable summary; incomplete: those with a config but none.
+    complete: the folders whose summary and evaluations are whole; incomplete: all others, also of
+        cells that failed before they left anything; damaged: what is damaged, a sentence each.
     summaries: a row for each complete folder: what it is called, `config.<setting>` (a list as
         JSON text), `last.<metric>`, `selected.<metric>`, `outcomes.<last or selected>.<metric>`.
     evaluations: a row for each evaluation: `cell`, the row of its folder; `epoch`; metrics.
@@ -42,6 +57,7 @@ class Runs:
 
     complete: list[str]
     incomplete: list[str]
+    damaged: list[str]
     summaries: pa.Table
     evaluations: pa.Table
 
@@ -57,25 +73,46 @@ def read_runs(folders: Sequence[str]) -> Runs:
         cells = part.evaluations["cell"].to_numpy() + len(complete)
         evaluations.append(part.evaluations.set_column(0, "cell", pa.array(cells)))
         complete += part.complete
+    damaged = [fault for part in parts for fault in part.damaged]
     return Runs(
         complete,
         [folder for part in parts for folder in part.incomplete],
+        damaged,
         _joined([part.summaries for part in parts]),
         _joined(evaluations),
     )
 
 
+def tell_damaged(sentences: Sequence[str]) -> None:
+    """Say what is damaged, as far as anyone reads it."""
+    for sentence in sentences[:_SHOWN]:
+        log.warning(sentence)
+    if len(sentences) > _SHOWN:
+        log.warning("%d more files are damaged", len(sentences) - _SHOWN)
+
+
 def _read(folders: Sequence[str]) -> Runs:
     texts = {folder: _content(f"{folder}/summary.json") for folder in folders}
     there = {folder: text for folder, text in texts.items() if text is not None}
-    complete, summaries = _summaries(there)
+    summaries, faults = _summaries(there)
+    found = [folder for folder in there if folder not in faults]
+    evaluations, of_evaluations = _evaluations(found, summaries)
+    whole = [folder not in of_evaluations for folder in found]
+    summaries = summaries.filter(pa.array(whole, pa.bool_()))
+    complete = [folder for folder in found if folder not in of_evaluations]
     done = set(complete)
-    incomplete = [
-        folder
-        for folder, text in texts.items()
-        if folder not in done and (text is not None or Path(folder, "config.yaml").exists())
+    incomplete = [folder for folder in texts if folder not in done]
+    damaged = [f"{folder}/summary.json is damaged: {fault}" for folder, fault in faults.items()]
+    damaged += [
+        f"{folder}/metrics.jsonl is damaged: {fault}" for folder, fault in of_evaluations.items()
     ]
-    return Runs(complete, incomplete, summaries, _evaluations(complete))
+    told = [f"{fault}; the cell is counted as incomplete" for fault in damaged]
+    told += [
+        f"{folder}/config.yaml is garbled; the cell's numbers do not come from it"
+        for folder in complete
+        if config_is_garbled(_content(f"{folder}/config.yaml") or _NO_CONFIG)
+    ]
+    return Runs(complete, incomplete, told, summaries, evaluations)
 
 
 def _content(path: str) -> bytes | None:
@@ -84,77 +121,133 @@ def _content(path: str) -> bytes | None:
     except FileNotFoundError:
         return None
     try:
-        parts = [os.read(file, _AT_ONCE)]
-        while len(parts[-1]) == _AT_ONCE:
-            parts.append(os.read(file, _AT_ONCE))
-        return b"".join(parts)
+        text = os.read(file, _AT_ONCE)
+        while len(text) % _AT_ONCE == 0 and (more := os.read(file, _AT_ONCE)):
+            text += more
+        return text
     finally:
         os.close(file)
 
 
-def _summaries(texts: Mapping[str, bytes]) -> tuple[list[str], pa.Table]:
-    """The folders whose summaries can be read, and those."""
+def _summaries(texts: Mapping[str, bytes]) -> tuple[pa.Table, dict[str, str]]:
+    """The summaries that are whole, and what is wrong with the others."""
+    prefixes = [f"{name}." for name in WHICH]
     table = _parsed(list(texts.values()))
-    if table is not None and len(table) == len(texts) and _whole(table, _NEEDED):
-        wanted = [name for name in (*_NEEDED, *_OPTIONAL) if name in table.column_names]
-        return list(texts), _numbers(_flat(table.select(wanted)), [f"{name}." for name in WHICH])
-    records = {folder: _summary(folder, text) for folder, text in texts.items()}
-    found = {folder: record for folder, record in records.items() if record is not None}
-    return list(found), _table(list(found.values()), [f"{name}." for name in WHICH])
+    if table is None or len(table) != len(texts) or not _well_formed(table):
+        faults = _faults(texts, texts)
+        kept = [json.loads(text) for folder, text in texts.items() if folder not in faults]
+        records = [flatten({name: one.get(name) for name in _READ}) for one in kept]
+        return _table(records, prefixes), faults
+    flat = _flat(table.select([name for name in _READ if name in table.column_names]))
+    odd = _out_of_bounds(flat, prefixes) | _out_of_place(flat, list(texts))
+    faults = _faults([folder for folder, is_odd in zip(texts, odd, strict=True) if is_odd], texts)
+    whole = pa.array([folder not in faults for folder in texts], pa.bool_())
+    return _numbers(flat.filter(whole), prefixes), faults
 
 
-def _summary(folder: str, text: bytes) -> dict[str, Any] | None:
-    """The summary of a complete cell, flat; None where it cannot be read."""
-    try:
-        summary = json.loads(text.decode())
-        missing = [name for name in _NEEDED if summary.get(name) is None]
-    except (ValueError, TypeError, AttributeError) as error:
-        log.warning("%s/summary.json is not readable (%s): counted as incomplete", folder, error)
-        return None
-    if missing:
-        log.warning(
-            "%s/summary.json lacks %s: counted as incomplete", folder, ", ".join(missing)
-        )  # fmt: skip
-        return None
-    return flatten({name: summary.get(name) for name in (*_NEEDED, *_OPTIONAL)})
+def _faults(folders: Iterable[str], texts: Mapping[str, bytes]) -> dict[str, str]:
+    found = {folder: summary_fault(texts[folder], _place(folder)) for folder in folders}
+    return {folder: fault for folder, fault in found.items() if fault}
 
 
-def _evaluations(folders: Sequence[str]) -> pa.Table:
-    """The evaluations of cells; a line written again after a resume replaces the first."""
-    texts = [_content(f"{folder}/metrics.jsonl") or b"" for folder in folders]
-    counts = [text.count(b"\n") for text in texts]
-    table = _parsed(texts) if all(map(_a_line_each, texts)) else None
+def _place(folder: str) -> list[str]:
+    parts = folder.split("/")[-5:]
+    return parts if len(parts) == 5 else list(Path(folder).absolute().parts[-5:])
+
+
+def _well_formed(table: pa.Table) -> bool:
+    """Whether all that is needed is there and of its type."""
+    kinds = {
+        **dict.fromkeys((*OPTIONS, "hash"), pa.types.is_string),
+        **dict.fromkeys(("config", "last"), pa.types.is_struct),
+        "noise": lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind),
+        "seed": pa.types.is_integer,
+    }
+    optional = [name for name in ("selected", "outcomes") if name in table.column_names]
+    parts = dict.fromkeys(optional, pa.types.is_struct)
+    return _whole(table, list(kinds)) and all(
+        is_kind(table.schema.field(name).type) for name, is_kind in (kinds | parts).items()
+    )
+
+
+def _out_of_bounds(table: pa.Table, prefixes: Sequence[str]) -> np.ndarray:
+    """In which rows a metric is no number, or one that it cannot be."""
+    odd = np.zeros(len(table), bool)
+    for field in table.schema:
+        prefix = next((prefix for prefix in prefixes if field.name.startswith(prefix)), None)
+        name = field.name.removeprefix(prefix or "")
+        if prefix is None or not is_metric(name) or pa.types.is_null(field.type):
+            continue
+        column = table[field.name]
+        if not (pa.types.is_floating(field.type) or pa.types.is_integer(field.type)):
+            odd |= column.is_valid().to_numpy()
+            continue
+        low, high = bounds(name)
+        ends = pc.min_max(column).as_py()
+        inside = ends["min"] is None or (
+            max(low, -_FINITE) <= ends["min"] and ends["max"] <= min(high, _FINITE)
+        )
+        if not inside:
+            values = column.cast(pa.float64()).to_numpy()
+            odd |= ~np.isnan(values) & ~((low <= values) & (values <= high) & np.isfinite(values))
+    return odd
+
+
+def _out_of_place(table: pa.Table, folders: Sequence[str]) -> np.ndarray:
+    """Which summaries do not say what the paths of their folders say."""
+    named = zip(*(table[name].to_pylist() for name in PLACE), strict=True)
+    rates = table["noise"].cast(pa.float64()).to_numpy()
+    there = [in_place(_place(folder), *names) for folder, names in zip(folders, named, strict=True)]
+    return ~np.array(there, bool) | ~((rates >= 0) & (rates < 0.5))
+
+
+def _evaluations(folders: Sequence[str], summaries: pa.Table) -> tuple[pa.Table, dict[str, str]]:
+    """The evaluations of cells, and what is wrong with those of others, whose rows are left out;
+    a line written again after a resume replaces the first.
+
+    summaries: a row for each folder, with the epoch at which its cell ended.
+    """
+    texts = [_content(f"{folder}/metrics.jsonl") for folder in folders]
+    lines = [text or b"" for text in texts]
+    ended = summaries["last.epoch"].to_numpy() if folders else np.zeros(0)
+    counts = [text.count(b"\n") for text in lines]
+    table = _parsed(lines) if all(map(_a_line_each, lines)) else None
     if table is not None and _whole(table, ["epoch"]) and len(table) == sum(counts):
         cells = np.repeat(np.arange(len(folders)), counts)
+        suspects = set(cells[_out_of_bounds(table, [""])].tolist())
         table = _numbers(table, [""]).add_column(0, "cell", pa.array(cells))
+        last = np.full(len(folders), np.nan)
+        last[cells] = table["epoch"].to_numpy()  # the last line of a cell wins
+        suspects |= set(np.flatnonzero(~(last == ended)).tolist())
     else:
-        records = [
-            {"cell": cell, **record}
-            for cell, (folder, text) in enumerate(zip(folders, texts, strict=True))
-            for record in _history(folder, text)
-        ]
-        table = _table(records, [""])
-        if not records:
+        table, suspects = None, set(range(len(folders)))
+    found = {cell: history_fault(texts[cell], ended[cell]) for cell in sorted(suspects)}
+    faults = {cell: fault for cell, fault in found.items() if fault}
+    if table is None:
+        table = _table(
+            [
+                {"cell": cell, **json.loads(line)}
+                for cell, text in enumerate(lines)
+                for line in (text.splitlines() if cell not in faults else ())
+                if line
+            ],
+            [""],
+        )
+        if not len(table):
             table = pa.table({"cell": np.zeros(0, int), "epoch": np.zeros(0, int)})
-    places = pd.DataFrame({name: table[name].to_numpy() for name in ("cell", "epoch")})
-    again = places.duplicated(keep="last")
-    return table.filter(pa.array(~again)) if again.any() else table
+    kept = np.array([cell not in faults for cell in range(len(folders))], bool)
+    cells = table["cell"].to_numpy().astype(int)
+    places = pd.DataFrame({"cell": cells, "epoch": table["epoch"].to_numpy()})
+    wanted = ~places.duplicated(keep="last").to_numpy() & kept[cells]
+    renumbered = pa.array((np.cumsum(kept) - 1)[cells])
+    table = table.set_column(0, "cell", renumbered)
+    whole = table if wanted.all() else table.filter(pa.array(wanted))
+    return whole, {folders[cell]: fault for cell, fault in faults.items()}
 
 
 def _a_line_each(text: bytes) -> bool:
     """Whether every line, and nothing else, can be an evaluation."""
     return not text or (text.endswith(b"\n") and b"\n\n" not in text and text[:1] != b"\n")
-
-
-def _history(folder: str, text: bytes) -> list[dict[str, Any]]:
-    try:
-        records = json.loads(b"[" + b",".join(filter(None, text.splitlines())) + b"]")
-        for record in records:
-            record["epoch"] + 0
-    except (ValueError, TypeError, KeyError) as error:
-        log.warning("%s/metrics.jsonl is not readable (%s): the cell has no curve", folder, error)
-        return []
-    return records
 
 
 def _parsed(texts: Sequence[bytes]) -> pa.Table | None:
@@ -183,9 +276,18 @@ def _flat(table: pa.Table) -> pa.Table:
         table = table.flatten()
     for place, field in enumerate(table.schema):
         if pa.types.is_list(field.type):
-            texts = [_text(values) for values in table[place].to_pylist()]
+            texts = _list_texts(table[place])
             table = table.set_column(place, field.name, pa.array(texts, pa.string()))
     return table
+
+
+def _list_texts(column: pa.ChunkedArray) -> list[str | None]:
+    """Lists as JSON text; nearly all cells have the same, which is written once."""
+    values, texts = column.to_pylist(), {}
+    for value in values:
+        if (key := repr(value)) not in texts:
+            texts[key] = _text(value)
+    return [texts[repr(value)] for value in values]
 
 
 def _numbers(table: pa.Table, prefixes: Sequence[str]) -> pa.Table:

@@ -15,12 +15,13 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import numpy as np
 
-from sympo import seeding
+from sympo import ranges, seeding
 from sympo.numeric import sigmoid
+from sympo.ranges import Count, Positive, Range, Seed, Width
 from sympo.types import (
     Account,
     BadInput,
@@ -31,6 +32,9 @@ from sympo.types import (
     Vocabulary,
     chosen_over_rejected,
 )
+
+# its chain is a matrix of them all, in memory and hashed for every cell
+MOST_TOKENS = 4096
 
 
 class Answers(Protocol):
@@ -63,35 +67,24 @@ class GoldLanguage:
         {"reward_scale", "temperature", "train_pairs", "validation_pairs", "test_pairs"}
     )
 
-    tokens: int
-    topics: int
-    prompt_length: int
-    shortest_answer: int
-    longest_answer: int
-    stop: float
-    concentration: float
-    reward_scale: float
-    language_seed: int
-    corpus_texts: int
-    train_pairs: int
-    validation_pairs: int
-    test_pairs: int
-    temperature: float = 1.0
+    tokens: Annotated[int, Range(least=2, most=MOST_TOKENS)]
+    topics: Annotated[int, Range(least=1, most=MOST_TOKENS)]
+    prompt_length: Width
+    shortest_answer: Width
+    longest_answer: Width
+    stop: Annotated[float, Range(above=0, below=1)]
+    concentration: Positive
+    reward_scale: Positive
+    language_seed: Seed
+    corpus_texts: Count
+    train_pairs: Count
+    validation_pairs: Count
+    test_pairs: Count
+    temperature: Positive = 1.0
 
     def check(self) -> None:
         """Refuse settings that cannot work."""
-        for key, least in {
-            "tokens": 2, "topics": 1, "prompt_length": 1, "shortest_answer": 1,
-            "language_seed": 0, "corpus_texts": 1, "train_pairs": 1, "validation_pairs": 1,
-            "test_pairs": 1,
-        }.items():  # fmt: skip
-            if getattr(self, key) < least:
-                raise BadInput(f"dataset.{key}={getattr(self, key)} must be at least {least}")
-        for key in ("concentration", "reward_scale", "temperature"):
-            if not getattr(self, key) > 0:
-                raise BadInput(f"dataset.{key}={getattr(self, key)} must be above 0")
-        if not 0 < self.stop < 1:
-            raise BadInput(f"dataset.stop={self.stop} must lie between 0 and 1")
+        ranges.check(self, "dataset")
         if self.longest_answer < self.shortest_answer:
             raise BadInput(
                 f"dataset.longest_answer={self.longest_answer} must be at least "

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sympo import seeding
+from sympo import ranges, seeding
 from sympo.numeric import sigmoid
+from sympo.ranges import Count, Positive
 from sympo.types import BadInput, PreferencePairs
 
 PAIRINGS = ("disjoint", "sampled")
@@ -62,13 +63,13 @@ class ImageDataset(ABC):
     temperature: of the Bradley-Terry labels.
     """
 
-    train_images: int
-    validation_images: int
-    train_pairs: int
-    validation_pairs: int
-    test_pairs: int | None = None
+    train_images: Count
+    validation_images: Count
+    train_pairs: Count
+    validation_pairs: Count
+    test_pairs: Count | None = None
     pairing: str = "disjoint"
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     _images: list[LabelledImages] = field(default_factory=list, repr=False, compare=False)
 
     @abstractmethod
@@ -94,12 +95,7 @@ class ImageDataset(ABC):
             raise BadInput(
                 f"dataset.pairing={self.pairing!r} is not known: use one of {', '.join(PAIRINGS)}"
             )
-        if not self.temperature > 0:
-            raise BadInput(f"dataset.temperature={self.temperature} must be above 0")
-        for key in ("train_images", "validation_images", "train_pairs", "validation_pairs"):
-            _check_size(key, getattr(self, key))
-        if self.test_pairs is not None:
-            _check_size("test_pairs", self.test_pairs)
+        ranges.check(self, "dataset")
         source = self.images
         available = len(source.digits) - source.test
         needed = self.train_images + self.validation_images
@@ -151,11 +147,6 @@ class ImageDataset(ABC):
         gap = (digits[first] - digits[second]).astype(np.float64)
         preferred = seeding.uniform(seed, "label", ids) < sigmoid(self.temperature * gap)
         return PreferencePairs(ids, first, second, np.where(preferred, 1.0, -1.0), gap)
-
-
-def _check_size(key: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise BadInput(f"dataset.{key}={value!r} must be a whole number of at least 1")
 
 
 def _too_many(split: str, size: int, available: int, pairing: str, images: int) -> BadInput:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from sympo.data.files import (
 )
 from sympo.data.messages import dialogue_pair, has_thoughts, value
 from sympo.data.text import Rows, TextDataset
+from sympo.ranges import Range
 from sympo.types import BadInput
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class PreferenceSet(TextDataset):
     name: str | None = None
     train: str = "train"
     test: str | None = None
-    test_share: float = 0.1
+    test_share: Annotated[float, Range(above=0, below=1)] = 0.1
     prompt: str | None = "prompt"
     input: str | None = None
     system: str | None = None

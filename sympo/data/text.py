@@ -22,6 +22,7 @@ from sympo.data.chat import TEXTS, ChatFormat, Message, TextPair, score_gaps
 from sympo.data.encoding import Encoding, distinct, encode
 from sympo.data.files import Row
 from sympo.data.messages import Unusable
+from sympo.ranges import Count
 from sympo.types import (
     Account,
     BadInput,
@@ -106,11 +107,11 @@ class TextDataset(ABC):
     gold_reward: ClassVar[None] = None
 
     path: str | None = None
-    train_pairs: int | None = None
-    validation_pairs: int
-    test_pairs: int | None = None
-    max_length: int = 512
-    max_prompt_length: int = 256
+    train_pairs: Count | None = None
+    validation_pairs: Count
+    test_pairs: Count | None = None
+    max_length: Count = 512
+    max_prompt_length: Count = 256
     _encodings: list[tuple[Any, dict[str, Encoding]]] = field(
         default_factory=list, repr=False, compare=False
     )

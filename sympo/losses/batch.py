@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 
 import torch
 
+from sympo import ranges
 from sympo.losses.base import MarginLoss
 from sympo.losses.convex import Logistic
-from sympo.types import BadInput
+from sympo.ranges import Positive
 
 _logistic = Logistic()
 
@@ -33,13 +33,10 @@ class DrDPO(MarginLoss):
 
     properties = _logistic.properties
 
-    temperature: float = 1.0
+    temperature: Positive = 1.0
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.temperature, Real) and 0 < self.temperature < math.inf):
-            raise BadInput(
-                f"loss.temperature={self.temperature} is not allowed: it must be finite and above 0"
-            )
+        ranges.check(self, "loss")
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         return _logistic(z)

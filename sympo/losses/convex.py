@@ -1,14 +1,13 @@
 """Convex losses, none of them symmetric."""
 
-import math
 from dataclasses import dataclass
-from numbers import Real
 
 import torch
 import torch.nn.functional as F
 
+from sympo import ranges
 from sympo.losses.base import LossProperties, MarginLoss
-from sympo.types import BadInput
+from sympo.ranges import Positive
 
 
 class Logistic(MarginLoss):
@@ -78,11 +77,10 @@ class IPO(MarginLoss):
         symmetric=False, constant=None, convex=True, bounded=False, calibrated=True, cpe=True
     )
 
-    beta: float = 0.1
+    beta: Positive = 0.1
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.beta, Real) and 0 < self.beta < math.inf):
-            raise BadInput(f"loss.beta={self.beta} is not allowed: it must be finite and above 0")
+        ranges.check(self, "loss")
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         return (z - 1 / (2 * self.beta)).square()

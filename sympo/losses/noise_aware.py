@@ -1,14 +1,15 @@
 """Logistic losses that are told about the noise."""
 
-import math
 from dataclasses import dataclass
 from numbers import Real
 
 import torch
 
+from sympo import ranges
 from sympo.losses.base import LossProperties, MarginLoss
 from sympo.losses.convex import Logistic
 from sympo.losses.symmetric import Sigmoid
+from sympo.ranges import Positive
 from sympo.types import BadInput
 
 _logistic = Logistic()
@@ -93,11 +94,10 @@ class ROPO(MarginLoss):
     Source: Liang et al. 2024 (ROPO); 14 is the value in the authors' code.
     """
 
-    alpha: float = 14.0
+    alpha: Positive = 14.0
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.alpha, Real) and 0 < self.alpha < math.inf):
-            raise BadInput(f"loss.alpha={self.alpha} is not allowed: it must be finite and above 0")
+        ranges.check(self, "loss")
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         scale = 4 * self.alpha / (1 + self.alpha) ** 2

@@ -7,16 +7,17 @@ Convolutions are compiled for the processor on CPU (`convolutions`) and matrix p
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sympo import seeding
+from sympo import ranges, seeding
 from sympo.models import tiles
 from sympo.models.convolutions import Convolutions, Network, convolutions
+from sympo.ranges import Dropout, Positive, Range, Width
 from sympo.types import BadInput
 
 
@@ -33,28 +34,20 @@ class CNN:
         large rewards; None leaves them free.
     """
 
-    channels: tuple[int, int] = (6, 16)
-    kernel_size: int = 5
-    padding: int = 0
-    hidden: int = 64
-    dropout: float = 0.2
-    clamp: float | None = None
+    channels: tuple[Width, Width] = (6, 16)
+    kernel_size: Annotated[int, Range(least=1, most=1023)] = 5
+    padding: Annotated[int, Range(least=0, most=1024)] = 0
+    hidden: Width = 64
+    dropout: Dropout = 0.2
+    clamp: Positive | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
-        if len(self.channels) != 2 or min(self.channels) < 1:
+        ranges.check(self, "model")
+        if len(self.channels) != 2:
             raise BadInput(f"model.channels={list(self.channels)} must be two numbers above 0")
-        if not 0 <= self.dropout < 1:
-            raise BadInput(f"model.dropout={self.dropout} must lie in [0, 1)")
-        if self.clamp is not None and not self.clamp > 0:
-            raise BadInput(f"model.clamp={self.clamp} must be above 0, or null")
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+        if self.kernel_size % 2 == 0:
             raise BadInput(f"model.kernel_size={self.kernel_size} must be an odd number above 0")
-        if self.padding < 0 or self.hidden < 1:
-            raise BadInput(
-                f"model.padding={self.padding} and model.hidden={self.hidden} must be at least 0 "
-                "and 1"
-            )
 
     def check(self, image_size: tuple[int, int]) -> None:
         """Raise BadInput where images of this size do not fit."""

@@ -7,11 +7,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 
-from sympo import seeding
+from sympo import ranges, seeding
+from sympo.ranges import Dropout, Positive, Range, Width
 from sympo.types import BadInput, Vocabulary
 
 _FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
@@ -38,9 +39,9 @@ class LanguageModel(ABC):
     rewards_texts: ClassVar[bool] = False
     reads_tokens: ClassVar[bool] = True
 
-    lora_rank: int | None = None
-    lora_alpha: float = 16.0
-    lora_dropout: float = 0.0
+    lora_rank: Width | None = None
+    lora_alpha: Positive = 16.0
+    lora_dropout: Dropout = 0.0
     lora_targets: str | list[str] = field(default="all-linear", hash=False)
 
     @abstractmethod
@@ -116,10 +117,7 @@ class LanguageModel(ABC):
             )
 
     def _check_adapters(self, skeleton: Any) -> None:
-        if self.lora_rank is not None and self.lora_rank < 1:
-            raise BadInput(f"model.lora_rank={self.lora_rank} must be at least 1, or null")
-        if not 0 <= self.lora_dropout < 1:
-            raise BadInput(f"model.lora_dropout={self.lora_dropout} must lie in [0, 1)")
+        ranges.check(self, "model")
         if self.lora_rank is not None:
             try:
                 self.adapt(skeleton, 0)
@@ -136,17 +134,15 @@ class TinyLM(LanguageModel):
         brings its own vocabulary.
     """
 
-    hidden_size: int
-    intermediate_size: int
-    layers: int
-    heads: int
-    max_positions: int
+    hidden_size: Width
+    intermediate_size: Width
+    layers: Annotated[int, Range(least=1, most=1000)]
+    heads: Width
+    max_positions: Annotated[int, Range(least=1, most=2**20)]
     tokenizer_path: str | None = None
 
     def check(self) -> None:
-        for key in ("hidden_size", "intermediate_size", "layers", "heads", "max_positions"):
-            if getattr(self, key) < 1:
-                raise BadInput(f"model.{key}={getattr(self, key)} must be at least 1")
+        ranges.check(self, "model")
         if self.hidden_size % (2 * self.heads):
             raise BadInput(
                 f"model.heads={self.heads} must divide model.hidden_size={self.hidden_size} into "

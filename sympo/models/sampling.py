@@ -1,15 +1,17 @@
 """Answers drawn from a causal language model."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import torch
 
+from sympo import ranges
 from sympo.models.causal import Policy
-from sympo.types import BadInput, Encoded, Vocabulary
+from sympo.ranges import Count, Positive, Range
+from sympo.types import Encoded, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -20,22 +22,14 @@ class Sampling:
     max_new_tokens: longest answer; batch_size: prompts that are answered at a time.
     """
 
-    prompts: int
-    temperature: float
-    top_p: float
-    max_new_tokens: int
-    batch_size: int
+    prompts: Count
+    temperature: Positive
+    top_p: Annotated[float, Range(above=0, most=1)]
+    max_new_tokens: Count
+    batch_size: Count
 
     def __post_init__(self) -> None:
-        for key in ("prompts", "max_new_tokens", "batch_size"):
-            if getattr(self, key) < 1:
-                raise BadInput(f"job.sampling.{key}={getattr(self, key)} must be at least 1")
-        if not 0 < self.temperature < math.inf:
-            raise BadInput(
-                f"job.sampling.temperature={self.temperature} must be finite and above 0"
-            )
-        if not 0 < self.top_p <= 1:
-            raise BadInput(f"job.sampling.top_p={self.top_p} must lie in (0, 1]")
+        ranges.check(self, "job.sampling")
 
     @property
     def exact(self) -> bool:

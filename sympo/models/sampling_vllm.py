@@ -7,14 +7,15 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 
-from sympo import seeding
+from sympo import ranges, seeding
 from sympo.models.causal import Policy
 from sympo.models.sampling import Sampler, Sampling
+from sympo.ranges import Range
 from sympo.types import BadInput, Vocabulary
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -30,15 +31,12 @@ class VLLM(Sampler):
     enforce_eager: whether it starts sooner and generates slower, without compiling.
     """
 
-    gpu_memory_utilization: float
+    gpu_memory_utilization: Annotated[float, Range(above=0, most=1)]
     dtype: str | None
     enforce_eager: bool
 
     def __post_init__(self) -> None:
-        if not 0 < self.gpu_memory_utilization <= 1:
-            raise BadInput(
-                f"sampler.gpu_memory_utilization={self.gpu_memory_utilization} must lie in (0, 1]"
-            )
+        ranges.check(self, "sampler")
         if self.dtype is not None and self.dtype not in DTYPES:
             raise BadInput(
                 f"sampler.dtype={self.dtype} is not known: use one of {', '.join(DTYPES)}, or null"

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sympo import ranges
 from sympo.models.rows import parts
 from sympo.models.scorer import Scorer
+from sympo.ranges import Count, Positive, Range
 from sympo.types import BadInput
 
 
@@ -31,9 +33,9 @@ class Tfidf:
     rewards_texts: ClassVar[bool] = True
     reads_tokens: ClassVar[bool] = False
 
-    longest: int
-    min_df: int
-    scale: float
+    longest: Annotated[int, Range(least=1, most=100)]
+    min_df: Count
+    scale: Positive
     tokenizer_path: str | None = None
 
     def fingerprint(self) -> str:
@@ -41,11 +43,7 @@ class Tfidf:
         return ""
 
     def check(self) -> None:
-        for key in ("longest", "min_df"):
-            if getattr(self, key) < 1:
-                raise BadInput(f"model.{key}={getattr(self, key)} must be at least 1")
-        if not self.scale > 0:
-            raise BadInput(f"model.scale={self.scale} must be above 0")
+        ranges.check(self, "model")
 
     def alike(self, first: Sequence[str], second: Sequence[str]) -> np.ndarray:
         """Which pairs of texts have the same n-grams equally often, whatever training has; (n,)

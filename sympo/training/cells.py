@@ -22,6 +22,7 @@ from sympo.data.images import ImagePreferences
 from sympo.evaluation import rewards as evaluation
 from sympo.losses import MarginLoss
 from sympo.outcomes import Scored
+from sympo.ranges import Count, Positive
 from sympo.training.adam import Adam
 from sympo.types import Evaluation, NoisyPairs
 
@@ -62,10 +63,10 @@ class Schedule:
     evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
     """
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    evaluate_every: int
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    evaluate_every: Count
 
 
 class Diverged(RuntimeError):

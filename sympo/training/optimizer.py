@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sympo import seeding
-from sympo.types import BadInput
+from sympo.ranges import Amount, Count, NotNegative, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,24 +22,12 @@ class Recipe:
     weight_decay: AdamW's; max_grad_norm: gradients are scaled down to this norm, null for never.
     """
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    max_grad_norm: float | None = None
-
-    def validate(self, place: str, fewest_epochs: int) -> None:
-        """Refuse settings that cannot work; place: where they stand in the config."""
-        for key, least in (("epochs", fewest_epochs), ("batch_size", 1), ("warmup_steps", 0)):
-            if getattr(self, key) < least:
-                raise BadInput(f"{place}.{key}={getattr(self, key)} must be at least {least}")
-        if not self.learning_rate > 0:
-            raise BadInput(f"{place}.learning_rate={self.learning_rate} must be above 0")
-        if not self.weight_decay >= 0:
-            raise BadInput(f"{place}.weight_decay={self.weight_decay} must be at least 0")
-        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
-            raise BadInput(f"{place}.max_grad_norm={self.max_grad_norm} must be above 0, or null")
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    warmup_steps: Amount = 0
+    weight_decay: NotNegative = 0.0
+    max_grad_norm: Positive | None = None
 
     def slow_start(self, rows: int) -> str | None:
         """What to say where the warm-up takes all steps."""

@@ -111,11 +111,13 @@ def test_cells_may_measure_different_numbers(tmp_path):
 
 
 def test_thousands_of_cells(tmp_path):
-    template = write_run(tmp_path / "one")
+    template = write_run(tmp_path / "one", loss="ramp")
     summary = json.loads((template / "summary.json").read_text())
     metrics = (template / "metrics.jsonl").read_bytes()
     for seed in range(5000):
-        folder = tmp_path / "runs/reward_model/digits/ramp/noise=0.1" / f"seed={seed}-0a1b2c3d"
+        folder = (
+            tmp_path / "runs/reward_model/digits/ramp/noise=0.1" / f"seed={seed}-{summary['hash']}"
+        )
         folder.mkdir(parents=True)
         (folder / "metrics.jsonl").write_bytes(metrics)
         config = summary["config"] | {"seed": seed}
@@ -139,8 +141,9 @@ def test_a_blank_line_here_and_a_missing_line_end_there(tmp_path):
 def test_evaluations_without_an_epoch_are_told(tmp_path, caplog):
     folder = write_run(tmp_path)
     (folder / "metrics.jsonl").write_text('{"a": 1}\n')
-    assert len(Collection.from_runs(tmp_path).curves) == 0
-    assert "metrics.jsonl is not readable" in caplog.text
+    collection = Collection.from_runs(tmp_path)
+    assert (len(collection.curves), len(collection.incomplete)) == (0, 1)
+    assert "metrics.jsonl is damaged: line 1: it lacks epoch" in caplog.text
 
 
 @pytest.mark.parametrize("together", [2048, 1])

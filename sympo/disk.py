@@ -1,0 +1,118 @@
+"""Files that are there whole or not at all, how damage is told, and what killed processes leave."""
+
+import hashlib
+import os
+import re
+import shutil
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from sympo.types import BadInput
+
+# of `write_atomically`, and of folders that are made beside the place where they belong
+_TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)|\.report-((?P<host>.+)-(?P<owner>\d+)-)?\w+")
+SECONDS_UNTIL_LITTER = 24 * 60 * 60
+_OF_THE_REST = " is the BLAKE2b of what follows"
+# of one file, on the systems that are in use
+LONGEST_NAME = 255
+
+
+def check_folder(key: str, folder: str | Path) -> None:
+    """Refuse a folder that cannot be written to; raises BadInput, which names the setting."""
+    path = Path(folder).absolute()
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            (path / ("x" * LONGEST_NAME)).lstat()  # what will lie in it has a name too
+        present = next(place for place in (path, *path.parents) if place.exists())
+        writable = present.is_dir() and os.access(present, os.W_OK | os.X_OK)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInput(f"{key}={folder} is not allowed: {reason.lower()}") from error
+    if not writable:
+        raise BadInput(f"{key}={folder}: {present} is no folder that can be written to")
+
+
+def read_if_there(file: Path) -> bytes | None:
+    """The content of a file, None where there is none."""
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def content_digest(content: bytes) -> str:
+    """Sixteen hexadecimal digits over a file's content."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def with_digest(config_yaml: str) -> str:
+    """A config that says on its first line what the rest is, by which damage is told."""
+    return f"# {content_digest(config_yaml.encode())}{_OF_THE_REST}\n{config_yaml}"
+
+
+def config_is_garbled(content: bytes) -> bool:
+    """Whether a `config.yaml` is not what a run wrote; those of older runs bear no digest, and
+    only what is no text of settings is told of them."""
+    first, _, rest = content.partition(b"\n")
+    if first.endswith(_OF_THE_REST.encode()):
+        return first[2:18] != content_digest(rest).encode()
+    try:
+        return re.match(r"[\w.]+:", content.decode()) is None or "\0" in content.decode()
+    except UnicodeDecodeError:
+        return True
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that it is there whole or not at all, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:  # such as a full disk
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def temporary_name(purpose: str) -> str:
+    """How the name of a temporary folder begins, which says whose it is."""
+    return f".{purpose}-{socket.gethostname()}-{os.getpid()}-"
+
+
+def litter(folder: Path) -> list[Path]:
+    """Temporary files and folders whose process is gone, or that no one touched for a day."""
+    return [
+        path
+        for path in folder.iterdir()
+        if (found := _TEMPORARY.fullmatch(path.name)) and _is_left(path, found)
+    ]
+
+
+def _is_left(path: Path, name: re.Match[str]) -> bool:
+    with suppress(OSError):
+        if time.time() - path.lstat().st_mtime > SECONDS_UNTIL_LITTER:
+            return True
+    pid = name["pid"] or name["owner"]
+    if pid is None or name["host"] not in (None, socket.gethostname()):
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def remove_litter(folder: Path) -> None:
+    """Remove what killed processes left in a folder."""
+    for path in litter(folder):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()

@@ -1,0 +1,102 @@
+"""Ranges of numeric settings, declared beside the setting's type: `epochs: Count`."""
+
+import types
+import typing
+from dataclasses import dataclass, fields
+from functools import cache, reduce
+from numbers import Real
+from operator import or_
+from typing import Annotated, Any
+
+from sympo.types import BadInput
+
+# weights are float32, which hold no larger number; no setting is counted in more than 32 bits
+LARGEST_FLOAT = 3.4028234663852886e38
+LARGEST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a number must lie: from `least` to `most`, both allowed, or between `above` and
+    `below`, neither allowed; never NaN or infinite."""
+
+    least: float = -LARGEST_FLOAT
+    most: float = LARGEST_FLOAT
+    above: float | None = None
+    below: float | None = None
+
+    def __contains__(self, value: Any) -> bool:
+        return (
+            self.least <= value <= self.most
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        low = f"({self.above:g}" if self.above is not None else f"[{_short(self.least)}"
+        high = f"{self.below:g})" if self.below is not None else f"{_short(self.most)}]"
+        if self.below is None and self.most == LARGEST_FLOAT:
+            bound = "at least" if self.above is None else "above"
+            return f"be finite and {bound} {low[1:]}"
+        return f"lie in {low}, {high}"
+
+
+def _short(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
+
+
+Count = Annotated[int, Range(least=1, most=LARGEST)]
+Amount = Annotated[int, Range(least=0, most=LARGEST)]
+Width = Annotated[int, Range(least=1, most=2**16)]
+Seed = Annotated[int, Range(least=0, most=2**63 - 1)]
+Positive = Annotated[float, Range(above=0)]
+NotNegative = Annotated[float, Range(least=0)]
+Dropout = Annotated[float, Range(least=0, below=1)]
+Rate = Annotated[float, Range(least=0, below=0.5)]
+
+
+def plain(hint: Any) -> Any:
+    """A type without the ranges in it."""
+    if typing.get_origin(hint) is Annotated:
+        return plain(typing.get_args(hint)[0])
+    if _is_union(hint):
+        return reduce(or_, [plain(part) for part in typing.get_args(hint)])
+    return hint
+
+
+def refusal(value: Any, hint: Any) -> str:
+    """What a value of the right type must do by its annotated type; empty where it does."""
+    if typing.get_origin(hint) is Annotated:
+        allowed = typing.get_args(hint)[1]
+        if not isinstance(allowed, Range) or (isinstance(value, Real) and value in allowed):
+            return ""
+        return str(allowed)
+    if typing.get_origin(hint) in (tuple, list):
+        part = typing.get_args(hint)[0]
+        return next(filter(None, (refusal(item, part) for item in value)), "")
+    if _is_union(hint) and value is not None:
+        parts = typing.get_args(hint)
+        words = next(filter(None, (refusal(value, part) for part in parts)), "")
+        return words and words + ", or be null" * (type(None) in parts)
+    return ""
+
+
+def check(part: Any, place: str) -> None:
+    """Refuse numbers of a dataclass that lie outside their ranges; raises BadInput.
+
+    place: where its settings stand in a config.
+    """
+    kind: Any = type(part)
+    for key, hint in _hints(kind).items():
+        if words := refusal(getattr(part, key), hint):
+            raise BadInput(f"{place}.{key}={getattr(part, key)} is not allowed: it must {words}")
+
+
+@cache
+def _hints(part: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(part, include_extras=True)
+    return {one.name: hints[one.name] for one in fields(part)}
+
+
+def _is_union(hint: Any) -> bool:
+    return isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union

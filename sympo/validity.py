@@ -1,0 +1,142 @@
+"""What the files of a run can say: one sentence for what cannot be, for the folder it lies in."""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+OPTIONS = ("job", "dataset", "loss", "noise_model")
+# what the path of a run folder says
+PLACE = ("job", "dataset", "loss", "noise", "seed", "hash")
+NEEDED = (*OPTIONS, "noise", "seed", "hash", "config", "last")
+_BOUNDS = [
+    (re.compile(r"(\w+_)?accuracy|(win|tie)_rate(_chosen)?|flipped_memorised|truncated|ece"), 0, 1),
+    (re.compile(r"spearman|kendall"), -1, 1),
+    (re.compile(r"\w+_se|epoch|length"), 0, math.inf),
+]
+
+
+@cache
+def bounds(metric: str) -> tuple[float, float]:
+    """From where to where a metric can lie, such as `test/order_accuracy` from 0 to 1."""
+    leaf = metric.split("/")[-1]
+    return next(
+        ((low, high) for name, low, high in _BOUNDS if name.fullmatch(leaf)), (-math.inf, math.inf)
+    )
+
+
+def is_metric(name: str) -> bool:
+    """Whether a name is that of a number: what stands beside numbers is no one's concern."""
+    return name == "epoch" or "/" in name
+
+
+def summary_fault(content: bytes, folder: Sequence[str]) -> str:
+    """Why these bytes cannot be the summary of a run; empty where they can.
+
+    folder: the last five parts of the run folder's path.
+    """
+    try:
+        summary = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        return f"it is broken JSON, {error}"
+    if not isinstance(summary, dict):
+        return "it is no JSON object"
+    if missing := [name for name in NEEDED if summary.get(name) is None]:
+        return f"it lacks {missing[0]}"
+    return (
+        next(filter(None, (_name_fault(summary, name) for name in (*OPTIONS, "hash"))), "")
+        or _number_fault(summary)
+        or _place_fault(summary, folder)
+        or _parts_fault(summary)
+    )
+
+
+def _name_fault(summary: Mapping[str, Any], name: str) -> str:
+    value = summary[name]
+    return "" if isinstance(value, str) and value else f"{name} is {value!r}, no name"
+
+
+def _number_fault(summary: Mapping[str, Any]) -> str:
+    noise, seed = summary["noise"], summary["seed"]
+    if not _is_number(noise) or not 0 <= noise < 0.5:
+        return f"noise is {noise!r}, and must lie in [0, 0.5)"
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        return f"seed is {seed!r}, and must be a whole number of at least 0"
+    return ""
+
+
+def _place_fault(summary: Mapping[str, Any], folder: Sequence[str]) -> str:
+    names = [summary[name] for name in PLACE]
+    if in_place(folder, *names):
+        return ""
+    return f"it is that of another cell, {'/'.join(map(str, names))}"
+
+
+def in_place(
+    folder: Sequence[str], job: str, dataset: str, loss: str, noise: float, seed: int, digest: str
+) -> bool:
+    """Whether the last five parts of a folder's path say what its summary says."""
+    if len(folder) < len(PLACE) - 1:
+        return False
+    try:
+        rate = float(folder[3].removeprefix("noise="))
+    except ValueError:
+        return False
+    named = folder[4] == f"seed={seed}-{digest}"
+    return named and (folder[0], folder[1], folder[2], rate) == (job, dataset, loss, noise)
+
+
+def _parts_fault(summary: Mapping[str, Any]) -> str:
+    for name in ("config", "last", "selected", "files", "outcomes"):
+        if not isinstance(summary.get(name, {}), dict):
+            return f"{name} is {str(summary[name])[:40]!r}, no object"
+    for which in ("last", "selected"):
+        if which in summary and (fault := metrics_fault(summary[which])):
+            return f"{which}: {fault}"
+    return ""
+
+
+def metrics_fault(metrics: Any) -> str:
+    """Why these cannot be the metrics of one evaluation; empty where they can."""
+    if not isinstance(metrics, dict):
+        return f"{str(metrics)[:40]!r} is no object"
+    for name, value in metrics.items():
+        low, high = bounds(name)
+        if not is_metric(name) or (value is None and name != "epoch"):
+            continue
+        if not _is_number(value):
+            return f"{name} is {repr(value)[:40]}, no number"
+        if not low <= value <= high:
+            return f"{name} is {value}, and must {_words(low, high)}"
+    return "" if "epoch" in metrics else "it lacks epoch"
+
+
+def _words(low: float, high: float) -> str:
+    return f"lie in [{low}, {high}]" if high < math.inf else f"be at least {low}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def history_fault(content: bytes | None, last_epoch: float) -> str:
+    """Why these bytes cannot be the evaluations of a run that ended at this epoch."""
+    if content is None:
+        return "it is not there"
+    for number, line in enumerate(content.splitlines(), 1):
+        if not line:
+            continue
+        try:
+            metrics = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            return f"line {number} is broken JSON, {error}"
+        if fault := metrics_fault(metrics):
+            return f"line {number}: {fault}"
+        ended = metrics["epoch"]
+    if not content.strip():
+        return "it is empty"
+    if ended != last_epoch:
+        return f"it ends at epoch {ended:g}, the summary at {last_epoch:g}"
+    return ""
