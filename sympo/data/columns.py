@@ -48,7 +48,7 @@ def joined(prompt: Said, more: str | None, key: str) -> Said:
 
 
 def without_prompt(prompt: Said, chosen: Said, rejected: Said) -> tuple[Said, Said]:
-    """Two answers, freed of the prompt where both begin with it.
+    """Two answers, freed of the prompt where both begin with it; white space after it stays.
 
     Only one that does quotes it, and one that goes on within a word only happens to.
     """
@@ -60,7 +60,7 @@ def without_prompt(prompt: Said, chosen: Said, rejected: Said) -> tuple[Said, Sa
     )
     if not begins:
         return chosen, rejected
-    return chosen.removeprefix(prompt).lstrip(), rejected.removeprefix(prompt).lstrip()
+    return chosen.removeprefix(prompt), rejected.removeprefix(prompt)
 
 
 def answers(prompt: Said, chosen: Said, rejected: Said) -> TextPair:

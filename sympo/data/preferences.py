@@ -178,7 +178,11 @@ class PreferenceSet(TextDataset):
         pair = answers(prompt, *cut)
         if cut == (chosen, rejected):
             return pair
-        return replace(pair, notes=("rows whose answers began with the prompt, which was cut",))
+        pair = replace(pair, notes=("rows whose answers began with the prompt, which was cut",))
+        if self.raw_prompts:
+            return pair
+        # what parted the answer from the prompt is the chat template's to write
+        return replace(pair, chosen=pair.chosen.lstrip(), rejected=pair.rejected.lstrip())
 
     def splits_found(self) -> list[str]:
         if self.test is not None:

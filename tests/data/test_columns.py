@@ -56,15 +56,15 @@ def test_dialogues_that_cannot_be_used(chosen: Any, rejected: Any, reason: str) 
 
 
 @pytest.mark.parametrize(
-    ("prompt", "chosen", "rejected", "cut"),
+    ("prompt", "chosen", "rejected"),
     [
-        ("\n\nHuman: Hi\n\nAssistant:", " Yes", " No", ("Yes", "No")),
-        ("Once upon a time", " there was", "\nnever", ("there was", "never")),
-        ("Say 2. ", "2", "3", ("2", "3")),
+        ("\n\nHuman: Hi\n\nAssistant:", " Yes", " No"),
+        ("Once upon a time", " there was", "\nnever"),
+        ("Say 2. ", "2", "3"),
     ],
 )
-def test_answers_lose_the_prompt(prompt: str, chosen: str, rejected: str, cut: Any) -> None:
-    assert without_prompt(prompt, prompt + chosen, prompt + rejected) == cut
+def test_answers_lose_the_prompt(prompt: str, chosen: str, rejected: str) -> None:
+    assert without_prompt(prompt, prompt + chosen, prompt + rejected) == (chosen, rejected)
 
 
 @pytest.mark.parametrize(

@@ -383,6 +383,15 @@ def test_raw_prompts_are_strings(
         preferences(path, raw_prompts=True, **changes).check()
 
 
+def test_raw_answers_keep_the_space_after_their_prompt(tmp_path: Path) -> None:
+    row = {"prompt": "\n\nHuman: Hi\n\nAssistant:"}
+    row |= {side: f"{row['prompt']} {side}" for side in ("chosen", "rejected")}
+    path = write(tmp_path / "a.jsonl", [row])
+    for raw, wanted in ((True, " chosen"), (False, "chosen")):
+        [pair] = preferences(path, raw_prompts=raw).usable("train").pairs
+        assert pair.chosen == wanted
+
+
 def test_what_was_changed_in_reading_is_in_the_account(tmp_path: Path) -> None:
     table = [
         {"prompt": f"Hi {i}:", "chosen": f"Hi {i}: yes", "rejected": f"Hi {i}: no"}
