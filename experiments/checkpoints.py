@@ -1,14 +1,31 @@
 """Checkpoints of cells that are under way."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sympo.evaluation.selection import reported
+from sympo.types import Evaluation
+
 # of what jobs keep in them; raise it when that changes, since cells go on from no other
-FORMAT = 2
+FORMAT = 3
+
+
+def kept(
+    evaluations: Sequence[tuple[float, Evaluation]], selected_by: str
+) -> list[tuple[float, dict[str, float | None], dict[str, str]]]:
+    """Evaluations as a checkpoint keeps them: epoch, metrics, and the outcomes of those two that
+    would be reported if it were the end."""
+    if not evaluations:
+        return []
+    places = reported([found.metrics for _, found in evaluations], selected_by)
+    return [
+        (epoch, found.metrics, found.outcomes if place in places else {})
+        for place, (epoch, found) in enumerate(evaluations)
+    ]
 
 
 def save(state: Mapping[str, Any], file: Path) -> None:

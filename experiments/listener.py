@@ -1,14 +1,15 @@
 """What a job tells of itself while it runs."""
 
-from collections.abc import Mapping
 from typing import Protocol
+
+from sympo.types import Evaluation
 
 
 class Listener(Protocol):
     """Whoever runs a job and records what it finds."""
 
-    def evaluation(self, cell: int, epoch: float, metrics: Mapping[str, float | None]) -> None:
-        """The metrics of one of the cells that the job was given, after some epochs."""
+    def evaluation(self, cell: int, epoch: float, found: Evaluation) -> None:
+        """What one of the cells that the job was given does after some epochs."""
 
     def failed(self, cell: int, error: Exception) -> None:
         """One of the cells cannot go on; the others do. Said again, it is no news."""

@@ -68,6 +68,8 @@ def _draw(
     from sympo.analysis import Collection, write_report
 
     collection = Collection.from_runs(folders)
+    for sentence in collection.set_aside:
+        outcomes.append(Outcome("report", out, "failed", sentence))
     if collection.cells.empty:
         return
     written = write_report(collection, out)

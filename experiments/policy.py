@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,12 +20,14 @@ from experiments.preference_stages import (
     tell_account,
 )
 from sympo import seeding
-from sympo.evaluation.policy import implicit_metrics, mean_metrics, win_metrics
+from sympo.evaluation.policy import implicit_metrics, mean_metrics, wins
+from sympo.evaluation.rewards import agreement, gaps
 from sympo.margins import Margin
 from sympo.models.rows import Rows
 from sympo.models.sampling import Answers, Sampling
+from sympo.outcomes import Scored, prompt_keys
 from sympo.records import write_atomically
-from sympo.types import BadInput
+from sympo.types import BadInput, Evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +115,16 @@ class _Run(Run):
         self.reference = shared.reference()
         self.prompts = self.data.test.prompts[: job.sampling.prompts]
         self.answers = self.reference_answers
+        ids, keys = (
+            self.data.test.pairs.ids,
+            prompt_keys(p.tolist() for p in self.data.test.prompts),
+        )
+        self.cluster = np.unique(keys, return_inverse=True)[1]
+        sampled = len(self.prompts)
+        # the test pairs, and the prompts that are answered
+        self.scored, self.sampled = Scored(ids, keys), Scored(ids[:sampled], keys[:sampled])
+        for scored in (self.scored, self.sampled):
+            cell.folder.keep_test_set(scored.test_set)
         model = cell.model.adapt(cell.model.load(shared.reference_folder()), self.seed)
         self.policy = shared.source.policy(model, cell.dataset.max_length, cell.device)
         pairs = {name: getattr(self.data, name).pairs for name in SPLITS}
@@ -120,10 +132,14 @@ class _Run(Run):
             cell, job, listener, place, pairs, rows, self.policy, job.margin, reference_logps
         )
 
-    def on_test(self, rewards: np.ndarray) -> Mapping[str, float | None]:
-        return implicit_metrics(rewards, self.data.test.pairs)
+    def on_test(self, rewards: np.ndarray) -> Evaluation:
+        pairs = self.data.test.pairs
+        return Evaluation(
+            dict(implicit_metrics(rewards, pairs, self.cluster)),
+            {"implicit_accuracy": self.scored.pack(agreement(gaps(rewards, pairs), pairs.label))},
+        )
 
-    def beside(self) -> Metrics:
+    def beside(self) -> Evaluation:
         self.answers = self._answers("answers")
         return self._on_answers(self.answers)
 
@@ -147,7 +163,7 @@ class _Run(Run):
             **distribution,
         )
 
-    def _on_answers(self, answers: Answers) -> Metrics:
+    def _on_answers(self, answers: Answers) -> Evaluation:
         reference, gold = self.reference_answers, self.cell.dataset.gold_reward
         found: Metrics = {
             "policy/length": float(answers.lengths.mean()),
@@ -155,6 +171,7 @@ class _Run(Run):
             "reference/length": float(reference.lengths.mean()),
             **self._divergence(answers),
         }
+        outcomes = {}
         if gold is not None:
             own = gold(self.prompts, answers.ids)
             theirs = gold(self.prompts, reference.ids)
@@ -163,12 +180,14 @@ class _Run(Run):
                 self.prompts,
                 [ids[starts[i] :] for i, ids in enumerate(self.data.test.chosen.ids)][: len(own)],
             )
-            found |= win_metrics("policy/win_rate", own, theirs, self.seed)
-            found |= win_metrics("policy/win_rate_chosen", own, chosen, self.seed)
+            for name, other in (("win_rate", theirs), ("win_rate_chosen", chosen)):
+                won = wins(own, other)
+                found |= mean_metrics(f"policy/{name}", won, self.seed)
+                outcomes[f"policy/{name}"] = self.sampled.pack(won)
             found["policy/tie_rate"] = float((own == theirs).mean())
             found |= mean_metrics("policy/gold_reward", own, self.seed)
             found["reference/gold_reward"] = float(theirs.mean())
-        return found
+        return Evaluation(found, outcomes)
 
     def _divergence(self, answers: Answers) -> Metrics:
         """KL(policy || reference), estimated by the mean of log pi - log pi_ref on answers from

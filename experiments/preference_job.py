@@ -22,7 +22,7 @@ from sympo.models.scorer import AUTOCAST, Scorer, Splittable
 from sympo.noise import flip
 from sympo.training.optimizer import Recipe
 from sympo.training.preference import Objective, PreferenceTrainer
-from sympo.types import BadInput, NoisyPairs, PreferencePairs, chosen_over_rejected
+from sympo.types import BadInput, Evaluation, NoisyPairs, PreferencePairs, chosen_over_rejected
 
 Metrics = dict[str, float | None]
 
@@ -143,14 +143,14 @@ class Run(ABC):
             cell.name.seed,
             job.tokens_per_pass,
         )
-        self.evaluations: list[Metrics] = []
+        self.evaluations: list[tuple[float, Evaluation]] = []
         self.losses: list[float] = []
         self.checkpoint = Path(cell.folder.checkpoint)
         self.saved = time.monotonic()
 
     @abstractmethod
-    def on_test(self, rewards: np.ndarray) -> Mapping[str, float | None]:
-        """Metrics of the test split; rewards: (2n,), item by item."""
+    def on_test(self, rewards: np.ndarray) -> Evaluation:
+        """What rewards (2n,), item by item, say of the test split."""
 
     @abstractmethod
     def save(self) -> None:
@@ -160,9 +160,9 @@ class Run(ABC):
     def keep(self, which: str) -> None:
         """Write what belongs to this evaluation; which: `last` or `selected`."""
 
-    def beside(self) -> Metrics:
-        """Metrics of something else than pairs."""
-        return {}
+    def beside(self) -> Evaluation:
+        """What is found on something else than pairs."""
+        return Evaluation({}, {})
 
     @property
     def epoch(self) -> float:
@@ -202,45 +202,46 @@ class Run(ABC):
 
     def _save(self) -> None:
         state = {"trainer": self.trainer.state(), "losses": self.losses}
-        checkpoints.save(state | {"evaluations": self.evaluations}, self.checkpoint)
+        evaluations = checkpoints.kept(self.evaluations, self.job.selected_by)
+        checkpoints.save(state | {"evaluations": evaluations}, self.checkpoint)
         self.saved = time.monotonic()
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.trainer.restore(state["trainer"])
-        self.losses, self.evaluations = state["losses"], state["evaluations"]
+        self.losses = state["losses"]
+        self.evaluations = [(epoch, Evaluation(*found)) for epoch, *found in state["evaluations"]]
         self.listener.goes_on(self.epoch)
-        for metrics in self.evaluations:
-            self._tell(metrics)
-
-    def _tell(self, metrics: Metrics) -> None:
-        found = dict(metrics)
-        epoch = found.pop("epoch")
-        assert epoch is not None
-        self.listener.evaluation(self.place, epoch, found)
+        for epoch, found in self.evaluations:
+            self.listener.evaluation(self.place, epoch, found)
 
     def _evaluate(self) -> None:
-        metrics: Metrics = {"epoch": self.epoch, **self._on_pairs(), **self.beside()}
-        metrics["train/loss"] = float(np.mean(self.losses)) if self.losses else None
+        pairs, beside = self._on_pairs(), self.beside()
+        loss = {"train/loss": float(np.mean(self.losses)) if self.losses else None}
+        found = Evaluation(pairs.metrics | beside.metrics | loss, pairs.outcomes | beside.outcomes)
         self.losses = []
-        best = max((self._accuracy(found) for found in self.evaluations), default=-math.inf)
-        self.evaluations.append(metrics)
+        best = max((self._accuracy(one) for _, one in self.evaluations), default=-math.inf)
+        self.evaluations.append((self.epoch, found))
         self.keep("last")
-        if self._accuracy(metrics) > best:
+        if self._accuracy(found) > best:
             self.keep("selected")
-        self._tell(metrics)
+        self.listener.evaluation(self.place, self.epoch, found)
 
-    def _on_pairs(self) -> Metrics:
+    def _on_pairs(self) -> Evaluation:
         few = self.job.evaluated_train_pairs
         train = _first(self.noisy["train"], few)
+        test = self.on_test(self.rewards("test"))
         found: dict[str, Mapping[str, float | None]] = {
-            "test": self.on_test(self.rewards("test")),
+            "test": test.metrics,
             "validation": label_metrics(self.rewards("validation"), self.noisy["validation"]),
             "train": label_metrics(self.rewards("train", few), train),
         }
-        return {f"{split}/{name}": part[name] for split, part in found.items() for name in part}
+        return Evaluation(
+            {f"{split}/{name}": part[name] for split, part in found.items() for name in part},
+            {f"test/{name}": packed for name, packed in test.outcomes.items()},
+        )
 
-    def _accuracy(self, metrics: Metrics) -> float:
-        value = metrics[self.job.selected_by]
+    def _accuracy(self, found: Evaluation) -> float:
+        value = found.metrics[self.job.selected_by]
         assert value is not None
         return value
 

@@ -12,8 +12,8 @@ from experiments.cells import Cell, draw
 from experiments.listener import Listener
 from sympo.data.images import ImageDataset
 from sympo.noise import flip
-from sympo.training.cells import CellTrainer, Metrics, RewardCell, Schedule
-from sympo.types import BadInput
+from sympo.training.cells import CellTrainer, RewardCell, Schedule
+from sympo.types import BadInput, Evaluation
 
 # what a kill may cost, and more time than saving takes
 SECONDS_BETWEEN_CHECKPOINTS = 10
@@ -101,16 +101,19 @@ class _Pass:
         listener: Listener,
     ) -> None:
         self.numbers, self.cells, self.listener = numbers, [cells[n] for n in numbers], listener
+        self.selected_by = job.selected_by
         self.trainer = _trainer(job, self.cells)
-        self.evaluations: list[list[tuple[int, Metrics]]] = [[] for _ in numbers]
+        self.evaluations: list[list[tuple[int, Evaluation]]] = [[] for _ in numbers]
         self.saved = time.monotonic()
+        for cell, scored in zip(self.cells, self.trainer.test, strict=True):
+            cell.folder.keep_test_set(scored.test_set)
         kept = [state for n in numbers if (state := states[n]) is not None]
         if kept:
             self.trainer.restore([state["trainer"] for state in kept])
             listener.goes_on(self.trainer.epoch)
             for place, state in enumerate(kept):
-                for epoch, metrics in state["evaluations"]:
-                    self._tell(place, epoch, metrics)
+                for epoch, metrics, outcomes in state["evaluations"]:
+                    self._tell(place, epoch, Evaluation(metrics, outcomes))
 
     def train(self) -> None:
         advice = getattr(self.trainer.model, "advice", "")
@@ -119,17 +122,17 @@ class _Pass:
             _told.add(advice)
         self.trainer.train(self._after_epoch)
 
-    def _tell(self, place: int, epoch: int, metrics: Metrics) -> None:
-        self.evaluations[place].append((epoch, metrics))
-        self.listener.evaluation(self.numbers[place], epoch, metrics)
+    def _tell(self, place: int, epoch: int, found: Evaluation) -> None:
+        self.evaluations[place].append((epoch, found))
+        self.listener.evaluation(self.numbers[place], epoch, found)
 
-    def _after_epoch(self, epoch: int, found: list[Metrics] | None) -> None:
+    def _after_epoch(self, epoch: int, found: list[Evaluation] | None) -> None:
         diverged = self.trainer.diverged
         for place, error in diverged.items():
             self.listener.failed(self.numbers[place], error)
-        for place, metrics in enumerate(found or ()):
+        for place, one in enumerate(found or ()):
             if place not in diverged:
-                self._tell(place, epoch, metrics)
+                self._tell(place, epoch, one)
         if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
             self._save()
         self.listener.step(epoch)
@@ -137,7 +140,8 @@ class _Pass:
     def _save(self) -> None:
         for place, state in enumerate(self.trainer.state()):
             if place not in self.trainer.diverged:
-                kept = {"trainer": state, "evaluations": self.evaluations[place]}
+                evaluations = checkpoints.kept(self.evaluations[place], self.selected_by)
+                kept = {"trainer": state, "evaluations": evaluations}
                 checkpoints.save(kept, self.cells[place].folder.checkpoint)
         self.saved = time.monotonic()
 

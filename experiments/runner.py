@@ -17,8 +17,9 @@ from experiments.cells import Cell, prepare
 from experiments.judge import CACHE, Verdicts, judged
 from experiments.outcomes import Outcome
 from experiments.progress import Progress, Screen, Terminal, heading, percent
-from sympo.evaluation.selection import earliest_best
+from sympo.evaluation.selection import reported
 from sympo.tracking import Tracker, hint
+from sympo.types import Evaluation
 
 THREADS = torch.get_num_threads()
 
@@ -119,6 +120,7 @@ class CellRun:
         self.progress = Progress(head, cell.job.epochs, screen=screen, place=place)
         self.outcome: Outcome | None = None
         self.evaluations: list[dict[str, Any]] = []
+        self.outcomes: list[dict[str, str]] = []
         self.tracker: Tracker | None = None
         self.summary: dict[str, Any] | None = None
         self.locked = self.done = False
@@ -152,16 +154,17 @@ class CellRun:
     def start(self) -> None:
         """Open the folder and the W&B run."""
         config = self.cell.config
-        self.evaluations = []
+        self.evaluations, self.outcomes = [], []
         self.folder.start(OmegaConf.to_yaml(OmegaConf.create(config)), self.cell.since)
         self.tracker = Tracker(self.folder, config["wandb"], config)
 
-    def record(self, epoch: float, metrics: Mapping[str, float | None]) -> None:
+    def record(self, epoch: float, found: Evaluation) -> None:
         """Write down one evaluation."""
         assert self.tracker is not None
-        self.folder.log(epoch, metrics)
-        self.tracker.log(epoch, metrics)
-        self.evaluations.append({"epoch": epoch, **metrics})
+        self.folder.log(epoch, found.metrics)
+        self.tracker.log(epoch, found.metrics)
+        self.evaluations.append({"epoch": epoch, **found.metrics})
+        self.outcomes.append(found.outcomes)
 
     @property
     def headline(self) -> str:
@@ -170,8 +173,9 @@ class CellRun:
 
     def finish(self, seconds: float, trained_together: int) -> None:
         """Complete the cell. seconds: its share of the time."""
-        last = self.evaluations[-1]
-        selected = earliest_best(self.evaluations, self.cell.job.selected_by)
+        places = reported(self.evaluations, self.cell.job.selected_by)
+        last, selected = (self.evaluations[place] for place in places)
+        outcomes = (self.outcomes[place] for place in places)
         self.folder.finish(
             last,
             selected,
@@ -180,6 +184,7 @@ class CellRun:
             peak_memory_bytes=_peak_memory(self.cell.device),
             trained_together=trained_together,
             epochs=self.cell.job.epochs,
+            outcomes=dict(zip(("last", "selected"), outcomes, strict=True)),
         )
         self.summary = self.folder.summary()
         self.done = True
@@ -248,10 +253,10 @@ class Recorder:
         self.progress.update(0)
         self.latest: dict[int, float] = {}
 
-    def evaluation(self, cell: int, epoch: float, metrics: Mapping[str, float | None]) -> None:
+    def evaluation(self, cell: int, epoch: float, found: Evaluation) -> None:
         run = self.runs[cell]
-        run.record(epoch, metrics)
-        value = metrics[run.headline]
+        run.record(epoch, found)
+        value = found.metrics[run.headline]
         self.latest[cell] = float("nan") if value is None else value
         self.progress.metric = f"{run.headline} {percent(float(np.mean([*self.latest.values()])))}"
 

@@ -1,6 +1,5 @@
 """The job that trains reward models of texts on noisy preference pairs."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -22,13 +21,15 @@ from experiments.preference_stages import (
 )
 from sympo.data.chat import PLAIN
 from sympo.data.text import TRIED_FIRST
-from sympo.evaluation.rewards import clean_metrics
+from sympo.evaluation.rewards import agreement, clean_metrics, gaps
 from sympo.margins import Reward
 from sympo.models.classifiers import save, with_padding
 from sympo.models.reward import RewardModel
 from sympo.models.scorer import Scorer, Splittable
-from sympo.types import Account, BadInput, PreferencePairs, taken
+from sympo.outcomes import Scored, prompt_keys
+from sympo.types import Account, BadInput, Evaluation, PreferencePairs, taken
 
+Texts = Sequence[Mapping[str, Any]]
 # what closes an answer that was written by the plain template
 END = "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
 
@@ -115,12 +116,25 @@ class _TextRun(Run):
         reads = _Tokens if cell.model.reads_tokens else _Words
         self.reader = reads(cell, job, shared)
         tell_account(cell, self.reader.account, listener.note)
-        pairs, self.prompts = self.reader.pairs, self.reader.prompts
+        pairs = self.reader.pairs
+        self.prompts, keys = _prompts(self.reader.texts)
+        self.scored = Scored(pairs["test"].ids, keys)
+        cell.folder.keep_test_set(self.scored.test_set)
         scorer = self.reader.scorer()
         super().__init__(cell, job, listener, place, pairs, self.reader.rows, scorer, Reward(), {})
 
-    def on_test(self, rewards: np.ndarray) -> Mapping[str, float | None]:
-        return clean_metrics(rewards, self.pairs["test"], self.prompts)
+    def on_test(self, rewards: np.ndarray) -> Evaluation:
+        pairs = self.pairs["test"]
+        gap = gaps(rewards, pairs)
+        truths = {"label_accuracy": pairs.label, "order_accuracy": pairs.gap}
+        return Evaluation(
+            clean_metrics(rewards, pairs, self.prompts),
+            {
+                name: self.scored.pack(agreement(gap, truth))
+                for name, truth in truths.items()
+                if truth is not None
+            },
+        )
 
     def keep(self, which: str) -> None:
         """Nothing: a reward model says nothing but numbers."""
@@ -137,7 +151,7 @@ class _Tokens:
         self.cell, self.job, data = cell, job, shared.preferences()
         self.account = data.account
         self.pairs = {name: getattr(data, name).pairs for name in SPLITS}
-        self.prompts = _prompts(data.test.texts)
+        self.texts: Texts = data.test.texts
         self.rows: Mapping[str, Splittable] = shared.rows()
         self.tokenizer, self.vocabulary = with_padding(shared.tokenizer, shared.vocabulary)
 
@@ -170,7 +184,7 @@ class _Words:
             found = _worded(cell.model, pairs, texts, data.account)
         else:
             found = _released(cell.model, cell.dataset)
-        self.pairs, self.rows, self.prompts, self.account = found
+        self.pairs, self.rows, self.texts, self.account = found
 
     def scorer(self) -> Scorer:
         return self.cell.model.build(self.rows["train"]).to(self.cell.device)
@@ -179,8 +193,7 @@ class _Words:
         """Nothing: the hub has no format for it."""
 
 
-Texts = Sequence[Mapping[str, Any]]
-Worded = tuple[dict[str, PreferencePairs], dict[str, Splittable], np.ndarray, Account]
+Worded = tuple[dict[str, PreferencePairs], dict[str, Splittable], Texts, Account]
 
 
 @lru_cache(maxsize=2)
@@ -197,8 +210,8 @@ def _worded(
     texts: Mapping[str, Texts],
     account: Account,
 ) -> Worded:
-    """The pairs whose answers differ in their words, their features, which of the test split share
-    a prompt, and the account of the rows with what was left out here."""
+    """The pairs whose answers differ in their words, their features, the texts of the test split,
+    and the account of the rows with what was left out here."""
     kept = {name: np.flatnonzero(~_alike(model, texts[name], name)) for name in SPLITS}
     left = {name: [texts[name][int(i)] for i in index] for name, index in kept.items()}
     features = model.features(_sides(left["train"]), [_sides(left[name]) for name in SPLITS[1:]])
@@ -211,7 +224,7 @@ def _worded(
         for name, split in account.splits.items()
     }
     chosen = {name: taken(pairs[name], index) for name, index in kept.items()}
-    return chosen, rows, _prompts(left["test"]), replace(account, splits=splits)
+    return chosen, rows, left["test"], replace(account, splits=splits)
 
 
 def _alike(model: Any, texts: Texts, split: str) -> np.ndarray:
@@ -237,7 +250,7 @@ def _sides(texts: Texts) -> list[list[str]]:
     return [[text[side] for text in texts] for side in ("chosen", "rejected")]
 
 
-def _prompts(texts: Texts) -> np.ndarray:
-    """Which pairs share a prompt; (n,) of integers from 0 on."""
-    prompts = [json.dumps(text["prompt"], sort_keys=True) for text in texts]
-    return np.unique(prompts, return_inverse=True)[1]
+def _prompts(texts: Texts) -> tuple[np.ndarray, np.ndarray]:
+    """Which pairs share a prompt, (n,) of integers from 0 on, and the key of each one's prompt."""
+    keys = prompt_keys(text["prompt"] for text in texts)
+    return np.unique(keys, return_inverse=True)[1], keys

@@ -25,6 +25,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from sympo.outcomes import TestSet
+
 # Settings that cannot change a cell's numbers in principle. `assumed_rate` reaches a cell through
 # the losses that take it, which carry its resolved value themselves.
 NOT_IDENTITY = frozenset(
@@ -186,6 +188,13 @@ class RunFolder:
         write_atomically(self.path / "config.yaml", config_yaml)
         self._started = time.time()
 
+    def keep_test_set(self, test_set: TestSet) -> None:
+        """Keep which items the outcomes in the summary are of, once for all cells of a data set."""
+        file = file_of_test_set(self.path, test_set.digest)
+        if not file.is_file():
+            file.parent.mkdir(exist_ok=True)
+            write_atomically(file, test_set.dump())
+
     def log(self, epoch: float, metrics: Mapping[str, float | None]) -> None:
         """Append one evaluation."""
         with self._metrics.open("a") as file:
@@ -260,11 +269,16 @@ def _finite(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
     return {k: None if v is None or not math.isfinite(v) else v for k, v in metrics.items()}
 
 
-def write_atomically(path: Path, text: str) -> None:
+def file_of_test_set(run: str | Path, digest: str) -> Path:
+    """Where a run folder's data set keeps a test set: `<job>/<dataset>/test_sets/<digest>.npz`."""
+    return Path(run).absolute().parents[2] / "test_sets" / f"{digest}.npz"
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that it is there whole or not at all, also after a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        file.write(text)
+    with temporary.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -68,6 +68,18 @@ class NoisyPairs:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """What one evaluation of a cell found.
+
+    metrics: by name, None where a metric has no value. outcomes: by the name of the metric that is
+        their mean, the packed outcomes of its test items (`sympo.outcomes`).
+    """
+
+    metrics: dict[str, float | None]
+    outcomes: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """The token ids that a policy speaks.
 

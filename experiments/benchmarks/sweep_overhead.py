@@ -6,8 +6,8 @@ Every row is a whole process, several times, the median. Start: from the command
 of training, of one digits cell. Nine cells: the README's command, from start to figures. A cell:
 the difference between a sweep of 220 cells of next to no training and one of 20, per cell; with W&B
 offline, of 12 and 4 cells. Analysis: `python -m sympo.analysis` over 100,000 synthetic cells of ten
-evaluations each. Targets stand in the place of a peer. Needs no account, no network, no GPU and
-4 GB of disk.
+evaluations each, with the outcomes of 500 test pairs. Targets stand in the place of a peer. Needs
+no account, no network, no GPU and 4 GB of disk.
 """
 
 import argparse
@@ -24,7 +24,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.benchmarks.results import processor, write
+from sympo.outcomes import Scored
+from sympo.records import file_of_test_set
 
 ROOT = Path(__file__).parents[2]
 LITTLE = ["job.epochs=1", "dataset.train_pairs=64", "dataset.validation_pairs=64",
@@ -33,7 +37,7 @@ LOSSES = [
     "logistic", "hinge", "square", "sigmoid", "ramp", "unhinged", "truncated_hinge", "savage",
     "exponential", "ropo",
 ]  # fmt: skip
-RATES, SEEDS, EVALUATIONS = [0.0, 0.1, 0.2, 0.3, 0.4], 2000, 10
+RATES, SEEDS, EVALUATIONS, PAIRS = [0.0, 0.1, 0.2, 0.3, 0.4], 2000, 10, 500
 
 
 def main() -> None:
@@ -132,6 +136,8 @@ def analysis(runs: Path) -> tuple[float, float]:
 
 def write_cells(runs: Path) -> None:
     """Run folders like those of a sweep, with made numbers."""
+    draw = np.random.default_rng(0)
+    tested = [_pairs(draw) for _ in range(SEEDS)]
     for place, (loss, rate, seed) in enumerate(product(LOSSES, RATES, range(SEEDS))):
         folder = (
             runs / "reward_model" / "digits" / loss / f"noise={rate:g}" / f"seed={seed}-{0:08x}"
@@ -150,7 +156,13 @@ def write_cells(runs: Path) -> None:
             for epoch in range(1, EVALUATIONS + 1)
         ]
         last = {**history[-1], **{f"test/reward_mean/{k}": k + place % 97 / 97 for k in range(10)}}
+        packed = {"test/order_accuracy": tested[seed].pack(draw.random(PAIRS) < 0.9 - rate)}
+        sets = file_of_test_set(folder, tested[seed].test_set.digest)
+        if not sets.is_file():
+            sets.parent.mkdir(exist_ok=True)
+            sets.write_bytes(tested[seed].test_set.dump())
         summary = {
+            "outcomes": {"last": packed, "selected": packed},
             "job": "reward_model", "dataset": "digits", "loss": loss, "noise": rate,
             "noise_model": "symmetric", "model": "small_cnn", "seed": seed, "hash": f"{0:08x}",
             "last": last, "selected": last,
@@ -164,6 +176,12 @@ def write_cells(runs: Path) -> None:
         (folder / "config.yaml").write_text("")
         (folder / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in history))
         (folder / "summary.json").write_text(json.dumps(summary, indent=1))
+
+
+def _pairs(draw: np.random.Generator) -> Scored:
+    """Disjoint pairs of 10,000 images."""
+    images = draw.permutation(10_000)[: 2 * PAIRS].reshape(PAIRS, 2)
+    return Scored(images.min(1) * 2**32 + images.max(1), images)
 
 
 if __name__ == "__main__":

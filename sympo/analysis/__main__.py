@@ -9,7 +9,8 @@ from sympo.types import BadInput
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Report on run folders, or on the CSVs of an earlier report; 2 where there is nothing."""
+    """Report on run folders, or on the CSVs of an earlier report. Exit code 1: some cells are not
+    drawn; 2: there is nothing to draw."""
     parser = argparse.ArgumentParser(prog="python -m sympo.analysis", description=main.__doc__)
     parser.add_argument("runs", nargs="?", type=Path, default=Path("results/runs"))
     parser.add_argument("--out", type=Path, help="default: the folder `latest` beside RUNS_DIR")
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         collection, options.out or options.from_csv or options.runs.parent / "latest"
     )
     print(report.table, "\nfigures:", *report.figures, sep="\n")
-    return 0
+    return 1 if collection.set_aside else 0
 
 
 def _from_runs(runs: Path) -> Collection:
@@ -32,6 +33,8 @@ def _from_runs(runs: Path) -> Collection:
         raise BadInput(f"{runs} is not a folder: give the folder that holds the runs")
     collection = Collection.from_runs(runs)
     if collection.cells.empty:
+        for sentence in collection.set_aside:
+            print(sentence, file=sys.stderr)
         raise BadInput(
             f"{runs} holds no complete run ({len(collection.incomplete)} unfinished): a run is "
             "<job>/<dataset>/<loss>/noise=<rate>/seed=<seed>-<hash>/ with a summary.json"

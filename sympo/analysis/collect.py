@@ -3,7 +3,7 @@
 Everything is done by column, since sweeps reach 100,000 cells; no frame is touched row by row.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sympo.analysis.csv import write_csv
-from sympo.analysis.frames import KEYS, WHICH
+from sympo.analysis.frames import KEYS, WHICH, group_columns, show, variants
+from sympo.analysis.intervals import Outcomes
 from sympo.analysis.judge_estimates import Judging, judging
 from sympo.analysis.judged import JudgedFiles
+from sympo.analysis.outcome_files import OUTCOMES, read_outcomes, sets_of, write_outcomes
 from sympo.analysis.run_files import read_runs
 from sympo.records import run_folders
 
@@ -38,12 +40,17 @@ class Collection:
         says: job, dataset, loss, noise, seed, hash.
     judging: what judges said over all cells; their verdicts are too many to keep, so that what is
         made of them is made as they are read.
+    outcomes: of every test item at the reported epochs, in the order of `cells`.
+    set_aside: cells that are in no frame, in a sentence for each group: at one seed there are two
+        or more, which no setting tells apart.
     """
 
     cells: pd.DataFrame
     curves: pd.DataFrame
     incomplete: pd.DataFrame
     judging: Judging = field(default_factory=Judging)
+    outcomes: Outcomes = field(default_factory=Outcomes)
+    set_aside: Sequence[str] = ()
 
     @classmethod
     def from_runs(cls, runs: str | Path | Iterable[str | Path]) -> "Collection":
@@ -56,7 +63,7 @@ class Collection:
 
     def write(self, out: str | Path) -> list[Path]:
         """Write cells.csv, curves.csv and, where there is any, incomplete.csv (unfinished runs),
-        judges.csv, agreement.csv and judged_differences.csv."""
+        judges.csv, agreement.csv, judged_differences.csv, outcomes.csv and test_sets.csv."""
         out = Path(out)
         out.mkdir(parents=True, exist_ok=True)
         frames = {"cells": self.cells, "curves": self.curves} | {
@@ -64,7 +71,7 @@ class Collection:
         }
         for name, frame in frames.items():
             write_csv(frame, out / f"{name}.csv")
-        return [out / f"{name}.csv" for name in frames]
+        return [*(out / f"{name}.csv" for name in frames), *write_outcomes(self.outcomes, out)]
 
     @classmethod
     def read(cls, out: str | Path) -> "Collection":
@@ -81,6 +88,7 @@ class Collection:
             _read_csv(out / "curves.csv"),
             there["incomplete"],
             Judging(there["judges"], there["agreement"], there["judged_differences"]),
+            read_outcomes(out, len(cells)),
         )
 
     def _sometimes(self) -> dict[str, pd.DataFrame]:
@@ -93,7 +101,7 @@ class Collection:
         }
 
 
-def _collect(folders: list[str]) -> Collection:
+def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
     runs = read_runs(folders)
     names = {name: _values(runs.summaries, name) for name in [*KEYS, "model"]}
     settings = {
@@ -101,7 +109,12 @@ def _collect(folders: list[str]) -> Collection:
         for name in sorted(runs.summaries.column_names)
         if name.startswith("config.")
     }
-    keys = _key_frame(names, {leaf: runs.summaries[name] for leaf, name in settings.items()})
+    leaves = {leaf: runs.summaries[name] for leaf, name in settings.items()}
+    keys = _key_frame(names, leaves)
+    if groups := _of_one_seed(keys):
+        again = {runs.complete[place] for places in groups for place in places}
+        said = [_not_told_apart([runs.complete[i] for i in at], at, leaves) for at in groups]
+        return _collect([folder for folder in folders if folder not in again], said)
     judged = JudgedFiles()
     for cell, folder in enumerate(runs.complete):
         judged.read(folder, cell)
@@ -122,7 +135,44 @@ def _collect(folders: list[str]) -> Collection:
     }
     curves = keys.take(of_cell).reset_index(drop=True)
     curves = pd.concat([curves, _numbers(measured, len(curves))], axis=1)
-    return Collection(cells, curves, _incomplete_frame(runs.incomplete), judging(keys, items))
+    packed = {
+        name.removeprefix(OUTCOMES).replace(".", "/", 1): runs.summaries[name].cast(pa.string())
+        for name in runs.summaries.column_names
+        if name.startswith(OUTCOMES)
+    }
+    outcomes = Outcomes(packed, sets_of(packed, runs.complete))
+    return Collection(
+        cells,
+        curves,
+        _incomplete_frame(runs.incomplete),
+        judging(keys, items),
+        outcomes,
+        set_aside,
+    )
+
+
+def _of_one_seed(keys: pd.DataFrame) -> list[np.ndarray]:
+    """The places of cells that would be pooled as two seeds and have one, group by group."""
+    if keys.empty:
+        return []
+    by = [*group_columns(keys), "loss", "variant", "noise", "seed"]
+    frame = keys.assign(variant=variants(keys))
+    repeated = frame[frame.duplicated(by, keep=False)]
+    return [rows.index.to_numpy() for _, rows in repeated.groupby(by, dropna=False)]
+
+
+def _not_told_apart(
+    folders: Sequence[str], places: np.ndarray, leaves: Mapping[str, pa.ChunkedArray]
+) -> str:
+    """Which cells are not drawn, and in what they differ."""
+    own = {leaf: column.take(pa.array(places)).to_pylist() for leaf, column in leaves.items()}
+    differ = [
+        f"{leaf} ({', '.join('null' if value is None else show(value) for value in values)})"
+        for leaf, values in own.items()
+        if any(value != values[0] for value in values)
+    ]
+    why = f"differ in {', '.join(differ)}" if differ else "have the same settings"
+    return f"not drawn: at one seed, {' and '.join(folders)} {why}; keep one of them"
 
 
 def _values(table: pa.Table, name: str) -> list[Any]:
@@ -161,8 +211,8 @@ def _differs(leaf: str, values: list[Any], names: dict[str, list[Any]]) -> bool:
     """Whether a leaf says more than the names do.
 
     It does where it takes two values under one option of its group: `loss._target_` follows from
-    the loss's name and does not. A leaf that repeats the noise rate or the seed says nothing new
-    either, except in a loss, where it is what the loss was told.
+    the loss's name and does not. A leaf that is the noise rate or the seed in every cell says
+    nothing new either, except in a loss, where it is what the loss was told.
     """
     if leaf in KEYS:
         return False
@@ -175,7 +225,8 @@ def _differs(leaf: str, values: list[Any], names: dict[str, list[Any]]) -> bool:
 
 
 def _repeats(values: list[Any], named: list[Any]) -> bool:
-    return all(value in (None, name) for value, name in zip(values, named, strict=True))
+    # null in some cells is a setting of its own there
+    return all(value == name for value, name in zip(values, named, strict=True))
 
 
 def _leaf_series(values: list[Any]) -> pd.Series:

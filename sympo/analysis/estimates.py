@@ -3,42 +3,35 @@
 Cells are pooled over seeds alone: every other setting that differs separates them.
 """
 
+from collections.abc import Sequence
 from itertools import combinations, product
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
 from sympo.analysis.frames import group_columns, judge_of, variants
+from sympo.analysis.intervals import Outcomes, Spread
 
-LEVEL = 0.95
-_Z = float(stats.norm.ppf(0.5 + LEVEL / 2))
 _CELL = ["loss", "variant", "noise"]
 KL = "policy/kl"
 
 
-def t_half_width(sd: npt.ArrayLike, n: npt.ArrayLike) -> np.ndarray:
-    """Half width of the 95% Student t interval of a mean: t_{0.975, n-1} sd / sqrt(n).
-
-    Student's t because seeds are few: a percentile bootstrap over 3 to 5 seeds covers the true
-    mean in 74 to 83% of experiments instead of 95%. NaN where n < 2.
-    """
-    n = np.asarray(n)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return stats.t.ppf(0.5 + LEVEL / 2, n - 1) * np.asarray(sd) / np.sqrt(n)
-
-
 def summarise(
-    cells: pd.DataFrame, metric: str, incomplete: pd.DataFrame | None = None
+    cells: pd.DataFrame,
+    metric: str,
+    incomplete: pd.DataFrame | None = None,
+    outcomes: Outcomes | None = None,
 ) -> pd.DataFrame:
     """Mean and 95% interval of a metric over seeds, per experiment, loss variant and noise rate.
 
     Columns: `group_columns`, loss, variant, noise, metric, n_seeds, mean, low, high, interval,
-    missing, oracle; in the metric's own unit. interval is `student_t` (two seeds or more), for one
-    seed `bootstrap_prompts` (`<metric>_low` to `<metric>_high`) or `prompts` (mean ± 1.96
-    `<metric>_se`) where the metric is of samples, else `bootstrap_test_pairs` or `test_pairs`, and
-    `none` otherwise. missing counts the cells of the expected grid without a value: seeds x noise
+    missing, oracle; in the metric's own unit; tie_rate, of the test items, where it is measured.
+    interval (`Spread.half_width`), two seeds or more: `seeds_and_items`, or without outcomes
+    `student_t`, which is no narrower than the `<metric>_se` of its cells allow. One seed: `prompts`
+    where the metric is of samples, else `test_pairs` (1.96 standard errors), or without outcomes
+    `bootstrap_prompts` or `bootstrap_test_pairs` (`<metric>_low` to `<metric>_high`). `none` where
+    nothing varies that was measured. outcomes: of these cells, whose index says which they are.
+    missing counts the cells of the expected grid without a value: seeds x noise
     rates x variants present in the experiment, and the unfinished runs that its job and data set
     have beyond that grid. Experiments without any value of the metric have no rows. A judge may
     have been shown a part of a grid: the seeds, rates and variants it was shown are its own.
@@ -48,7 +41,7 @@ def summarise(
     frame = _measured(frame, by, metric)
     if judge_of(metric):
         frame, incomplete = _asked(frame, by, metric), None
-    table = _intervals(frame, [*by, *_CELL], metric)
+    table = _intervals(frame, by, [*by, *_CELL], metric, outcomes)
     expected = _expected(frame[[*by, *_CELL, "seed"]], by, incomplete)
     table = expected.merge(table, how="left", on=[*by, *_CELL])
     table["n_seeds"] = table["n_seeds"].fillna(0).astype(int)
@@ -107,13 +100,14 @@ def reward_by_item(
     return _along(long, "item", metric, incomplete)
 
 
-def differences(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
+def differences(cells: pd.DataFrame, metric: str, outcomes: Outcomes | None = None) -> pd.DataFrame:
     """Mean over seeds of metric(a) - metric(b) at the same seed, for each pair of variants a < b.
 
     Cells of one seed share pairs, flips, initial weights and batch order, so pairing removes what
     they have in common. Columns: `group_columns`, noise, a, b, metric, n_seeds (present in both),
-    difference, low, high (95% Student t), p (two-sided paired t test, not adjusted for the number
-    of pairs). NaN where fewer than two seeds are shared.
+    difference, low, high (95%, as in `summarise`; over the test items alone where one seed is
+    shared), p (two-sided, at which the interval touches 0, not adjusted for the number of pairs;
+    NaN where fewer than two seeds are shared or all of them give the same difference).
     """
     frame = cells.assign(variant=variants(cells))
     by = group_columns(cells)
@@ -127,20 +121,24 @@ def differences(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
         first, second = map(list, zip(*pairs, strict=True))
         gaps = pd.DataFrame(wide[first].to_numpy() - wide[second].to_numpy(), index=wide.index)
         per_noise = gaps.groupby("noise")
-        n, mean, sd = (per_noise.agg(how).to_numpy() for how in ("count", "mean", "std"))
-        half = t_half_width(sd, n)
+        n, mean, sd = (per_noise.agg(how).to_numpy().ravel() for how in ("count", "mean", "std"))
         rates = np.unique(wide.index.get_level_values("noise"))
+        items = [_paired(rows[rows["noise"] == rate], pairs, metric, outcomes) for rate in rates]
+        shared, alone = np.concatenate(items, axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            spread = Spread(n, sd**2 / n, shared, alone)
+            half = spread.half_width()
         table = pd.DataFrame(
             {
                 "noise": np.repeat(rates, len(pairs)),
                 "a": first * len(rates),
                 "b": second * len(rates),
                 "metric": metric,
-                "n_seeds": n.ravel(),
-                "difference": mean.ravel(),
-                "low": (mean - half).ravel(),
-                "high": (mean + half).ravel(),
-                "p": _two_sided_p(mean, sd, n).ravel(),
+                "n_seeds": n,
+                "difference": mean,
+                "low": mean - half,
+                "high": mean + half,
+                "p": spread.p(mean),
             }
         )
         same = rows[by].iloc[[0] * len(table)].reset_index(drop=True)
@@ -149,11 +147,36 @@ def differences(cells: pd.DataFrame, metric: str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
-def _two_sided_p(mean: np.ndarray, sd: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """P(|T| >= |mean| sqrt(n) / sd); 1 where every difference is exactly zero."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p = 2 * stats.t.sf(np.abs(mean) * np.sqrt(n) / sd, n - 1)
-    return np.where((n >= 2) & (mean == 0) & (sd == 0), 1.0, p)
+def _paired(
+    rows: pd.DataFrame,
+    pairs: Sequence[tuple[str, str]],
+    metric: str,
+    outcomes: Outcomes | None,
+) -> np.ndarray:
+    """shared and items of `Spread` for differences of variants over the seeds that both have; NaN
+    where outcomes are missing. rows: the cells at one noise rate."""
+    unknown = np.stack([np.zeros(len(pairs)), np.full(len(pairs), np.nan)])
+    rows = rows[rows[metric].notna()]
+    if outcomes is None or rows.empty:
+        return unknown
+    seeds = {name: frozenset(own) for name, own in rows.groupby("variant")["seed"]}
+    found = unknown
+    for common in {seeds[a] & seeds[b] for a, b in pairs if a in seeds and b in seeds}:
+        several = [
+            place
+            for place, (a, b) in enumerate(pairs)
+            if common and seeds.get(a, frozenset()) & seeds.get(b, frozenset()) == common
+        ]
+        names = sorted({name for place in several for name in pairs[place]})
+        used = rows[rows["variant"].isin(names) & rows["seed"].isin(common)]
+        series = np.array([names.index(name) for name in used["variant"]], dtype=int)
+        covariance = outcomes.covariance(metric, used.index.to_numpy(), series)
+        if covariance is not None and several:
+            contrasts = np.zeros((len(several), len(names)))
+            for row, place in enumerate(several):
+                contrasts[row, [names.index(name) for name in pairs[place]]] = 1, -1
+            found[:, several] = covariance.of(contrasts)
+    return found
 
 
 def _measured(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
@@ -174,29 +197,81 @@ def _asked(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
     return frame
 
 
-def _intervals(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
-    """n_seeds, mean, low, high, interval and oracle of every group."""
+def _intervals(
+    frame: pd.DataFrame,
+    experiment: list[str],
+    by: list[str],
+    metric: str,
+    outcomes: Outcomes | None = None,
+) -> pd.DataFrame:
+    """n_seeds, mean, low, high, interval, tie_rate and oracle of every group."""
     value = frame[metric]
     own = {
         end: frame.get(f"{metric}_{end}", _absent(frame)).where(value.notna())
         for end in ("se", "low", "high")
     }
-    columns = frame[by].assign(value=value, **own, oracle=frame["oracle"])
+    ties = frame.get(f"{metric.rpartition('/')[0]}/tie_rate", _absent(frame))
+    if "test/" not in metric:  # equal answers are ties by right
+        ties = _absent(frame)
+    columns = frame[by].assign(value=value, **own, tie_rate=ties, oracle=frame["oracle"])
     grouped = columns.groupby(by, dropna=False)
     table = grouped["value"].agg(n_seeds="count", mean="mean", sd="std")
-    table["oracle"] = grouped["oracle"].any()
+    table["oracle"], table["tie_rate"] = grouped["oracle"].any(), grouped["tie_rate"].mean()
     one = grouped[list(own)].mean()  # a cell's own numbers, where it is alone
-    alone = table["n_seeds"] == 1
-    bootstrap = alone & one[["low", "high"]].notna().all(axis=1)
-    kinds = [table["n_seeds"] >= 2, bootstrap, alone & one["se"].notna()]
-    over_seeds, normal = t_half_width(table["sd"], table["n_seeds"]), _Z * one["se"]
+    alone, n = table["n_seeds"] == 1, table["n_seeds"].to_numpy()
+    squares = (columns["se"] ** 2).groupby([columns[name] for name in by], dropna=False)
+    summed = squares.sum(min_count=1).where(squares.count() == table["n_seeds"])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # a standard error of nothing but equal outcomes says nothing
+        items = (summed.where(summed > 0) / n**2).to_numpy(copy=True)
+        shared = np.zeros(len(table))
+        exact = _of_items(
+            frame, grouped.ngroup().to_numpy(), experiment, metric, outcomes, shared, items
+        )
+        spread = Spread(n, table["sd"].to_numpy() ** 2 / n, shared, items)
+        half = spread.half_width()
+    known = np.isfinite(half)
+    bootstrap = alone & ~exact & (one["high"] > one["low"])
+    several = (table["n_seeds"] >= 2) & known
+    kinds = [bootstrap, several & exact & np.isfinite(items), several, alone & known]
     # samples answer prompts; everything else that has an interval scores test pairs
     answers = "policy/" in metric or judge_of(metric) is not None
     mean, over = table["mean"], "prompts" if answers else "test_pairs"
-    table["low"] = np.select(kinds, [mean - over_seeds, one["low"], mean - normal], np.nan)
-    table["high"] = np.select(kinds, [mean + over_seeds, one["high"], mean + normal], np.nan)
-    table["interval"] = np.select(kinds, ["student_t", f"bootstrap_{over}", over], "none")
+    names = [f"bootstrap_{over}", "seeds_and_items", "student_t", over]
+    table["low"] = np.where(bootstrap, one["low"], mean - half)
+    table["high"] = np.where(bootstrap, one["high"], mean + half)
+    table["interval"] = np.select(kinds, names, "none")
     return table.drop(columns="sd").reset_index()
+
+
+def _of_items(
+    frame: pd.DataFrame,
+    group: np.ndarray,
+    experiment: list[str],
+    metric: str,
+    outcomes: Outcomes | None,
+    shared: np.ndarray,
+    items: np.ndarray,
+) -> np.ndarray:
+    """Fill in what outcomes say of the groups; of which groups they say anything.
+
+    group: (rows,) of each row of the frame. shared, items: of each group, as in `Spread`.
+    """
+    found = np.zeros(len(items), dtype=bool)
+    there = frame[metric].notna().to_numpy()
+    if outcomes is None or not there.any():
+        return found
+    # losses at one noise rate are estimated together: they have the same test sets
+    arena = frame.groupby([*experiment, "noise"], dropna=False).ngroup().to_numpy()
+    place = frame.index.to_numpy()
+    for one in np.unique(arena[there]):
+        rows = np.flatnonzero(there & (arena == one))
+        groups, series = np.unique(group[rows], return_inverse=True)
+        covariance = outcomes.covariance(metric, place[rows], series)
+        if covariance is not None:
+            shared[groups], items[groups] = covariance.of(np.eye(len(groups)))
+            found[groups] = True
+    return found
 
 
 def _absent(frame: pd.DataFrame) -> pd.Series:
@@ -253,7 +328,7 @@ def _along(
     present = held.groupby(per_cell, dropna=False).size()
     missing = missing.merge(present.rename("present").reset_index(), how="left", on=per_cell)
     missing["missing"] = missing.pop("expected") - missing.pop("present").fillna(0).astype(int)
-    table = _intervals(frame, [*per_cell, axis], metric)
+    table = _intervals(frame, by, [*per_cell, axis], metric)
     table = missing.merge(table, how="left", on=per_cell)
     table["n_seeds"] = table["n_seeds"].fillna(0).astype(int)
     # a share of flipped pairs has no value where nothing is flipped: undefined, not missing
@@ -266,6 +341,6 @@ def _finish(table: pd.DataFrame, by: list[str], metric: str, *axis: str) -> pd.D
     oracle = table["oracle"].astype("boolean").fillna(told).astype(bool)
     interval = table["interval"].fillna("none")
     table = table.assign(metric=metric, oracle=oracle, interval=interval)
-    numbers = ["n_seeds", "mean", "low", "high", "interval", "missing", "oracle"]
+    numbers = ["n_seeds", "mean", "low", "high", "interval", "missing", "tie_rate", "oracle"]
     table = table[[*by, *_CELL, *axis, "metric", *numbers]]
     return table.sort_values([*by, *_CELL, *axis]).reset_index(drop=True)

@@ -70,6 +70,9 @@ _ONE_SEED = {
     "bootstrap_prompts": "One seed: 95% bootstrap interval over the prompts only.",
 }
 _MOST_LISTED = 6
+# of the test pairs, above which a figure and a table say how many there are
+MOST_TIES = 0.01
+TWO_SEEDS = "two seeds are too few for a t interval, whose factor is 12.7"
 DRAWN: Any = {
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -357,6 +360,8 @@ def _limit_y(axes: Sequence[Axes], estimates: pd.DataFrame, unit: Unit) -> list[
             ax.axhline(unit.line, color="#9a9a9a", linewidth=1.2, zorder=1)
         notes.append(f"Grey line: {show(unit.line)}{unit.unit}.")
     seeds = unit.over_seeds * ("student_t" in set(estimates["interval"]))
+    if tied := ties(estimates):
+        notes.append(f"{tied[0].upper()}{tied[1:]}.")
     return [*notes, *filter(None, [unit.note, seeds])]
 
 
@@ -372,7 +377,7 @@ def _limit(
     """
     drawn = estimates[estimates["n_seeds"] > 0]
     mean, low, high = (unit.factor * drawn[name].to_numpy() for name in ("mean", "low", "high"))
-    of_one_seed = (high - low)[drawn["interval"] != "student_t"] / 2
+    of_one_seed = (high - low)[drawn["n_seeds"] == 1] / 2
     room = np.nanmax([0.4 * np.ptp(mean), 0.02 * unit.factor, *of_one_seed])
     bottom = max(np.nanmin([*low, *mean]), mean.min() - room, unit.floor)
     top = min(np.nanmax([*high, *mean]), mean.max() + room, unit.ceiling)
@@ -429,15 +434,22 @@ def _interval_text(estimates: pd.DataFrame) -> str:
     drawn = estimates[estimates["n_seeds"] > 0]
     kinds = set(drawn["interval"])
     sentences = []
-    if "student_t" in kinds:
-        n = drawn.loc[drawn["interval"] == "student_t", "n_seeds"]
+    over_seeds = drawn["interval"].isin(["student_t", "seeds_and_items"])
+    if over_seeds.any():
+        n = drawn.loc[over_seeds, "n_seeds"]
         seeds = f"{n.max()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
-        sentences.append(f"Mean and 95% Student t interval over {seeds} seeds.")
+        what = (
+            f"95% interval over {seeds} seeds (Student t) and the test items"
+            if "seeds_and_items" in kinds
+            else f"95% Student t interval over {seeds} seeds"
+        )
+        sentences.append(f"Mean and {what}.")
+        if n.min() == 2:
+            sentences.append(f"{TWO_SEEDS[0].upper()}{TWO_SEEDS[1:]}.")
     sentences += [text for kind, text in _ONE_SEED.items() if kind in kinds]
     if "none" in kinds:
-        sentences.append(
-            "One seed: no interval." if len(kinds) == 1 else "Some points: one seed, no interval."
-        )
+        one = "One seed" if (drawn["n_seeds"] == 1).all() else "Nothing varies that was measured"
+        sentences.append(f"{one}: no interval." if len(kinds) == 1 else "Some points: no interval.")
     return " ".join(sentences)
 
 
@@ -455,6 +467,22 @@ def _missing_text(estimates: pd.DataFrame) -> str:
     if len(listed) > _MOST_LISTED:
         listed[_MOST_LISTED:] = [f"and {len(listed) - _MOST_LISTED} more places, see summary.csv"]
     return f"Missing cells: {int(rows['missing'].sum())} ({'; '.join(listed)})."
+
+
+def ties(estimates: pd.DataFrame) -> str:
+    """Where ties in predicted reward are more than MOST_TIES of the test pairs, and how many."""
+    if "tie_rate" not in estimates:
+        return ""
+    rows = estimates[estimates["tie_rate"] > MOST_TIES]
+    worst = rows.groupby(["variant", "noise"])["tie_rate"].max().sort_values(ascending=False)
+    listed = [
+        f"{row['variant']} at {show(float(row['noise']))} up to {100 * row['tie_rate']:.0f}%"
+        for row in worst.head(_MOST_LISTED).reset_index().to_dict("records")
+    ]
+    if len(worst) > _MOST_LISTED:
+        listed.append(f"and {len(worst) - _MOST_LISTED} more")
+    what = f"ties, counted one half, exceed {100 * MOST_TIES:.0f}% of the test pairs"
+    return f"{what}: {', '.join(listed)}" if listed else ""
 
 
 def head(figure: Figure, what: str, experiment: str) -> None:

@@ -38,7 +38,9 @@ class FigureSpec:
 def _vs_noise(metric: str) -> Callable[[Collection], pd.DataFrame]:
     return lambda collection: pd.concat(
         [
-            estimates.summarise(collection.cells, f"{which}/{metric}", collection.incomplete)
+            estimates.summarise(
+                collection.cells, f"{which}/{metric}", collection.incomplete, collection.outcomes
+            )
             for which in WHICH
         ],
         ignore_index=True,
@@ -102,7 +104,7 @@ FIGURES = [
     ),
 ]
 _NAMES = "|".join([*(spec.name for spec in FIGURES), "judge_.+_win_rate_vs_noise"])
-_SOMETIMES = r"(incomplete|judges|agreement|judged_differences)\.csv"
+_SOMETIMES = r"(incomplete|judges|agreement|judged_differences|outcomes|test_sets)\.csv"
 _OURS = re.compile(rf"({_NAMES})(__.*)?\.(png|pdf)|{_SOMETIMES}")
 
 
@@ -121,7 +123,10 @@ def summary(collection: Collection) -> pd.DataFrame:
     """The headline metrics and every judge's win rate per loss and noise rate, at the last and the
     selected epoch; `against`, where there are judges, is the opponent of each."""
     table = _of_headlines(
-        collection, lambda cells, name: estimates.summarise(cells, name, collection.incomplete)
+        collection,
+        lambda cells, name: estimates.summarise(
+            cells, name, collection.incomplete, collection.outcomes
+        ),
     )
     judges = collection.judging.judges
     if judges.empty:
@@ -134,7 +139,9 @@ def summary(collection: Collection) -> pd.DataFrame:
 
 def differences(collection: Collection) -> pd.DataFrame:
     """Differences, paired over seeds, of the same metrics."""
-    return _of_headlines(collection, estimates.differences)
+    return _of_headlines(
+        collection, lambda cells, name: estimates.differences(cells, name, collection.outcomes)
+    )
 
 
 def draw(collection: Collection) -> dict[str, Figure]:
@@ -181,7 +188,8 @@ def write_report(collection: Collection, out: str | Path) -> Report:
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     numbers, paired = summary(collection), differences(collection)
-    table = "\n\n".join(filter(None, [format_table(numbers), unfinished(collection.incomplete)]))
+    said = [format_table(numbers), unfinished(collection.incomplete), *collection.set_aside]
+    table = "\n\n".join(filter(None, said))
     with tempfile.TemporaryDirectory(dir=out, prefix=".report-") as name:
         made = Path(name)
         collection.write(made)

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _TOGETHER = 2048  # files that are parsed at a time
 _AT_ONCE = 1 << 15  # bytes: nearly every file, with one call of the system
 _NEEDED = [*KEYS, "config", "last"]
+_OPTIONAL = ["model", "selected", "outcomes"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Runs:
 
     complete: the folders with a readable summary; incomplete: those with a config but none.
     summaries: a row for each complete folder: what it is called, `config.<setting>` (a list as
-        JSON text), `last.<metric>`, `selected.<metric>`.
+        JSON text), `last.<metric>`, `selected.<metric>`, `outcomes.<last or selected>.<metric>`.
     evaluations: a row for each evaluation: `cell`, the row of its folder; `epoch`; metrics.
     """
 
@@ -95,7 +96,7 @@ def _summaries(texts: Mapping[str, bytes]) -> tuple[list[str], pa.Table]:
     """The folders whose summaries can be read, and those."""
     table = _parsed(list(texts.values()))
     if table is not None and len(table) == len(texts) and _whole(table, _NEEDED):
-        wanted = [name for name in (*_NEEDED, "model", "selected") if name in table.column_names]
+        wanted = [name for name in (*_NEEDED, *_OPTIONAL) if name in table.column_names]
         return list(texts), _numbers(_flat(table.select(wanted)), [f"{name}." for name in WHICH])
     records = {folder: _summary(folder, text) for folder, text in texts.items()}
     found = {folder: record for folder, record in records.items() if record is not None}
@@ -115,7 +116,7 @@ def _summary(folder: str, text: bytes) -> dict[str, Any] | None:
             "%s/summary.json lacks %s: counted as incomplete", folder, ", ".join(missing)
         )  # fmt: skip
         return None
-    return flatten({name: summary.get(name) for name in (*_NEEDED, "model", "selected")})
+    return flatten({name: summary.get(name) for name in (*_NEEDED, *_OPTIONAL)})
 
 
 def _evaluations(folders: Sequence[str]) -> pa.Table:

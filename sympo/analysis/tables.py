@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from sympo.analysis.frames import implied, judge_of, over, show
-from sympo.analysis.plots import PANELS, title
+from sympo.analysis.plots import PANELS, TWO_SEEDS, ties, title
 from sympo.analysis.style import ordered
 
 
@@ -54,6 +54,10 @@ def _cell(row: dict) -> str:
 def _footnotes(summary: pd.DataFrame) -> str:
     kinds = set(summary["interval"])
     notes = [note for kind, note in _INTERVALS.items() if kind in kinds]
+    if ((summary["n_seeds"] == 2) & summary["high"].notna()).any():
+        notes.append(f"n=2: {TWO_SEEDS}")
+    if tied := ties(summary):
+        notes.append(tied)
     if summary["oracle"].any():
         notes.append("*: the loss was given the true noise rate (oracle)")
     by = list(summary.columns[: summary.columns.get_loc("loss")])  # type: ignore[misc]
@@ -77,6 +81,7 @@ def _footnotes(summary: pd.DataFrame) -> str:
 
 _INTERVALS = {
     "student_t": "±: half width of a 95% Student t interval over seeds",
+    "seeds_and_items": "±: half width of a 95% interval over seeds (Student t) and test items",
     "test_pairs": "±, n=1: 1.96 standard errors over the test pairs; says nothing about seeds",
     "prompts": "±, n=1: 1.96 standard errors over the prompts; says nothing about seeds",
     "bootstrap_test_pairs": "±, n=1: half width of a 95% bootstrap interval over the test pairs; "

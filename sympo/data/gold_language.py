@@ -41,6 +41,8 @@ class Answers(Protocol):
 
 
 Sampler = Callable[[Sequence[np.ndarray], int], Answers]
+# a split is drawn again, so often at most, until it has prompts enough that no other split has
+DRAWS_OF_PROMPTS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +117,8 @@ class GoldLanguage:
         return self.prompt_length + self.longest_answer + 1
 
     def fingerprint(self) -> str:
-        """A hash of the language, which the settings determine."""
-        digest = hashlib.blake2b(digest_size=8)
+        """A hash of the language, which the settings determine, and of how prompts are split."""
+        digest = hashlib.blake2b(b"no prompt in two splits", digest_size=8)
         digest.update(self._chain.tobytes())
         digest.update(self._worth.tobytes())
         return digest.hexdigest()
@@ -185,19 +187,32 @@ class GoldLanguage:
 
         sample(prompts, seed): one answer of the policy to each prompt.
         """
-        made, accounts = {}, {}
+        made: dict[str, TokenPairs] = {}
+        accounts: dict[str, SplitAccount] = {}
         for number, name in enumerate(("train", "validation", "test")):
+            seen = {prompt.tobytes() for split in made.values() for prompt in split.prompts}
             size = getattr(self, f"{name}_pairs")
-            made[name], accounts[name] = self._split(seed, name, size, number << 32, sample)
+            made[name], accounts[name] = self._split(seed, name, size, number << 32, seen, sample)
         return Preferences(**made, account=Account(accounts))
 
     def _split(
-        self, seed: int, name: str, pairs: int, first: int, sample: Sampler
+        self, seed: int, name: str, pairs: int, first: int, seen: set[bytes], sample: Sampler
     ) -> tuple[TokenPairs, SplitAccount]:
+        """Pairs of one split; seen: the prompts of other splits, which it leaves out."""
         # some more than asked for, because pairs of equal answers are passed over
         drawn = pairs + pairs // 8 + 16
         draw = seeding.generator(seed, "gold language", name)
-        prompts = list(self._walk(draw, drawn, self.prompt_length))
+        walks: list[np.ndarray] = []
+        walked = 0
+        for _ in range(DRAWS_OF_PROMPTS):
+            fresh = self._walk(draw, drawn, self.prompt_length)
+            walked += len(fresh)
+            walks += [walk for walk in fresh if walk.tobytes() not in seen]
+            if len(walks) >= drawn:
+                break
+        passed = walked - len(walks)
+        prompts = walks[:drawn]
+        drawn = len(prompts)
         a, b = (
             sample(prompts, seeding.derive(seed, "gold language", name, side)).ids
             for side in ("a", "b")
@@ -205,12 +220,19 @@ class GoldLanguage:
         kept = [i for i in range(drawn) if not np.array_equal(a[i], b[i])][:pairs]
         if len(kept) < pairs:
             raise BadInput(
-                f"dataset={name}: only {len(kept)} of {drawn} prompts got two different answers, "
-                f"{pairs} are needed; the policy after supervised fine-tuning hardly varies"
+                f"the {name} split has {len(kept)} of {pairs} pairs: of {drawn} prompts that no "
+                f"other split has, {len(kept)} got two different answers; ask for fewer pairs, a "
+                "longer dataset.prompt_length, or a policy that varies more after fine-tuning"
             )
         asked = kept[-1] + 1
         account = SplitAccount(
-            asked, pairs, {"dropped for two equal answers of the policy": asked - pairs}, {}
+            asked + passed,
+            pairs,
+            {
+                "dropped for a prompt of another split": passed,
+                "dropped for two equal answers of the policy": asked - pairs,
+            },
+            {},
         )
         prompts = [prompts[i] for i in kept]
         a, b = [a[i] for i in kept], [b[i] for i in kept]

@@ -3,35 +3,37 @@
 import numpy as np
 
 from sympo import seeding
-from sympo.evaluation.rewards import agreement, gaps, standard_error
+from sympo.evaluation.rewards import agreement, clustered_error, gaps
 from sympo.types import PreferencePairs
 
 RESAMPLES = 2000
 
 
-def implicit_metrics(rewards: np.ndarray, pairs: PreferencePairs) -> dict[str, float]:
-    """How often implicit rewards prefer the chosen answer, with its standard error over pairs, and
-    the mean of r(chosen) - r(rejected).
+def implicit_metrics(
+    rewards: np.ndarray, pairs: PreferencePairs, cluster: np.ndarray
+) -> dict[str, float]:
+    """How often implicit rewards prefer the chosen answer, with its standard error over prompts,
+    how often neither, and the mean of r(chosen) - r(rejected).
 
-    rewards: (2n,) implicit reward of every answer.
+    rewards: (2n,) implicit reward of every answer. cluster: (n,) of integers from 0 on, the prompt
+    of each pair.
     """
-    gap = gaps(rewards, pairs) * pairs.label
-    scores = agreement(gap, np.ones(len(gap)))
+    gap = gaps(rewards, pairs)
+    scores = agreement(gap, pairs.label)
     return {
         "implicit_accuracy": float(scores.mean()),
-        "implicit_accuracy_se": standard_error(scores, pairs),
-        "margin_mean": float(gap.mean()),
+        "implicit_accuracy_se": clustered_error(scores, cluster),
+        "tie_rate": float((gap == 0).mean()),
+        "margin_mean": float((gap * pairs.label).mean()),
     }
 
 
-def win_metrics(name: str, own: np.ndarray, other: np.ndarray, seed: int) -> dict[str, float]:
-    """The share of prompts on which the policy's answer has the higher gold reward, ties half.
+def wins(own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """1 where the policy's answer has the higher gold reward, 0 where the other has, 1/2 on ties.
 
-    own, other: (n,) gold rewards of two answers to the same prompts. Returns `<name>`, its standard
-    error and the 95% percentile bootstrap interval, prompts being the sample.
+    own, other: (n,) gold rewards of two answers to the same prompts.
     """
-    scores = agreement(own - other, np.ones(len(own)))
-    return mean_metrics(name, scores, seed)
+    return agreement(own - other, np.ones(len(own)))
 
 
 def mean_metrics(name: str, values: np.ndarray, seed: int) -> dict[str, float]:

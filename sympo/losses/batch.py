@@ -25,6 +25,9 @@ class DrDPO(MarginLoss):
     exp(-l / b) = sigmoid(z)^(1/b), so L is least where the mean of sigmoid(z)^(1/b) is greatest: at
     b = 1 exactly where the mean sigmoid loss is least. The declared properties are those of l.
 
+    The mean is over all pairs of a step, however many passes it takes; the official code reduces
+    each micro-batch by itself, which is another loss for every micro-batch size.
+
     Source: Wu et al. 2024 (Dr. DPO), whose beta' is b and is 1 by default.
     """
 

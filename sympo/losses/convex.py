@@ -102,5 +102,6 @@ class Exponential(MarginLoss):
     )
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
-        # a product, not torch.where: a branch that overflows has a NaN gradient even unselected
-        return torch.exp(-z.clamp(min=-20)) * (1 + F.relu(-20 - z))
+        # a product of finite factors: a branch of torch.where that overflows makes NaN gradients
+        # even unselected. The slope at -20 itself comes from the first factor.
+        return torch.exp(-z.masked_fill(z < -20, -20)) * (1 + F.relu(-20 - z))

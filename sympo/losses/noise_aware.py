@@ -80,6 +80,8 @@ class RDPO(MarginLoss):
 class ROPO(MarginLoss):
     """A mix of the logistic and the sigmoid loss that mutes the gradient of very negative margins.
 
+    The loss of ROPO only: its filtering of pairs and its rejection sampling are not here.
+
     l(z) = 4a / (1 + a)^2 log(1 + e^-z) + 4a^2 / (1 + a)^2 / (1 + e^z)
 
     alpha: a > 0, the weight of the sigmoid over that of the logistic; BadInput otherwise.

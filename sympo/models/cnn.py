@@ -25,11 +25,12 @@ class CNN:
     """conv, pool, conv, pool, then three dense layers with batch norm and dropout.
 
     Every conv is followed by a 2x2 max-pool and ReLU, the dense layers before the last by batch
-    norm and ReLU; dropout stands before each dense layer; the reward is clamped to +-clamp.
+    norm and ReLU; dropout stands before each dense layer.
     Source: arXiv 2505.24709, MNIST preference (kernel 5, channels 6 and 16, hidden 64).
 
     padding: zero pixels added on each side before each convolution.
-    clamp: None leaves the reward free.
+    clamp: rewards are clamped to +-clamp, as the authors' code does at 20, which makes ties of
+        large rewards; None leaves them free.
     """
 
     channels: tuple[int, int] = (6, 16)
@@ -37,7 +38,7 @@ class CNN:
     padding: int = 0
     hidden: int = 64
     dropout: float = 0.2
-    clamp: float | None = 20.0
+    clamp: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))

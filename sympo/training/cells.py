@@ -21,12 +21,11 @@ from sympo import seeding
 from sympo.data.images import ImagePreferences
 from sympo.evaluation import rewards as evaluation
 from sympo.losses import MarginLoss
+from sympo.outcomes import Scored
 from sympo.training.adam import Adam
-from sympo.types import NoisyPairs
+from sympo.types import Evaluation, NoisyPairs
 
 EVALUATION_IMAGES = 1024
-
-Metrics = dict[str, float | None]
 
 
 class RewardModels(Protocol):
@@ -73,8 +72,8 @@ class Diverged(RuntimeError):
     """A cell's training loss or its rewards are no longer finite numbers."""
 
 
-# called after every epoch: how many are done, and each cell's metrics where it was evaluated
-AfterEpoch = Callable[[int, "list[Metrics] | None"], None]
+# called after every epoch: how many are done, and what each cell's evaluation, if any, found
+AfterEpoch = Callable[[int, list[Evaluation] | None], None]
 
 
 class CellTrainer:
@@ -123,6 +122,8 @@ class CellTrainer:
         self.losses, order = shared_losses(cells, self.device)
         self.order, self.place = self._tensor(order), self._tensor(np.argsort(order))
         self.scored = [_scored_images(draw) for draw in draws]
+        test = {seed: _test_pairs(data[seed]) for seed in self.seeds}
+        self.test = [test[cell.seed] for cell in cells]
         self.epoch = 0
         self.diverged: dict[int, Diverged] = {}
 
@@ -137,8 +138,8 @@ class CellTrainer:
             losses = self.train_epoch()
             due = self.epoch % every == 0 or self.epoch == epochs
             found = self.evaluate() if due else None
-            for metrics, loss in zip(found or (), losses, strict=False):
-                metrics["train/loss"] = float(loss)
+            for one, loss in zip(found or (), losses, strict=False):
+                one.metrics["train/loss"] = float(loss)
             after_epoch(self.epoch, found)
 
     def train_epoch(self) -> np.ndarray:
@@ -252,14 +253,14 @@ class CellTrainer:
             filled.append(values)
         return filled
 
-    def evaluate(self) -> list[Metrics]:
-        """The metrics of each cell on its train, validation and test splits; of one that diverged,
-        none."""
+    def evaluate(self) -> list[Evaluation]:
+        """What each cell does on its train, validation and test splits; of one that diverged,
+        nothing."""
         rewards = self.rewards()
         return [
-            {} if number in self.diverged else _metrics(reward, cell, draw)
-            for number, (reward, cell, draw) in enumerate(
-                zip(rewards, self.cells, self.data, strict=True)
+            Evaluation({}, {}) if number in self.diverged else _evaluation(reward, cell, draw, test)
+            for number, (reward, cell, draw, test) in enumerate(
+                zip(rewards, self.cells, self.data, self.test, strict=True)
             )
         ]
 
@@ -303,7 +304,15 @@ def _scored_images(draw: ImagePreferences) -> np.ndarray:
     return np.unique(np.concatenate([*used, draw.test_images]))
 
 
-def _metrics(reward: np.ndarray, cell: RewardCell, draw: ImagePreferences) -> Metrics:
+def _test_pairs(draw: ImagePreferences) -> Scored:
+    # two pairs that share an image are correlated
+    return Scored(draw.test.ids, np.stack([draw.test.first, draw.test.second], 1))
+
+
+def _evaluation(
+    reward: np.ndarray, cell: RewardCell, draw: ImagePreferences, scored: Scored
+) -> Evaluation:
+    assert draw.test.gap is not None  # the true rewards of images are known
     test = evaluation.order_metrics(reward, draw.test) | evaluation.rank_metrics(
         reward[draw.test_images], draw.digits[draw.test_images]
     )
@@ -312,7 +321,11 @@ def _metrics(reward: np.ndarray, cell: RewardCell, draw: ImagePreferences) -> Me
         "train": evaluation.label_metrics(reward, cell.train),
         "validation": evaluation.label_metrics(reward, cell.validation),
     }
-    return {f"{split}/{name}": part[name] for split, part in found.items() for name in part}
+    right = evaluation.agreement(evaluation.gaps(reward, draw.test), draw.test.gap)
+    return Evaluation(
+        {f"{split}/{name}": part[name] for split, part in found.items() for name in part},
+        {"test/order_accuracy": scored.pack(right)},
+    )
 
 
 def keep_freed_memory() -> None:

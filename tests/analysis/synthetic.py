@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from sympo.outcomes import Scored
+from sympo.records import file_of_test_set
+
 ROBUST = {"sigmoid", "ramp", "unhinged"}
 
 
@@ -29,10 +32,11 @@ def write_run(
     model_name: str = "small_cnn",
     metrics: dict[str, float | None] | None = None,
     history: list[dict[str, Any]] | None = None,
+    scores: np.ndarray | None = None,
     **top_level: Any,
 ) -> Path:
     """One run folder; `accuracy` fixes the test accuracy of every epoch, `history` everything that
-    was measured. `tag` varies the hash."""
+    was measured, `scores` the outcomes of test pairs of its seed. `tag` varies the hash."""
     rng = np.random.default_rng([seed, round(noise * 100), len(loss), epochs])
     digest = f"{zlib.crc32(repr((epochs, assumed_rate, tag, noise_model)).encode()):08x}"
     folder = runs / job / dataset / loss / f"noise={noise}" / f"seed={seed}-{digest}"
@@ -76,6 +80,16 @@ def write_run(
         "versions": {"torch": "2.6"},
         "device": "cpu",
     }
+    if scores is not None:
+        items = np.arange(len(scores), dtype=np.uint64) + np.uint64(seed << 32)
+        scored = Scored(items, items)
+        packed = {"test/order_accuracy": scored.pack(scores)}
+        summary["outcomes"] = {"last": packed, "selected": packed}
+        sets = file_of_test_set(folder, scored.test_set.digest)
+        sets.parent.mkdir(exist_ok=True)
+        sets.write_bytes(scored.test_set.dump())
+        for which in ("last", "selected"):
+            summary[which]["test/order_accuracy"] = float(scores.mean())
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sympo.analysis import Collection, run_files
+from sympo.analysis import Collection, differences, run_files, summarise
+from sympo.analysis.__main__ import main
 from sympo.analysis.frames import KEYS, settings
 from tests.analysis.synthetic import policy_history, write_policy_sweep, write_run, write_sweep
 
@@ -150,3 +151,44 @@ def test_a_setting_may_be_of_several_kinds(tmp_path, monkeypatch, together):
     cells = Collection.from_runs(tmp_path).cells
     assert cells["extra.what"].tolist()[:4] == ["True", "1", "1.5", "x"]
     assert pd.isna(cells["extra.what"][4]) and cells["extra.what"][5] == "[1, 2]"
+
+
+def test_null_is_a_setting_of_its_own_even_where_the_others_equal_the_seed(tmp_path):
+    write_run(tmp_path, seed=1, accuracy=0.7, tag="a", margin={"clip": None})
+    write_run(tmp_path, seed=1, accuracy=0.6, tag="b", margin={"clip": 1})
+    collection = Collection.from_runs(tmp_path)
+    table = summarise(collection.cells, "last/test/order_accuracy")
+    assert table["n_seeds"].tolist() == [1, 1]
+    assert sorted(table["mean"]) == pytest.approx([0.6, 0.7])
+    assert collection.set_aside == ()
+
+
+def test_cells_of_one_seed_that_nothing_tells_apart_are_named_and_not_pooled(tmp_path, capsys):
+    first = write_run(tmp_path / "runs", seed=0, tag="a")
+    second = write_run(tmp_path / "runs", seed=0, tag="b")
+    write_run(tmp_path / "runs", seed=0, loss="ramp")
+    collection = Collection.from_runs(tmp_path / "runs")
+    assert collection.cells["loss"].tolist() == ["ramp"]
+    (said,) = collection.set_aside
+    assert str(first) in said and str(second) in said and "have the same settings" in said
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 1
+    assert "not drawn: at one seed" in capsys.readouterr().out
+
+
+def test_outcomes_come_back_from_csv(tmp_path):
+    draw = np.random.default_rng(0)
+    for seed in range(2):
+        for loss in ("ramp", "hinge"):
+            scores = draw.choice([0, 0.5, 1], 50, p=[0.3, 0.1, 0.6])
+            write_run(tmp_path / "runs", loss=loss, seed=seed, scores=scores)
+    write_run(tmp_path / "runs", loss="ramp", seed=2)  # of an earlier version, without outcomes
+    made = Collection.from_runs(tmp_path / "runs")
+    made.write(tmp_path)
+    read = Collection.read(tmp_path)
+    metric = "last/test/order_accuracy"
+    pd.testing.assert_frame_equal(
+        differences(made.cells, metric, made.outcomes),
+        differences(read.cells, metric, read.outcomes),
+    )
+    assert read.outcomes.packed[metric].to_pylist() == made.outcomes.packed[metric].to_pylist()
+    assert differences(read.cells, metric, read.outcomes)["n_seeds"].tolist() == [2]

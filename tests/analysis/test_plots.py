@@ -64,8 +64,11 @@ def test_figures_of_policies(tmp_path):
     write_policy_sweep(tmp_path, losses, [0.1, 0.3], [0, 1, 2], missing=[("ramp", 0.3, 2)])
     figures = draw(Collection.from_runs(tmp_path))
     assert list(figures) == POLICY_FIGURES
-    for figure in figures.values():
-        assert "95% Student t interval over 2 to 3 seeds" in caption(figure)
+    for name, figure in figures.items():
+        # these synthetic cells memorise alike at every seed
+        alike = name == "memorised_vs_epochs"
+        interval = "no interval" if alike else "95% Student t interval over 2 to 3 seeds"
+        assert interval in caption(figure)
         assert "Missing cells: 1 (ramp at 0.3: 1)" in caption(figure)
     for name in ("win_rate_vs_noise", "win_rate_vs_kl", "implicit_accuracy_vs_epochs"):
         assert "Grey line: 50%" in caption(figures[name])

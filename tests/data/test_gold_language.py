@@ -10,7 +10,7 @@ from sympo.data.gold_language import GoldLanguage
 from sympo.types import BadInput
 
 SETTINGS = {
-    "tokens": 8, "topics": 3, "prompt_length": 3, "shortest_answer": 2, "longest_answer": 5,
+    "tokens": 8, "topics": 3, "prompt_length": 6, "shortest_answer": 2, "longest_answer": 5,
     "stop": 0.3, "concentration": 0.5, "reward_scale": 2.0, "language_seed": 0,
     "corpus_texts": 4000, "train_pairs": 400, "validation_pairs": 50, "test_pairs": 60,
 }  # fmt: skip
@@ -37,13 +37,13 @@ def test_corpus_walks_the_chain() -> None:
     corpus = own.corpus(None)
     counts = np.zeros((8, 8))
     for ids in corpus.ids:
-        assert ids[-1] == 8 and ids[0] < 3 and 3 + 2 + 1 <= len(ids) <= 3 + 5 + 1
+        assert ids[-1] == 8 and ids[0] < 3 and 6 + 2 + 1 <= len(ids) <= 6 + 5 + 1
         np.add.at(counts, (ids[:-2], ids[1:-1]), 1)
     assert np.all(np.diag(counts) == 0)
     seen = counts / counts.sum(1, keepdims=True)
     assert np.abs(seen - own._chain).max() < 0.05
     # lengths: at least 2, then geometric, cut at 5
-    lengths = np.array([len(ids) - 4 for ids in corpus.ids])
+    lengths = np.array([len(ids) - 7 for ids in corpus.ids])
     assert abs((lengths == 2).mean() - 0.3) < 0.03
     assert abs((lengths == 5).mean() - 0.7**3) < 0.03
 
@@ -61,8 +61,8 @@ def test_pairs_are_labelled_by_bradley_terry() -> None:
     train = made.train
     gap = train.pairs.gap
     assert gap is not None and len(train) == 20000 and np.all(train.pairs.label == 1)
-    chosen = [ids[3:] for ids in train.chosen.ids]
-    rejected = [ids[3:] for ids in train.rejected.ids]
+    chosen = [ids[6:] for ids in train.chosen.ids]
+    rejected = [ids[6:] for ids in train.rejected.ids]
     assert np.allclose(
         gap, own.gold_reward(train.prompts, chosen) - own.gold_reward(train.prompts, rejected)
     )
@@ -82,8 +82,8 @@ def test_pairs_end_and_differ_and_share_their_prompt() -> None:
             chosen, rejected = split.chosen.ids[i], split.rejected.ids[i]
             assert chosen[-1] == rejected[-1] == 8 and (chosen == 8).sum() == 1
             assert not np.array_equal(chosen, rejected)
-            assert np.array_equal(chosen[:3], split.prompts[i])
-            assert np.array_equal(rejected[:3], split.prompts[i])
+            assert np.array_equal(chosen[:6], split.prompts[i])
+            assert np.array_equal(rejected[:6], split.prompts[i])
         assert split.texts[0]["prompt"].split() == [f"s{s}" for s in split.prompts[0]]
     ids = np.concatenate([made.train.pairs.ids, made.validation.pairs.ids, made.test.pairs.ids])
     assert len(np.unique(ids)) == len(ids)
@@ -103,7 +103,7 @@ def test_policy_that_says_one_thing_is_refused() -> None:
     def constant(prompts: Sequence[np.ndarray], seed: int) -> Given:
         return Given([np.array([1, 2, 8]) for _ in prompts])
 
-    with pytest.raises(BadInput, match="only 0 of"):
+    with pytest.raises(BadInput, match="the train split has 0 of 400 pairs"):
         language().preferences(0, None, constant)
 
 
@@ -134,3 +134,17 @@ def test_answers_given_as_texts_are_those_given_as_symbols() -> None:
         wanted, found = getattr(test, side), getattr(read, side)
         assert all(map(np.array_equal, wanted.ids, found.ids))
         assert np.array_equal(wanted.start, found.start)
+
+
+def test_no_prompt_is_in_two_splits() -> None:
+    # 3 * 7^2 prompts at most: without care most test prompts would be training prompts
+    own = language(prompt_length=3, train_pairs=60, validation_pairs=10, test_pairs=20)
+    made = own.preferences(0, None, uniform)
+    splits = [
+        {p.tobytes() for p in split.prompts} for split in (made.train, made.validation, made.test)
+    ]
+    counted = made.account.splits["test"].left_out["dropped for a prompt of another split"]
+    assert counted > 0
+    assert not (splits[0] & splits[1] or splits[0] & splits[2] or splits[1] & splits[2])
+    with pytest.raises(BadInput, match=r"longer dataset\.prompt_length"):
+        language(prompt_length=2).preferences(0, None, uniform)

@@ -55,6 +55,12 @@ def test_hand_derived_values(loss: MarginLoss, values: dict[float, float]) -> No
     torch.testing.assert_close(loss(z), torch.tensor(list(values.values()), dtype=torch.float64))
 
 
+def test_slope_of_exponential_is_that_of_its_continuation_at_the_joint() -> None:
+    z = torch.tensor([-20.0, -25.0, -1e8], dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(losses.Exponential()(z).sum(), z)
+    torch.testing.assert_close(gradient, torch.full_like(gradient, -math.exp(20)))
+
+
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_value_and_gradient_are_finite_at_huge_margins(

@@ -23,15 +23,16 @@ from sympo.losses import (
 )
 from sympo.models.cnn import CNN
 from sympo.noise import Symmetric, flip
+from sympo.outcomes import unpack
 from sympo.training.adam import Adam
 from sympo.training.cells import (
     CellTrainer,
     Diverged,
-    Metrics,
     RewardCell,
     Schedule,
     shared_losses,
 )
+from sympo.types import Evaluation
 
 DATASET = Digits(train_images=1300, validation_images=197, train_pairs=2000, validation_pairs=2000,
                  test_pairs=5000, pairing="sampled")  # fmt: skip
@@ -162,10 +163,25 @@ def test_a_cell_that_diverges_leaves_the_others_alone() -> None:
     )
 
 
-def everything(model: CellTrainer) -> list[tuple[int, list[Metrics]]]:
-    found: list[tuple[int, list[Metrics]]] = []
-    model.train(lambda epoch, metrics: found.append((epoch, metrics)) if metrics else None)
+def everything(model: CellTrainer) -> list[tuple[int, list[dict[str, float | None]]]]:
+    found: list[tuple[int, list[dict[str, float | None]]]] = []
+
+    def keep(epoch: int, evaluations: list[Evaluation] | None) -> None:
+        if evaluations:
+            found.append((epoch, [one.metrics for one in evaluations]))
+
+    model.train(keep)
     return found
+
+
+def test_outcomes_are_of_every_test_pair() -> None:
+    model = trainer((0, Ramp(), 0.4), (1, Ramp(), 0.4))
+    found: list[Evaluation] = []
+    model.train(lambda epoch, evaluations: found.extend(evaluations or ()))
+    for one, scored, draw in zip(found[-2:], model.test, (DATA[0], DATA[1]), strict=True):
+        (scores,) = unpack([one.outcomes["test/order_accuracy"]], len(draw.test))
+        assert scores.mean() == pytest.approx(one.metrics["test/order_accuracy"])
+        assert scored.test_set.ids.tolist() == sorted(draw.test.ids.tolist())
 
 
 def test_the_same_batch_repeats_bitwise() -> None:
