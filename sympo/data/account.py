@@ -78,13 +78,14 @@ def rendered(prompt: Sequence[Mapping[str, Any]]) -> bool:
 
 def _letters(prompt: Sequence[Mapping[str, Any]]) -> str:
     said = "".join(message["content"] for message in prompt)
-    return _between_words().sub("", said.casefold())
+    return said.casefold().translate(_between_words())
 
 
 @cache
-def _between_words() -> re.Pattern[str]:
-    marks = (
-        letter for letter in map(chr, range(LAST_PUNCTUATION))
-        if unicodedata.category(letter).startswith(("P", "Z"))
-    )  # fmt: skip
-    return re.compile(rf"[\s{re.escape(''.join(marks))}]+")
+def _between_words() -> dict[int, None]:
+    letters = ((number, chr(number)) for number in range(LAST_PUNCTUATION))
+    return {
+        number: None
+        for number, letter in letters
+        if unicodedata.category(letter)[0] in "PZ" or letter.isspace()
+    }

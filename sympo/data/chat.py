@@ -146,11 +146,10 @@ class ChatFormat:
         """The text of an answer's ids, without special tokens."""
         # in its place after a prompt, where tokenizers neither add a space nor drop one
         before = self.ids([self.prompt])[0]
-        return (
-            self._text(np.concatenate([before, np.asarray(ids, dtype=np.int64)]))
-            .removeprefix(self._text(before))
-            .removeprefix(self.lead)
-        )
+        whole = self._text(np.concatenate([before, np.asarray(ids, dtype=np.int64)]))
+        # bytes that are no text take a line break before them along
+        kept = common_prefix(np.array([*whole]), np.array([*self._text(before)]))
+        return whole[kept:].removeprefix(self.lead)
 
     def without_specials(self, pair: TextPair) -> TextPair:
         """The pair, its text freed of what the tokenizer would read as special tokens."""

@@ -100,7 +100,7 @@ class TextDataset(ABC):
     # to be raised where pairs are read in another way: stages made before no longer count
     reading: ClassVar = 2
     # what becomes of prompts that hold rendered chat text, and what can be done about it
-    on_rendered: ClassVar = "the chat template wraps it in one more turn"
+    on_rendered: ClassVar = "a chat template wraps it in one more turn"
     # pairs are not samples of the policy, and no true reward is known
     beside_corpus: ClassVar = frozenset({"test_pairs"})
     from_policy: ClassVar[bool] = False

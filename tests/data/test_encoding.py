@@ -305,6 +305,16 @@ def test_answers_without_a_thought_where_the_prompt_opens_one() -> None:
     assert own.decode(made.pairs.chosen.ids[0]) == written
 
 
+def test_bytes_that_are_no_text_are_decoded_without_the_prompt() -> None:
+    own = MAKERS["stories260K"]()
+    own.chat_template = CHATML  # whose line break is a byte to this tokenizer
+    form = ChatFormat(own)
+    broken = own.convert_tokens_to_ids(["<0xFF>", "<0xFE>"])
+    assert set(form.decode(broken)) == {"\N{REPLACEMENT CHARACTER}"}
+    prompt, whole = form.ids([form.prompt, f"{form.prompt}Yes"])
+    assert form.decode(whole[len(prompt) :]) == "Yes"
+
+
 RENDERED = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 
 
