@@ -73,7 +73,7 @@ class JudgeJob:
         folders = _judgeable(settings["runs"], judge)
         since = STARTED if settings["force"] else 0.0
         verdicts = Verdicts(Path(settings["results_dir"]) / CACHE, since)
-        if told := _estimate(folders, judge, verdicts):
+        if told := _estimate(folders, name, judge, verdicts):
             print(f"judge={name}: {told}", flush=True)
         found: list[Outcome] = []
         for place, folder in enumerate(folders, 1):
@@ -190,14 +190,17 @@ def _judgeable(runs: str, judge: Judge) -> list[Path]:
     return found
 
 
-def _estimate(folders: Sequence[Path], judge: Judge, verdicts: Verdicts) -> str:
+def _estimate(folders: Sequence[Path], name: str, judge: Judge, verdicts: Verdicts) -> str:
     """What is left to ask, and what it will cost; empty for judges that cost nothing."""
     if not judge.estimate([]):
         return ""
     cache = verdicts.of(judge)
     left: dict[bytes, Comparison] = {}
-    for samples in (Samples(folder, which) for folder in folders for which in judge.samples):
-        left |= questions(judge, samples.lines(judge.against), cache)
+    for folder in folders:
+        file = JudgedFile(folder, name, judge.of(_dataset(folder)))
+        for samples in (Samples(folder, which) for which in judge.samples):
+            if not file.holds(samples.which, verdicts.since):
+                left |= questions(judge, samples.lines(judge.against), cache)
     for key in () if verdicts.since else cache.get(left):
         del left[key]
     cache.close()

@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS verdicts (
 """
 _ROW = "key, judge, choice, raw, prompt_tokens, completion_tokens, asked, digest"
 _AT_A_TIME = 500
+_RANGES = 2**12
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 # whose every page was looked at by this process; each row is checked when it is read
 _looked_through: set[Path] = set()
@@ -152,9 +153,13 @@ def _opened(path: Path) -> sqlite3.Connection:
 def _connected(path: Path) -> sqlite3.Connection:
     # autocommit: a verdict is on disk when `put` returns, whatever happens to the process
     db = sqlite3.connect(path, timeout=60, isolation_level=None)
-    db.text_factory = lambda text: text.decode(errors="replace")  # damage is seen by the digest
+    db.text_factory = _text
     db.execute("PRAGMA synchronous=NORMAL")
     return db
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")  # the digest tells what is not as it was
 
 
 def _renewed(path: Path, error: sqlite3.DatabaseError) -> sqlite3.Connection:
@@ -178,19 +183,33 @@ def _renewed(path: Path, error: sqlite3.DatabaseError) -> sqlite3.Connection:
 
 
 def _rescued(path: Path) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    """The judges and the verdicts of a damaged file that bear their digests, from either end."""
-    judges: dict[Any, tuple[Any, ...]] = {}
-    rows: dict[Any, tuple[Any, ...]] = {}
-    for order in ("", " DESC"):
-        with suppress(sqlite3.Error), closing(_connected(path)) as db:
-            for row in db.execute(f"SELECT {_ROW} FROM verdicts ORDER BY key{order}"):
-                if row[-1] is not None and _whole(row):
-                    rows[row[0]] = row
-        with suppress(sqlite3.Error, ValueError), closing(_connected(path)) as db:
-            for judge, settings in db.execute(f"SELECT * FROM judges ORDER BY judge{order}"):
-                if settings_hash(json.loads(settings)) == judge:
-                    judges[judge] = (judge, settings)
-    return list(judges.values()), list(rows.values())
+    """The judges and the verdicts of a damaged file that are as they were written."""
+    judges: list[tuple[Any, ...]] = []
+    rows: list[tuple[Any, ...]] = []
+    with closing(sqlite3.connect(path)) as db:
+        db.text_factory = _text
+        with suppress(sqlite3.Error):
+            db.execute("PRAGMA writable_schema=ON")  # or SQLite reads nothing of what was cut
+        with suppress(sqlite3.Error):
+            judges += db.execute("SELECT judge, settings FROM judges")
+        # keys are hashes: of a range of them, what lies on a damaged page is lost and no more
+        for start in range(_RANGES):
+            ends = [(16 * start + step).to_bytes(2, "big") for step in (0, 15)]
+            ends[1] += b"\xff" * 14
+            with suppress(sqlite3.Error):
+                for row in db.execute(
+                    f"SELECT {_ROW} FROM verdicts WHERE key BETWEEN ? AND ?", ends
+                ):
+                    if row[-1] is not None and _whole(row):
+                        rows.append(row)
+    return [one for one in judges if _is_judge(*one)], rows
+
+
+def _is_judge(judge: Any, settings: Any) -> bool:
+    try:
+        return bool(settings_hash(json.loads(settings)) == judge)
+    except (TypeError, ValueError):
+        return False
 
 
 def _digest(row: tuple[Any, ...]) -> bytes:

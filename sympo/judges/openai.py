@@ -63,6 +63,14 @@ class Spending:
         self.dollars = self.reserved = 0.0
         self.works = False
 
+    @property
+    def note(self) -> str:
+        """What to say beside the dollars, if anything."""
+        told = (
+            f" ({self.uncounted:,} replies without a usable token count, at the most they can be)"
+        )
+        return told * bool(self.uncounted)
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAIJudge(Judge):
@@ -198,10 +206,7 @@ class OpenAIJudge(Judge):
         words = f"{spent.prompt_tokens + spent.completion_tokens:,} tokens"
         if not self.price(1, 1):
             return f"{words} so far"
-        words = f"{words}, ${spent.dollars:.4f} so far"
-        if spent.uncounted:
-            words += f" ({spent.uncounted:,} replies without a usable count, at their most)"
-        return words
+        return f"{words}, ${spent.dollars:.4f} so far{spent.note}"
 
     def price(self, prompt_tokens: int, completion_tokens: int) -> float:
         """USD."""
@@ -237,9 +242,10 @@ class _Round:
         if stopped:
             raise stopped
         if self.too_dear:
+            spent = self.judge.spending
             raise JudgeStopped(
                 f"judge.max_cost={self.judge.max_cost}: the next question may cost "
-                f"${self.dear:.5f} and ${self.judge.spending.dollars:.5f} are spent; "
+                f"${self.dear:.5f} and ${spent.dollars:.5f} are spent{spent.note}; "
                 f"{self._unanswered()}; a higher one, or another run, asks for these"
             )
         if self.answered < self.total:

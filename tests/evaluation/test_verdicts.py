@@ -328,3 +328,12 @@ def test_importing_the_statistics_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+@pytest.mark.parametrize("of", ["length", "other_length"])
+def test_length_that_is_no_number_is_refused(odd: float, of: str) -> None:
+    lengths = {"length": [1.0, 2.0, 3.0], "other_length": [2.0, 2.0, 2.0]}
+    lengths[of][1] = odd
+    with pytest.raises(BadInput, match=rf"^{of}\[1\] is {odd}, and must be a finite number"):
+        length_adjusted([1, 0, 0.5], **lengths, cluster=[0, 1, 2])
