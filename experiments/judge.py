@@ -26,12 +26,12 @@ from experiments.cells import (
 )
 from experiments.outcomes import Outcome, command, outcomes, report
 from experiments.progress import Progress, heading, percent
-from sympo.judges.base import Judge, JudgeStopped, printable
+from sympo.judges.base import Judge, JudgeStopped
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judged import JudgedFile, Samples
 from sympo.judges.judging import judge_answers, questions
 from sympo.records import CellName, git_commit, run_folders
-from sympo.types import BadInput, Comparison
+from sympo.types import BadInput, Comparison, printable
 
 CACHE = Path("stages") / "verdicts.sqlite"
 # what may be set for this job; the rest of the config belongs to jobs that make runs
@@ -110,7 +110,7 @@ def judged(
     try:
         new = judge_run(folder, name, judge, verdicts, progress.status)
     except Exception as error:  # what came before is in the cache
-        reason = printable(str(error)) or type(error).__name__
+        reason = printable(" ".join(str(error).split())) or type(error).__name__
         if verdicts.since:
             reason += " (without force=true, which asks for all again)"
         progress.end(f"judge={name} failed: {reason}")

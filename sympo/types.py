@@ -11,6 +11,19 @@ class BadInput(ValueError):
     """A setting or a data file that cannot work: one sentence that names the key or file, the
     value and what is allowed. Raised before any work starts."""
 
+    def __init__(self, sentence: str) -> None:
+        # it quotes files and command lines, which may hold anything
+        super().__init__(printable(sentence))
+
+
+def printable(text: str) -> str:
+    """A text with its control characters and broken Unicode as escapes: safe on a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
+
 
 @dataclass(frozen=True)
 class PreferencePairs:

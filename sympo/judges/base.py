@@ -15,14 +15,6 @@ SAMPLES = ("last", "selected")
 OnVerdict = Callable[[int, Verdict], None]
 
 
-def printable(text: str) -> str:
-    """A text on one line, as a terminal may show it: control characters are written as escapes."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in " ".join(text.split())
-    )
-
-
 class JudgeStopped(RuntimeError):
     """A judge could not answer everything: one sentence that says why. What it said is kept, and
     the next run asks for the rest only.

@@ -77,11 +77,13 @@ class OpenAIJudge(Judge):
     """Asks a chat model which of two answers is better; its verdict is the mark that it ends with.
 
     base_url: null is OPENAI_BASE_URL, or else OpenAI's own. temperature, seed: null leaves them to
-    the server. max_tokens: of the judge's words. prompts: a template file per criterion, see
-    `sympo.judges.prompts`. concurrency: requests at once. requests_per_minute: evenly spaced,
-    retries included. timeout: seconds without a sign of the server. max_retries: of a request that
-    is refused for now (429, 5xx), timed out or cut. price_per_million_*: USD. max_cost: USD that
-    this judge may cost in one run of the program, without what requests that got no answer cost.
+    the server. max_tokens: of the judge's words and thoughts. prompts: a template file per
+    criterion, see `sympo.judges.prompts`. concurrency: requests at once. requests_per_minute:
+    evenly spaced, retries included. timeout: seconds without a sign of the server. max_retries: of
+    a request that is refused for now (429, 5xx), timed out or cut. price_per_million_*: USD.
+    max_cost: USD that this judge may cost in one run of the program, without what requests that got
+    no answer cost; tokens that the server does not count, or counts to what cannot be, cost the
+    most that they can.
 
     The key of the verdicts holds the server, the model and the text of the templates.
     """

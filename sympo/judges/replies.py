@@ -9,9 +9,8 @@ from typing import Any
 
 import openai
 
-from sympo.judges.base import printable
 from sympo.judges.prompts import choice
-from sympo.types import Verdict
+from sympo.types import Verdict, printable
 
 KEY = "OPENAI_API_KEY"
 # of what a server says of an error
@@ -170,5 +169,5 @@ def _shown(value: Any) -> str:
 
 
 def _told(text: str) -> str:
-    text = printable(redact(text).encode(errors="replace").decode())
+    text = printable(" ".join(redact(text).encode(errors="replace").decode().split()))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
