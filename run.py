@@ -79,8 +79,8 @@ def main() -> int:
         cell()
         for error in bad_input:
             raise error
-    except (BadInput, HydraException, OmegaConfBaseException, ValueError) as error:
-        if FULL_ERROR or (type(error) is ValueError and not raised_by_hydra(error)):
+    except (BadInput, HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+        if FULL_ERROR or (type(error) in (ValueError, TypeError) and not raised_by_hydra(error)):
             raise
         print(f"error: {printable(one_sentence(error))}", file=sys.stderr)
         return 2

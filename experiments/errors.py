@@ -37,7 +37,9 @@ def _sentence(error: Exception) -> str:
         )
         return f"{match[1]}: several values are swept with -m, a list takes brackets; {hint}"
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
-    if text.startswith("Config group override must be"):
+    # of a list Hydra takes no numbers, and keeps none of several names
+    a_list = isinstance(error, TypeError) or "full_key: hydra.runtime.choices" in text
+    if a_list or text.startswith("Config group override must be"):
         given = [argument for argument in sys.argv if argument.split("=")[0] in groups]
         return f"{' '.join(given)}: a group takes the name of one of its options"
     if match := re.search(r"Could not find '(.+?)/([^/']+)'", text):
