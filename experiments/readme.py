@@ -98,6 +98,51 @@ def main() -> None:
     readme.write_text(filled(readme.read_text()))
 
 
+RATES = (0, 0.1, 0.2, 0.3, 0.4)
+
+
+def images() -> str:
+    """Reward models of images: MNIST by the paper's protocol, and digits."""
+    mnist = Results("mnist_paper_grid", "test/order_accuracy")
+    digits = Results("digits_accuracy_vs_noise", "test/order_accuracy")
+    leads = [mnist.ends("truncated_hinge", "ramp", rate) for rate in RATES]
+    clear = sum(low > 0 for _, low, _ in leads)
+    values = {loss: mnist.value(loss, 0) for loss in ("logistic", "hinge", "square", "unhinged")}
+    least = min(values, key=lambda loss: values[loss])
+    at = {loss: mnist.value(loss, 0.4) for loss in (*values, "ramp", "sigmoid")}
+    last = min(at, key=lambda loss: at[loss])
+    place = "the lowest of all losses" if last == "unhinged" else "no better than logistic"
+
+    def memorised(loss: str) -> str:
+        column = cells("mnist_paper_grid", "last/train/flipped_memorised", loss=loss, noise=0.4)
+        return f"{100 * column.mean():.0f}%"
+
+    return f"""
+    **What came out.** The effect is there, it grows with training, and early stopping is a strong
+    baseline. On MNIST at noise 0.4, after the paper's 100 epochs, ramp orders
+    {mnist.interval("ramp", 0.4)} of the clean test pairs rightly (95% interval over 5 seeds and the
+    test images), sigmoid {mnist.interval("sigmoid", 0.4)} and logistic
+    {mnist.interval("logistic", 0.4)}: ramp leads logistic by
+    {mnist.lead("ramp", "logistic", 0.4)}, paired over seeds. At the epoch that noisy validation
+    chooses, ramp is at {mnist.mean("ramp", 0.4, "selected")} and logistic at
+    {mnist.mean("logistic", 0.4, "selected")},
+    {mnist.lead("ramp", "logistic", 0.4, "selected")} apart.
+
+    Symmetry does not explain it. The truncated hinge, bounded but not symmetric, leads ramp with an
+    interval above 0 at {clear} of {len(RATES)} rates, by
+    {mnist.lead("truncated_hinge", "ramp", 0.4)} at noise 0.4. Unhinged, symmetric but unbounded,
+    ends at {mnist.interval("unhinged", 0.4)} there, {place}, and at
+    {mnist.interval("unhinged", 0)} on clean labels, where logistic has
+    {mnist.mean("logistic", 0)} and the lowest is {least}. What goes along with accuracy is how many
+    flips are memorised: at noise 0.4 truncated hinge {memorised("truncated_hinge")}, ramp
+    {memorised("ramp")}, sigmoid {memorised("sigmoid")}, logistic {memorised("logistic")}, unhinged
+    {memorised("unhinged")}. On digits the order is the same: truncated hinge
+    {digits.mean("truncated_hinge", 0.4)}, ramp {digits.mean("ramp", 0.4)}, logistic
+    {digits.mean("logistic", 0.4)} and unhinged {digits.mean("unhinged", 0.4)} at noise 0.4;
+    truncated hinge and ramp are {digits.lead("truncated_hinge", "ramp", 0.4)} apart. `differences.csv` has
+    every pair of losses."""
+
+
 def text_rewards() -> str:
     """Reward models of real texts under injected noise."""
     ultra, hh = "ultrafeedback_reward_accuracy", "hh_reward_accuracy"
@@ -189,7 +234,7 @@ def betas() -> str:
 
 
 PARAGRAPHS: dict[str, Callable[[], str]] = {
-    made.__name__: made for made in (text_rewards, policies, betas)
+    made.__name__: made for made in (images, text_rewards, policies, betas)
 }
 
 if __name__ == "__main__":
