@@ -6,7 +6,6 @@ data, nothing started.
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 # Hydra would print its own errors and exit with 1; raised as they are, they can be told apart
@@ -23,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException  # noqa: E402
 
 from experiments.errors import one_sentence, raised_by_hydra  # noqa: E402
 from experiments.outcomes import outcomes  # noqa: E402
+from experiments.quoting import quoted  # noqa: E402
 from sympo.types import BadInput, printable  # noqa: E402
 
 bad_input: list[BadInput] = []
@@ -47,17 +47,6 @@ def cell(config: DictConfig) -> Any:
     except BadInput as error:  # returned, because Hydra writes lines of its own where a job raises
         bad_input.append(error)
     return None
-
-
-def quoted(argument: str) -> str:
-    """An override whose value is the path of a run folder, which holds `=`, as Hydra reads it."""
-    key, _, value = argument.partition("=")
-    if "=" not in value or key.startswith("-"):
-        return argument
-    try:
-        return f"{key}='{value}'" if Path(value).exists() else argument
-    except OSError:  # too long for a path
-        return argument
 
 
 def with_swept_groups(arguments: list[str]) -> list[str]:
@@ -90,8 +79,8 @@ def main() -> int:
         cell()
         for error in bad_input:
             raise error
-    except (BadInput, HydraException, OmegaConfBaseException, ValueError) as error:
-        if FULL_ERROR or (type(error) is ValueError and not raised_by_hydra(error)):
+    except (BadInput, HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+        if FULL_ERROR or (type(error) in (ValueError, TypeError) and not raised_by_hydra(error)):
             raise
         print(f"error: {printable(one_sentence(error))}", file=sys.stderr)
         return 2

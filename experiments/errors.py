@@ -10,6 +10,8 @@ from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
 
 from experiments.cells import unknown
+from experiments.quoting import suggested
+from sympo.types import printable
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -22,13 +24,22 @@ def raised_by_hydra(error: BaseException) -> bool:
 
 def one_sentence(error: Exception) -> str:
     """The error's message in one line that names the key, the value and what is allowed."""
+    return printable(_sentence(error))
+
+
+def _sentence(error: Exception) -> str:
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return (
-            f"{error.override}: this is no override of the form KEY=VALUE ({text.splitlines()[0]})"
+        return _refused(error.override, text.splitlines()[0])
+    if match := re.match(r"Ambiguous value for argument '(.*)'\n", text):
+        hint = (
+            f"one text takes quotes, {written}" if (written := suggested(match[1], False)) else ""
         )
+        return f"{match[1]}: several values are swept with -m, a list takes brackets; {hint}"
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
-    if text.startswith("Config group override must be"):
+    # of a list Hydra takes no numbers, and keeps none of several names
+    a_list = isinstance(error, TypeError) or "full_key: hydra.runtime.choices" in text
+    if a_list or text.startswith("Config group override must be"):
         given = [argument for argument in sys.argv if argument.split("=")[0] in groups]
         return f"{' '.join(given)}: a group takes the name of one of its options"
     if match := re.search(r"Could not find '(.+?)/([^/']+)'", text):
@@ -42,6 +53,13 @@ def one_sentence(error: Exception) -> str:
         known = _keys(parent) if parent else {*_keys(""), *groups}
         return f"{key}: {unknown(leaf, sorted(known - {'defaults', 'hydra', '_target_'}))}"
     return " ".join(text.split())
+
+
+def _refused(argument: str, reason: str) -> str:
+    """What to say of an override that Hydra's grammar refuses."""
+    if written := suggested(argument, sweep=bool({"-m", "--multirun"} & set(sys.argv))):
+        return f"{argument}: Hydra reads this value in quotes only, {written} ({reason})"
+    return f"{argument}: this is not an override of the form KEY=VALUE ({reason})"
 
 
 def _keys(place: str) -> set[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from experiments.cells import (
@@ -30,7 +31,7 @@ from sympo.judges.cache import VerdictCache
 from sympo.judges.judged import JudgedFile, Samples
 from sympo.judges.judging import judge_answers, questions
 from sympo.records import CellName, git_commit, run_folders
-from sympo.types import BadInput, Comparison
+from sympo.types import BadInput, Comparison, printable
 
 CACHE = Path("stages") / "verdicts.sqlite"
 # what may be set for this job; the rest of the config belongs to jobs that make runs
@@ -49,6 +50,9 @@ class JudgeJob:
 
         Raises BadInput before any work.
         """
+        if "judge" not in choices:  # Hydra keeps none of several
+            given = next((one for one in overrides if one.startswith("judge=")), "judge")
+            raise BadInput(f"{given}: a group takes the name of one of its options")
         settings, name = resolved(config), str(choices["judge"])
         for override in overrides:
             key = override.lstrip("+~").split("=")[0].split(".")[0]
@@ -69,7 +73,7 @@ class JudgeJob:
         folders = _judgeable(settings["runs"], judge)
         since = STARTED if settings["force"] else 0.0
         verdicts = Verdicts(Path(settings["results_dir"]) / CACHE, since)
-        if told := _estimate(folders, judge, verdicts):
+        if told := _estimate(folders, name, judge, verdicts):
             print(f"judge={name}: {told}", flush=True)
         found: list[Outcome] = []
         for place, folder in enumerate(folders, 1):
@@ -106,7 +110,7 @@ def judged(
     try:
         new = judge_run(folder, name, judge, verdicts, progress.status)
     except Exception as error:  # what came before is in the cache
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = printable(" ".join(str(error).split())) or type(error).__name__
         if verdicts.since:
             reason += " (without force=true, which asks for all again)"
         progress.end(f"judge={name} failed: {reason}")
@@ -186,14 +190,17 @@ def _judgeable(runs: str, judge: Judge) -> list[Path]:
     return found
 
 
-def _estimate(folders: Sequence[Path], judge: Judge, verdicts: Verdicts) -> str:
+def _estimate(folders: Sequence[Path], name: str, judge: Judge, verdicts: Verdicts) -> str:
     """What is left to ask, and what it will cost; empty for judges that cost nothing."""
     if not judge.estimate([]):
         return ""
     cache = verdicts.of(judge)
     left: dict[bytes, Comparison] = {}
-    for samples in (Samples(folder, which) for folder in folders for which in judge.samples):
-        left |= questions(judge, samples.lines(judge.against), cache)
+    for folder in folders:
+        file = JudgedFile(folder, name, judge.of(_dataset(folder)))
+        for samples in (Samples(folder, which) for which in judge.samples):
+            if not file.holds(samples.which, verdicts.since):
+                left |= questions(judge, samples.lines(judge.against), cache)
     for key in () if verdicts.since else cache.get(left):
         del left[key]
     cache.close()
@@ -203,10 +210,11 @@ def _estimate(folders: Sequence[Path], judge: Judge, verdicts: Verdicts) -> str:
 def _title(folder: Path) -> str:
     file = folder / "summary.json"
     try:
-        summary = json.loads(file.read_text())
-        return str(CellName(**{one.name: summary[one.name] for one in fields(CellName)}))
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{file} is no summary of a run ({error})") from error
+        summary = json.loads(file.read_text(encoding="utf-8"))
+        name = CellName(**{one.name: summary[one.name] for one in fields(CellName)})
+        return printable(str(name))
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise BadInput(f"{file} is no summary of a run ({type(error).__name__})") from error
 
 
 def _dataset(folder: Path) -> Any:
@@ -216,9 +224,12 @@ def _dataset(folder: Path) -> Any:
         config = OmegaConf.load(file)
         assert isinstance(config, DictConfig)
         settings = resolved(config)["dataset"]
-    except (OSError, YAMLError, AssertionError, KeyError) as error:
+        return kept("dataset", str(folder.parts[-4]), json.dumps(settings, sort_keys=True))
+    except BadInput as error:
+        raise BadInput(f"{file} is no config of a run: {error}") from error
+    except (OSError, YAMLError, OmegaConfBaseException, AssertionError, KeyError, TypeError,
+            AttributeError, ValueError, RecursionError) as error:  # fmt: skip
         raise BadInput(f"{file} is no config of a run ({type(error).__name__})") from error
-    return kept("dataset", str(folder.parts[-4]), json.dumps(settings, sort_keys=True))
 
 
 def _provenance(
@@ -233,6 +244,6 @@ def _provenance(
         told["runs"] += file.path.is_file()
         for samples in file.samples.values():
             for key in ("prompt_tokens", "completion_tokens"):
-                told[key] += samples[key]
+                told[key] += samples.get(key, 0)
     made = {"command": command("", overrides), "git_commit": git_commit(), "judges": judges}
     return f"judging-{name}.json", json.dumps(made, indent=1) + "\n"

@@ -11,7 +11,14 @@ import numpy as np
 from experiments.cells import Cell
 from experiments.listener import Listener
 from experiments.preference_job import Metrics, PreferenceJob, Run, check_lengths
-from experiments.preference_stages import SPLITS, FineTuning, Reference, Shared, drawing
+from experiments.preference_stages import (
+    SPLITS,
+    FineTuning,
+    Reference,
+    Shared,
+    drawing,
+    tell_account,
+)
 from sympo import seeding
 from sympo.evaluation.policy import implicit_metrics, mean_metrics, wins
 from sympo.evaluation.rewards import agreement, gaps
@@ -98,6 +105,7 @@ class _Run(Run):
         self.policy_job, self.seed = job, cell.name.seed
         self.shared = shared = job.shared(cell, listener)
         self.data, rows = shared.preferences(), shared.rows()
+        tell_account(cell, self.data.account, listener.note)
         reference_logps = {} if job.margin.reference_free else shared.reference_logps()
         self.reference_answers = shared.reference_answers()
         self.reference = shared.reference()

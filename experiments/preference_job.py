@@ -71,17 +71,20 @@ class PreferenceJob(Recipe):
             raise BadInput("job.attention=flex trains on CUDA only: use job.attention=grouped")
         # pairs are there only after the shared stages; one like them tells what can be flipped
         gap = None if cell.dataset.gold_reward is None else np.ones(1)
-        one = chosen_over_rejected(np.zeros(1, np.uint64), gap)
+        score_gap = np.ones(1) if cell.dataset.scored else None
+        one = chosen_over_rejected(np.zeros(1, np.uint64), gap, score_gap)
         flip(cell.noise_model, cell.name.noise, one, cell.name.seed)
 
 
 def check_lengths(cell: Cell, model: Any, called: str, lengths: Mapping[str, int]) -> None:
-    """Refuse a tokenizer that is not the model's, and sequences longer than it knows.
+    """Refuse a tokenizer that is not the model's or can write no pair, and sequences longer than
+    the model knows.
 
     called: what to call the model; lengths: in tokens, of each setting.
     """
     ids, positions = model.sizes()
     needed = cell.dataset.vocabulary(model.tokenizer()).size
+    cell.dataset.check_tokenizer(model.tokenizer())
     if ids is not None and needed > ids:
         raise BadInput(
             f"{called} knows {ids} token ids and its tokenizer has {needed}: they do not belong "
@@ -251,8 +254,12 @@ def _quieten_transformers() -> None:
 
 def _first(noisy: NoisyPairs, count: int) -> NoisyPairs:
     pairs = noisy.pairs
-    gap = None if pairs.gap is None else pairs.gap[:count]
     kept = PreferencePairs(
-        pairs.ids[:count], pairs.first[:count], pairs.second[:count], pairs.label[:count], gap
+        pairs.ids[:count],
+        pairs.first[:count],
+        pairs.second[:count],
+        pairs.label[:count],
+        None if pairs.gap is None else pairs.gap[:count],
+        None if pairs.score_gap is None else pairs.score_gap[:count],
     )
     return NoisyPairs(kept, noisy.flipped[:count])

@@ -13,16 +13,18 @@ import torch
 
 from experiments.cells import Cell
 from sympo import seeding
+from sympo.data import account
 from sympo.models.causal import Policy
 from sympo.models.language import LanguageModel
 from sympo.models.rows import Rows
 from sympo.models.sampling import Answers, Sampling
 from sympo.ranges import Amount, Count, Seed
-from sympo.records import identity
+from sympo.records import identity, write_atomically
 from sympo.stages import Stages
 from sympo.training.fine_tuning import fine_tune
 from sympo.training.optimizer import Recipe
 from sympo.types import (
+    Account,
     Encoded,
     Preferences,
     TokenPairs,
@@ -31,6 +33,9 @@ from sympo.types import (
 )
 
 SPLITS = ("train", "validation", "test")
+# the account of rows, beside pairs and in run folders
+ACCOUNT = "data.json"
+_told: set[str] = set()  # once in a process is enough
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,13 +128,19 @@ class Shared:
             "model": self._parts["model"],
             "sft": self._parts["sft"],
             "precision": self.source.precision,
+            **self._reading,
         }
+
+    @property
+    def _reading(self) -> Mapping[str, Any]:
+        """How rows become pairs, which is no setting."""
+        return {} if self.dataset.from_policy else {"reading": self.dataset.reading}
 
     @property
     def _preferences_key(self) -> Mapping[str, Any]:
         data = {"dataset": self._parts["dataset"], "tokenizer": self.contents["model"]}
         if not self.dataset.from_policy:
-            return {**data, "texts": list(self.dataset.texts_hold)}
+            return {**data, "texts": list(self.dataset.texts_hold), **self._reading}
         sampling = self.source.sampling
         return {
             **data,
@@ -175,11 +186,8 @@ class Shared:
         )
 
     def preferences_folder(self) -> Path:
-        """The pairs, as token ids; says what was dropped and cut, once in a process."""
-        folder = self.stages.get("pairs", self._preferences_key, self._make_preferences)
-        for line in _summary(folder):
-            self.stages.note(line)
-        return folder
+        """The pairs, as token ids, and what became of the rows that they were made of."""
+        return self.stages.get("pairs", self._preferences_key, self._make_preferences)
 
     def preferences(self) -> Preferences:
         return _load_preferences(self.preferences_folder())
@@ -196,7 +204,7 @@ class Shared:
         made = self.dataset.preferences(self.cell.name.seed, self.tokenizer, answer)
         for name in SPLITS:
             _save_pairs(folder, name, getattr(made, name))
-        (folder / "summary.txt").write_text("\n".join(self.dataset.summary(self.tokenizer)))
+        (folder / ACCOUNT).write_text(account.text(made.account))
 
     def rows(self) -> dict[str, Rows]:
         """The pairs of each split as rows of two sides."""
@@ -241,22 +249,22 @@ class Shared:
             return Answers(_ids(found), found["truncated"])
 
 
+def tell_account(cell: Cell, found: Account, note: Callable[[str], None]) -> None:
+    """Keep what became of the rows beside what a cell leaves, and say it once in a process."""
+    text = account.text(found)
+    write_atomically(cell.folder.unfinished / ACCOUNT, text)
+    if text not in _told:
+        _told.add(text)
+        for line in account.lines(found, cell.dataset.on_rendered):
+            note(line)
+
+
 @contextmanager
 def drawing(device: str, seed: int, purpose: str) -> Iterator[None]:
     """Dropout of adapters draws from a seed of its own in here, and from no other outside."""
     with torch.random.fork_rng(devices=[] if device == "cpu" else [device]):
         torch.manual_seed(seeding.derive(seed, purpose))
         yield
-
-
-_told: set[Path] = set()
-
-
-def _summary(folder: Path) -> list[str]:
-    if folder in _told:
-        return []
-    _told.add(folder)
-    return (folder / "summary.txt").read_text().splitlines()
 
 
 def _save_ids(path: Path, ids: Any, **more: Any) -> None:
@@ -272,8 +280,9 @@ def _ids(found: Any) -> list[np.ndarray]:
 def _save_pairs(folder: Path, name: str, made: TokenPairs) -> None:
     for side, encoded in (("chosen", made.chosen), ("rejected", made.rejected)):
         _save_ids(folder / f"{name}-{side}.npz", encoded.ids, start=encoded.start)
-    gap = {} if made.pairs.gap is None else {"gap": made.pairs.gap}
-    _save_ids(folder / f"{name}-prompts.npz", made.prompts, pair=made.pairs.ids, **gap)
+    gaps = {"gap": made.pairs.gap, "score_gap": made.pairs.score_gap}
+    known = {key: gap for key, gap in gaps.items() if gap is not None}
+    _save_ids(folder / f"{name}-prompts.npz", made.prompts, pair=made.pairs.ids, **known)
     with (folder / f"{name}.jsonl").open("w") as file:
         file.writelines(json.dumps(text) + "\n" for text in made.texts)
 
@@ -293,18 +302,18 @@ def _made(folder: Path) -> int:
 
 @lru_cache(maxsize=4)
 def _loaded(folder: Path, made: int) -> Preferences:
-    splits = []
+    splits = {}
     for name in SPLITS:
         sides = []
         for side in ("chosen", "rejected"):
             with np.load(folder / f"{name}-{side}.npz") as found:
                 sides.append(Encoded(_ids(found), found["start"]))
         with np.load(folder / f"{name}-prompts.npz") as found:
-            gap = found.get("gap")
-            pairs, prompts = chosen_over_rejected(found["pair"], gap), _ids(found)
+            gaps = found.get("gap"), found.get("score_gap")
+            pairs, prompts = chosen_over_rejected(found["pair"], *gaps), _ids(found)
         texts = [json.loads(line) for line in (folder / f"{name}.jsonl").open()]
-        splits.append(TokenPairs(pairs, sides[0], sides[1], prompts, texts))
-    return Preferences(*splits)
+        splits[name] = TokenPairs(pairs, sides[0], sides[1], prompts, texts)
+    return Preferences(**splits, account=account.read((folder / ACCOUNT).read_text()))
 
 
 @lru_cache(maxsize=4)

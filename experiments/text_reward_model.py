@@ -1,7 +1,7 @@
 """The job that trains reward models of texts on noisy preference pairs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,15 +11,23 @@ import numpy as np
 from experiments.cells import Cell
 from experiments.listener import Listener
 from experiments.preference_job import PreferenceJob, Run, check_lengths, check_model
-from experiments.preference_stages import SPLITS, Reference, Shared, checkpoint_activations, drawing
-from sympo.data.encoding import PLAIN
+from experiments.preference_stages import (
+    SPLITS,
+    Reference,
+    Shared,
+    checkpoint_activations,
+    drawing,
+    tell_account,
+)
+from sympo.data.chat import PLAIN
+from sympo.data.text import TRIED_FIRST
 from sympo.evaluation.rewards import agreement, clean_metrics, gaps
 from sympo.margins import Reward
 from sympo.models.classifiers import save, with_padding
 from sympo.models.reward import RewardModel
 from sympo.models.scorer import Scorer, Splittable
 from sympo.outcomes import Scored, prompt_keys
-from sympo.types import BadInput, Evaluation, chosen_over_rejected
+from sympo.types import Account, BadInput, Evaluation, PreferencePairs, taken
 
 Texts = Sequence[Mapping[str, Any]]
 # what closes an answer that was written by the plain template
@@ -67,6 +75,8 @@ class TextRewardModelJob(PreferenceJob):
         lengths = {"dataset.max_length": cell.dataset.max_length}
         if cell.model.reads_tokens:
             check_lengths(cell, cell.model, f"model={cell.name.model}", lengths)
+        elif not cell.dataset.from_policy:
+            _check_words(cell.model, cell.dataset)
         if self.reference is not None:
             sampled = cell.dataset.max_prompt_length + self.reference.sampling.max_new_tokens + 1
             key = "dataset.max_prompt_length + job.reference.sampling.max_new_tokens + 1"
@@ -100,6 +110,7 @@ class _TextRun(Run):
         self.text_job, shared = job, job.shared(cell, listener)
         reads = _Tokens if cell.model.reads_tokens else _Words
         self.reader = reads(cell, job, shared)
+        tell_account(cell, self.reader.account, listener.note)
         pairs = self.reader.pairs
         self.prompts, keys = _prompts(self.reader.texts)
         self.scored = Scored(pairs["test"].ids, keys)
@@ -133,6 +144,7 @@ class _Tokens:
 
     def __init__(self, cell: Cell, job: TextRewardModelJob, shared: Shared) -> None:
         self.cell, self.job, data = cell, job, shared.preferences()
+        self.account = data.account
         self.pairs = {name: getattr(data, name).pairs for name in SPLITS}
         self.texts: Texts = data.test.texts
         self.rows: Mapping[str, Splittable] = shared.rows()
@@ -161,11 +173,13 @@ class _Words:
         self.cell = cell
         if cell.dataset.from_policy:
             data = shared.preferences()
-            self.pairs = {name: getattr(data, name).pairs for name in SPLITS}
-            texts = {name: getattr(data, name).texts for name in SPLITS}
-            self.rows, self.texts = _features(cell.model, texts), texts["test"]
+            splits = {name: getattr(data, name) for name in SPLITS}
+            pairs = {name: split.pairs for name, split in splits.items()}
+            texts = {name: split.texts for name, split in splits.items()}
+            found = _worded(cell.model, pairs, texts, data.account)
         else:
-            self.pairs, self.rows, self.texts = _released(cell.model, cell.dataset)
+            found = _released(cell.model, cell.dataset)
+        self.pairs, self.rows, self.texts, self.account = found
 
     def scorer(self) -> Scorer:
         return self.cell.model.build(self.rows["train"]).to(self.cell.device)
@@ -174,19 +188,61 @@ class _Words:
         """Nothing: the hub has no format for it."""
 
 
+Worded = tuple[dict[str, PreferencePairs], dict[str, Splittable], Texts, Account]
+
+
 @lru_cache(maxsize=2)
-def _released(model: Any, dataset: Any) -> tuple[Any, ...]:
+def _released(model: Any, dataset: Any) -> Worded:
     # the cells of a sweep share it: to count words takes longer than to train on the counts
     texts = {name: [vars(pair) for pair in dataset.splits[name].pairs] for name in SPLITS}
-    pairs = {name: chosen_over_rejected(dataset.splits[name].ids) for name in SPLITS}
-    return pairs, _features(model, texts), texts["test"]
+    pairs = {name: dataset.splits[name].preferences for name in SPLITS}
+    return _worded(model, pairs, texts, dataset.account())
 
 
-def _features(model: Any, texts: Mapping[str, Texts]) -> dict[str, Splittable]:
-    sides = [
-        [[text[side] for text in texts[name]] for side in ("chosen", "rejected")] for name in SPLITS
-    ]
-    return dict(zip(SPLITS, model.features(sides[0], sides[1:]), strict=True))
+def _worded(
+    model: Any,
+    pairs: Mapping[str, PreferencePairs],
+    texts: Mapping[str, Texts],
+    account: Account,
+) -> Worded:
+    """The pairs whose answers differ in their words, their features, the texts of the test split,
+    and the account of the rows with what was left out here."""
+    kept = {name: np.flatnonzero(~_alike(model, texts[name], name)) for name in SPLITS}
+    left = {name: [texts[name][int(i)] for i in index] for name, index in kept.items()}
+    features = model.features(_sides(left["train"]), [_sides(left[name]) for name in SPLITS[1:]])
+    rows = dict(zip(SPLITS, features, strict=True))
+    splits = {
+        name: split.after(
+            {"dropped for two answers with the same words": len(texts[name]) - len(kept[name])},
+            {"pairs differ only in words that are too rare in training": int(rows[name].tied)},
+        )
+        for name, split in account.splits.items()
+    }
+    chosen = {name: taken(pairs[name], index) for name, index in kept.items()}
+    return chosen, rows, left["test"], replace(account, splits=splits)
+
+
+def _alike(model: Any, texts: Texts, split: str) -> np.ndarray:
+    found: np.ndarray = model.alike(*_sides(texts))
+    if found.all():
+        raise BadInput(
+            f"dataset: none of the {len(texts)} {split} pairs is usable: {len(texts)} dropped for "
+            "two answers with the same words"
+        )
+    return found
+
+
+@lru_cache(maxsize=8)
+def _check_words(model: Any, dataset: Any) -> None:
+    """Refuse splits in which no pair's answers differ in their words."""
+    for name in SPLITS:
+        texts = [vars(pair) for pair in dataset.splits[name].pairs]
+        if model.alike(*_sides(texts[:TRIED_FIRST])).all():
+            _alike(model, texts, name)
+
+
+def _sides(texts: Texts) -> list[list[str]]:
+    return [[text[side] for text in texts] for side in ("chosen", "rejected")]
 
 
 def _prompts(texts: Texts) -> tuple[np.ndarray, np.ndarray]:

@@ -77,29 +77,32 @@ class InstanceDependent:
     """Close pairs flip more often: the mistakes of a second Bradley-Terry labeller.
 
     rate_i = sigmoid(-|gap_i| / s), never above 1/2; the temperature s makes the mean rate over the
-    given pairs equal to `noise`, so draw the flips of a whole data set, then take subsets.
+    given pairs equal to `noise`, so draw the flips of a whole data set, then take subsets. The gap
+    is that of the true rewards or, where there are none, of the scores that came with the labels.
 
-    BadInput where the pairs have no gap, or so many gaps of 0, which flip half of the time, that
+    BadInput where the pairs have neither, or so many gaps of 0, which flip half of the time, that
     the mean cannot be as low as `noise`.
     """
 
     def rates(self, noise: float, pairs: PreferencePairs, seed: int) -> np.ndarray:
         _check(noise)
-        if pairs.gap is None:
+        gap = pairs.score_gap if pairs.gap is None else pairs.gap
+        if gap is None:
             raise BadInput(
-                "noise_model=instance_dependent needs the true reward of both items, which this "
-                "data set does not have; use symmetric or asymmetric"
+                "noise_model=instance_dependent needs the true reward or a score of both items, "
+                "which this data set does not have; use symmetric or asymmetric, or "
+                "dataset=preferences with dataset.score_chosen and dataset.score_rejected"
             )
         if noise == 0 or len(pairs) == 0:
             return np.zeros(len(pairs))
-        tied = np.mean(pairs.gap == 0)
+        tied = np.mean(gap == 0)
         if noise < tied / 2:
             raise BadInput(
                 f"noise={noise} is not reachable with noise_model=instance_dependent: {tied:.1%} "
                 f"of the pairs have gap 0 and flip half of the time, so it must be at least "
                 f"{tied / 2:.4g}"
             )
-        return _rates_with_mean(noise, np.abs(pairs.gap))
+        return _rates_with_mean(noise, np.abs(gap))
 
 
 def _rates_with_mean(mean: float, gap: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Typed records that the rooms of the library hand to each other."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ class PreferencePairs:
     label: (n,) float, the clean label y: +1 where the first item is preferred, -1 otherwise.
     gap: (n,) float, the true reward difference r(first) - r(second); None where no true reward
         exists (human or model labels).
+    score_gap: (n,) float, how far apart the scores of the two items are that came with the labels,
+        such as a judge's; no truth to be measured against, only how close a pair is.
     """
 
     ids: np.ndarray
@@ -41,6 +44,7 @@ class PreferencePairs:
     second: np.ndarray
     label: np.ndarray
     gap: np.ndarray | None = None
+    score_gap: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -103,6 +107,10 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, index: np.ndarray) -> "Encoded":
+        """Some of the sequences, in the order of the index."""
+        return Encoded([self.ids[i] for i in index], self.start[index])
+
 
 @dataclass(frozen=True)
 class TokenPairs:
@@ -123,6 +131,16 @@ class TokenPairs:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def take(self, index: np.ndarray) -> "TokenPairs":
+        """Some of the pairs, in the order of the index."""
+        return TokenPairs(
+            taken(self.pairs, index),
+            self.chosen.take(index),
+            self.rejected.take(index),
+            [self.prompts[i] for i in index],
+            [self.texts[i] for i in index],
+        )
 
 
 @dataclass(frozen=True)
@@ -155,15 +173,66 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class SplitAccount:
+    """What became of the rows of one split: rows = pairs + the sum of left_out.
+
+    rows: read for it, or taken for it out of the training rows. left_out: how many of them are no
+        pairs of this split, by what became of them. changed: how many rows are not used as they
+        were released, by what happened; a row may be in several of these.
+    near_training: pairs with a prompt that is a training prompt but for case, punctuation and white
+        space. rendered: pairs whose prompt holds chat text that is already rendered.
+    """
+
+    rows: int
+    pairs: int
+    left_out: Mapping[str, int]
+    changed: Mapping[str, int]
+    near_training: int = 0
+    rendered: int = 0
+
+    def after(self, left_out: Mapping[str, int], changed: Mapping[str, int]) -> "SplitAccount":
+        """The account once a model has read the pairs, which left out and changed some more."""
+        return replace(
+            self,
+            pairs=self.pairs - sum(left_out.values()),
+            left_out=Counter(self.left_out) + Counter(left_out),
+            changed=Counter(self.changed) + Counter(changed),
+        )
+
+
+@dataclass(frozen=True)
+class Account:
+    """What became of every row of a data set of texts.
+
+    splits: of `train`, `validation` and `test`. notes: which splits these are, where no setting
+    says so.
+    """
+
+    splits: Mapping[str, SplitAccount]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Preferences:
-    """The splits of a preference data set for policies, clean."""
+    """The splits of a preference data set for policies, clean, and what became of its rows."""
 
     train: TokenPairs
     validation: TokenPairs
     test: TokenPairs
+    account: Account
 
 
-def chosen_over_rejected(ids: np.ndarray, gap: np.ndarray | None = None) -> PreferencePairs:
+def chosen_over_rejected(
+    ids: np.ndarray, gap: np.ndarray | None = None, score_gap: np.ndarray | None = None
+) -> PreferencePairs:
     """Pairs whose items are stored as chosen, rejected, chosen, ...: every clean label is +1."""
     first = 2 * np.arange(len(ids))
-    return PreferencePairs(ids, first, first + 1, np.ones(len(ids)), gap)
+    return PreferencePairs(ids, first, first + 1, np.ones(len(ids)), gap, score_gap)
+
+
+def taken(pairs: PreferencePairs, index: np.ndarray) -> PreferencePairs:
+    """Some pairs that are stored as chosen, rejected, ..., in the order of the index."""
+    gap, score_gap = (
+        None if found is None else found[index] for found in (pairs.gap, pairs.score_gap)
+    )
+    return chosen_over_rejected(pairs.ids[index], gap, score_gap)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -195,3 +197,13 @@ def test_bad_k(k: float) -> None:
 def test_instance_dependent_needs_a_gap() -> None:
     with pytest.raises(BadInput, match="noise_model=instance_dependent needs the true reward"):
         flip(InstanceDependent(), 0.1, without_gap(make_pairs(3)), seed=0)
+
+
+def test_scores_take_the_place_of_a_reward_that_no_one_knows() -> None:
+    true, scores = make_pairs(50, seed=1), make_pairs(50, seed=2).gap
+    scored = dataclasses.replace(without_gap(true), score_gap=scores)
+    both = dataclasses.replace(true, score_gap=scores)
+    by_score, by_both = (InstanceDependent().rates(0.2, pairs, 0) for pairs in (scored, both))
+    swapped = dataclasses.replace(true, gap=scores)
+    np.testing.assert_array_equal(by_score, InstanceDependent().rates(0.2, swapped, 0))
+    np.testing.assert_array_equal(by_both, InstanceDependent().rates(0.2, true, 0))

@@ -78,7 +78,7 @@ def test_cells_measure_what_the_contract_says(swept: tuple[Path, str]) -> None:
     assert start_metrics["test/implicit_accuracy"] == 0.5  # all margins are 0 before training
     assert abs(start_metrics["policy/kl"]) < 1e-6
     assert {file.name for file in path.iterdir()} == {
-        "config.yaml", "metrics.jsonl", "summary.json", ".lock", "samples"
+        "config.yaml", "data.json", "metrics.jsonl", "summary.json", ".lock", "samples"
     }  # fmt: skip
     lines = (path / "samples" / "last.jsonl").read_text().splitlines()
     assert len(lines) == 32

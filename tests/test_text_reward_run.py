@@ -70,7 +70,7 @@ def test_cells_measure_what_the_contract_says(swept: tuple[Path, str]) -> None:
         assert all(name in metrics for name in METRICS)
         assert 0 <= metrics["test/order_accuracy"] <= 1 and metrics["test/order_accuracy_se"] > 0
     assert {file.name for file in path.iterdir()} == {
-        "config.yaml", "metrics.jsonl", "summary.json", ".lock", "model"
+        "config.yaml", "data.json", "metrics.jsonl", "summary.json", ".lock", "model"
     }  # fmt: skip
     assert "test/order_accuracy" in out
     # before training, cells of one seed are the same model on the same pairs

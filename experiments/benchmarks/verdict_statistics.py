@@ -7,7 +7,7 @@ up in one NumPy call a draw, the same statistics computed from the same totals, 
 taken. Ours draws how often each distinct content of a prompt occurs, where contents are few, and
 has the better interval (BCa). The two alternate, and the median of the paired ratios is reported.
 The plain one runs a tenth of the draws, and its seconds, proportional to draws, are multiplied by
-ten. Length control has no bootstrap; it stands in the sum on both sides. Needs no GPU, no account
+ten. The length fit has no bootstrap; it stands in the sum on both sides. Needs no GPU, no account
 and no network.
 """
 
@@ -24,14 +24,14 @@ from experiments.benchmarks.results import processor, write
 from sympo.evaluation.verdicts import (
     DRAWS,
     agreement,
-    length_controlled,
+    length_adjusted,
     paired_difference,
     position_bias,
     win_rate,
 )
 
 VERDICTS, TARGET = 100_000, 5.0
-LENGTH_CONTROLLED = "length_controlled"
+LENGTH_ADJUSTED = "length_adjusted"
 
 Runs = dict[str, Callable[[], object]]
 
@@ -45,7 +45,7 @@ def main() -> None:
     rows = []
     for per_prompt in (1, 5):
         ours, plain = work(per_prompt)
-        ours[LENGTH_CONTROLLED]()  # statsmodels is imported at the first call
+        ours[LENGTH_ADJUSTED]()  # statsmodels is imported at the first call
         rounds = [alternate(ours, plain) for _ in range(arguments.rounds)]
         for name in [*ours, "all"]:
             if name in plain or name == "all":
@@ -70,7 +70,7 @@ def work(per_prompt: int) -> tuple[Runs, Runs]:
         "position_bias": partial(position_bias, b, cluster, 0),
         "paired_difference": partial(paired_difference, a, b, cluster, 0),
         "agreement": partial(agreement, a, b, cluster, 0),
-        LENGTH_CONTROLLED: partial(length_controlled, a, length, other, cluster),
+        LENGTH_ADJUSTED: partial(length_adjusted, a, length, other, cluster),
     }
     plain: Runs = {
         "win_rate": partial(plain_mean, a, cluster),

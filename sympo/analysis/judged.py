@@ -2,7 +2,6 @@
 judged item and per verdict."""
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sympo.analysis.frames import WHICH, flatten, show
+from sympo.evaluation.judged_content import read
 from sympo.judges.protocol import by_authors, policy_second
 
 log = logging.getLogger(__name__)
@@ -66,14 +66,14 @@ class JudgedFiles:
             return
         for path in sorted(Path(judges).glob("*.json")):
             try:
-                judged = json.loads(path.read_bytes())
+                judged = read(path.read_bytes())
                 self._blocks += [
                     self._block(cell, judged, which)
                     for which in WHICH
                     if which in judged["samples"]
                 ]
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                log.warning("%s is not readable (%r): its verdicts are left out", path, error)
+            except (OSError, ValueError) as error:
+                log.warning("%s is damaged (%s): its verdicts are left out", path, error)
 
     def gathered(self, datasets: Sequence[str]) -> tuple[pd.DataFrame, JudgedItems]:
         """The columns `<which>/judge/<label>/<metric>` of all cells, and the items.

@@ -1,43 +1,73 @@
-"""Rows of data files and of the hub, each with the words that say where it stands."""
+"""Where the rows of a data set are: files of a folder, or a set on the hub.
 
-import gzip
-import json
-import zlib
+A row comes with the words that say where it stands.
+"""
+
+import glob
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sympo.data.formats import READERS
 from sympo.types import BadInput
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+SUFFIXES = tuple(READERS)
 
 # a row and where it stands, "FILE row 12", counted from 1
 Row = tuple[str, dict[str, Any]]
 
 
+def located(path: str) -> Path:
+    """The file or folder that `dataset.path` names; BadInput where there is neither."""
+    try:
+        found = Path(path).expanduser()
+        if found.exists():
+            return found
+    except (OSError, RuntimeError) as error:  # too long, not ours to look at, no such user
+        raise BadInput(f"dataset.path={path}: {' '.join(str(error).split())}") from error
+    raise BadInput(f"dataset.path={path}: {found.absolute()} is neither file nor folder")
+
+
 def folder(path: str) -> Path:
     """The folder that `dataset.path` names; BadInput where there is none."""
-    found = Path(path).expanduser()
+    found = located(path)
     if not found.is_dir():
-        raise BadInput(f"dataset.path={path}: {found.absolute()} is no folder")
+        raise BadInput(f"dataset.path={path}: {found.absolute()} is a file, and must be a folder")
     return found
 
 
+def held_splits(place: Path) -> list[str]:
+    """The names of the splits whose files are in a folder or in its `data`, sorted."""
+    names = {
+        file.name.removesuffix(suffix).split("-")[0]
+        for home in (place, place / "data")
+        for suffix in SUFFIXES
+        for file in home.glob(f"*{suffix}")
+        if file.is_file()
+    }
+    return sorted(names)
+
+
 def split_files(place: Path, split: str) -> list[Path]:
-    """The files of a split in a folder or in its `data`, in order: `SPLIT.jsonl`, `.jsonl.gz` or
-    `.parquet`, or the hub's `SPLIT-*.parquet`; BadInput where there is none or more than one kind.
+    """The files of a split in a folder or in its `data`, in order: `SPLIT.jsonl` or with another of
+    SUFFIXES, or the hub's `SPLIT-*.parquet`; BadInput where there is none or more than one kind.
     """
+    if split != Path(split).name:
+        raise BadInput(f"dataset.path: {split} is not the name of a split, such as train")
+    name = glob.escape(split)
     found = [
         files
         for home in (place, place / "data")
         for suffix in SUFFIXES
-        for pattern in (f"{split}{suffix}", f"{split}-*{suffix}")
-        if (files := sorted(home.glob(pattern)))
+        for pattern in (f"{name}{suffix}", f"{name}-*{suffix}")
+        if (files := sorted(file for file in home.glob(pattern) if file.is_file()))
     ]
     if not found:
+        held = held_splits(place)
         raise BadInput(
             f"dataset.path: {place.absolute()} holds no {split} split, neither "
             f"{', '.join(split + suffix for suffix in SUFFIXES)} nor data/{split}-*.parquet"
+            + (f"; it holds {', '.join(held)}" if held else "")
         )
     if len(found) > 1:
         raise BadInput(
@@ -48,67 +78,48 @@ def split_files(place: Path, split: str) -> list[Path]:
 
 
 def file_rows(files: list[Path]) -> Iterator[Row]:
-    """The rows of JSONL and Parquet files; BadInput names the file, and the row if it is one."""
+    """The rows of files; BadInput names the file, and the row if it is one."""
     for file in files:
         count = 0
-        for number, row in _parquet(file) if file.suffix == ".parquet" else _json_lines(file):
+        reader = next(READERS[suffix] for suffix in SUFFIXES if file.name.endswith(suffix))
+        for number, row in reader(file):
             count += 1
             yield f"{file.absolute()} row {number}", row
         if not count:
             raise BadInput(f"{file.absolute()} is empty")
 
 
+def hub_splits(name: str) -> list[str]:
+    """The names of the splits of a set on the hub; BadInput where it cannot be had."""
+    found = _loaded(name)
+    return sorted(map(str, found)) if isinstance(found, dict) else []
+
+
 def hub_rows(name: str, split: str, data_dir: str | None = None) -> Iterator[Row]:
     """The rows of a split on the hub, downloaded once through `datasets`; BadInput on failure."""
+    rows = iter(_loaded(name, data_dir, split))
+    place = " ".join(part for part in (name, data_dir, split) if part)
+    number = 0
+    while True:
+        number += 1
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except Exception as error:  # it decodes values of any type
+            reason = " ".join(str(error).split())
+            raise BadInput(f"{place} row {number} cannot be read: {reason}") from error
+        yield f"{place} row {number}", row
+
+
+def _loaded(name: str, data_dir: str | None = None, split: str | None = None) -> Any:
     from datasets import load_dataset
 
     try:
-        table = load_dataset(name, data_dir=data_dir, split=split)
+        return load_dataset(name, data_dir=data_dir, split=split)
     except Exception as error:  # the hub's client and its HTTP library raise errors of many kinds
         reason = " ".join(str(error).split())
         raise BadInput(
             f"{name} is not here and could not be downloaded ({reason}); give dataset.path, a "
             f"local copy"
-        ) from error
-    place = " ".join(part for part in (name, data_dir, split) if part)
-    for number, row in enumerate(table, 1):
-        yield f"{place} row {number}", row
-
-
-def _json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    number = 0
-    try:
-        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield number, _object(file, number, line)
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(
-            f"{file.absolute()} cannot be read after row {number}: {' '.join(str(error).split())}"
-        ) from error
-
-
-def _object(file: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise BadInput(f"{file.absolute()} row {number} is broken JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise BadInput(
-            f"{file.absolute()} row {number} is a {type(row).__name__}, not an object with keys"
-        )
-    return row
-
-
-def _parquet(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
-
-    try:
-        with ParquetFile(file) as table:
-            rows = (row for batch in table.iter_batches() for row in batch.to_pylist())
-            yield from enumerate(rows, 1)
-    except (OSError, ArrowException) as error:
-        raise BadInput(
-            f"{file.absolute()} is no readable Parquet file: {' '.join(str(error).split())}"
         ) from error

@@ -23,9 +23,11 @@ from sympo import ranges, seeding
 from sympo.numeric import sigmoid
 from sympo.ranges import Count, Positive, Range, Seed, Width
 from sympo.types import (
+    Account,
     BadInput,
     Encoded,
     Preferences,
+    SplitAccount,
     TokenPairs,
     Vocabulary,
     chosen_over_rejected,
@@ -59,6 +61,8 @@ class GoldLanguage:
     """
 
     from_policy: ClassVar[bool] = True
+    on_rendered: ClassVar = ""
+    scored: ClassVar[bool] = False
     beside_corpus: ClassVar = frozenset(
         {"reward_scale", "temperature", "train_pairs", "validation_pairs", "test_pairs"}
     )
@@ -121,6 +125,10 @@ class GoldLanguage:
             )
         return Vocabulary(size=self.tokens + 2, bos=None, eos=self.tokens, pad=self.tokens + 1)
 
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        """Refuse any tokenizer."""
+        self.vocabulary(tokenizer)
+
     @cached_property
     def _chain(self) -> np.ndarray:
         """P(next | symbol), (tokens, tokens); no symbol follows itself."""
@@ -172,28 +180,30 @@ class GoldLanguage:
 
         sample(prompts, seed): one answer of the policy to each prompt.
         """
-        sizes = [self.train_pairs, self.validation_pairs, self.test_pairs]
-        splits: dict[str, TokenPairs] = {}
-        for number, (name, size) in enumerate(
-            zip(("train", "validation", "test"), sizes, strict=True)
-        ):
-            seen = {prompt.tobytes() for made in splits.values() for prompt in made.prompts}
-            splits[name] = self._split(seed, name, size, number << 32, seen, sample)
-        return Preferences(**splits)
+        made: dict[str, TokenPairs] = {}
+        accounts: dict[str, SplitAccount] = {}
+        for number, name in enumerate(("train", "validation", "test")):
+            seen = {prompt.tobytes() for split in made.values() for prompt in split.prompts}
+            size = getattr(self, f"{name}_pairs")
+            made[name], accounts[name] = self._split(seed, name, size, number << 32, seen, sample)
+        return Preferences(**made, account=Account(accounts))
 
     def _split(
         self, seed: int, name: str, pairs: int, first: int, seen: set[bytes], sample: Sampler
-    ) -> TokenPairs:
+    ) -> tuple[TokenPairs, SplitAccount]:
         """Pairs of one split; seen: the prompts of other splits, which it leaves out."""
         # some more than asked for, because pairs of equal answers are passed over
         drawn = pairs + pairs // 8 + 16
         draw = seeding.generator(seed, "gold language", name)
         walks: list[np.ndarray] = []
+        walked = 0
         for _ in range(DRAWS_OF_PROMPTS):
             fresh = self._walk(draw, drawn, self.prompt_length)
+            walked += len(fresh)
             walks += [walk for walk in fresh if walk.tobytes() not in seen]
             if len(walks) >= drawn:
                 break
+        passed = walked - len(walks)
         prompts = walks[:drawn]
         drawn = len(prompts)
         a, b = (
@@ -207,6 +217,16 @@ class GoldLanguage:
                 f"other split has, {len(kept)} got two different answers; ask for fewer pairs, a "
                 "longer dataset.prompt_length, or a policy that varies more after fine-tuning"
             )
+        asked = kept[-1] + 1
+        account = SplitAccount(
+            asked + passed,
+            pairs,
+            {
+                "dropped for a prompt of another split": passed,
+                "dropped for two equal answers of the policy": asked - pairs,
+            },
+            {},
+        )
         prompts = [prompts[i] for i in kept]
         a, b = [a[i] for i in kept], [b[i] for i in kept]
         gap = self.gold_reward(prompts, a) - self.gold_reward(prompts, b)
@@ -214,7 +234,7 @@ class GoldLanguage:
         swapped = seeding.uniform(seed, "label", ids) >= sigmoid(self.temperature * gap)
         chosen = [b[i] if swapped[i] else a[i] for i in range(pairs)]
         rejected = [a[i] if swapped[i] else b[i] for i in range(pairs)]
-        return TokenPairs(
+        made = TokenPairs(
             pairs=chosen_over_rejected(ids, np.where(swapped, -gap, gap)),
             chosen=self._after(prompts, chosen),
             rejected=self._after(prompts, rejected),
@@ -228,6 +248,7 @@ class GoldLanguage:
                 for prompt, good, bad in zip(prompts, chosen, rejected, strict=True)
             ],
         )
+        return made, account
 
     def _after(self, prompts: Sequence[np.ndarray], answers: Sequence[np.ndarray]) -> Encoded:
         """Answers behind their prompts, closed by the end of sequence also where it was cut."""
@@ -237,13 +258,6 @@ class GoldLanguage:
             for prompt, answer in zip(prompts, answers, strict=True)
         ]
         return Encoded(ids, np.full(len(ids), self.prompt_length))
-
-    def summary(self, tokenizer: Any) -> list[str]:
-        """What to say of the data before training."""
-        return [
-            f"{self.tokens} symbols, {self.topics} topics; answers of {self.shortest_answer} to "
-            f"{self.longest_answer} symbols"
-        ]
 
     def answered(
         self,

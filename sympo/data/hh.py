@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympo.data.encoding import Message, TextPair
+from sympo.data.chat import Message, TextPair
 from sympo.data.files import Row, file_rows, folder, hub_rows, split_files
-from sympo.data.text import TextDataset, Unusable, dialogue_pair, value
+from sympo.data.messages import Unusable, dialogue_pair, value
+from sympo.data.text import TextDataset
 from sympo.types import BadInput
 
 HUB = "Anthropic/hh-rlhf"

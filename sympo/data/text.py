@@ -10,26 +10,36 @@ import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from sympo import seeding
-from sympo.data.encoding import ChatFormat, Encoding, Message, TextPair, encode
+from sympo.data.account import counted, near, rendered
+from sympo.data.chat import TEXTS, ChatFormat, Message, TextPair, score_gaps
+from sympo.data.encoding import Encoding, distinct, encode
 from sympo.data.files import Row
+from sympo.data.messages import Unusable
 from sympo.ranges import Count
-from sympo.types import BadInput, Encoded, Preferences, TokenPairs, Vocabulary
+from sympo.types import (
+    Account,
+    BadInput,
+    Encoded,
+    PreferencePairs,
+    Preferences,
+    SplitAccount,
+    TokenPairs,
+    Vocabulary,
+    chosen_over_rejected,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ROLES = ("system", "user", "assistant")
-
-
-class Unusable(Exception):
-    """A row that is in order but carries no preference: it is dropped and counted by reason."""
+# of each split, to learn whether a tokenizer can write any
+TRIED_FIRST = 64
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,16 @@ class Rows:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    @property
+    def changed(self) -> Counter[str]:
+        """What was changed in reading these rows, by kind."""
+        return Counter(note for pair in self.pairs for note in pair.notes)
+
+    @property
+    def preferences(self) -> PreferencePairs:
+        """The pairs without their texts."""
+        return chosen_over_rejected(self.ids, score_gap=score_gaps(self.pairs))
+
     def take(self, index: np.ndarray) -> "Rows":
         pairs = [self.pairs[i] for i in index]
         return Rows(pairs, self.ids[index], self.prompts[index], self.read, self.dropped)
@@ -60,7 +80,9 @@ class Rows:
 
     def drawn(self, name: str, size: int | None) -> "Rows":
         """At most `size` rows, in an order drawn by their content; all where size is None."""
-        return self.take(np.argsort(seeding.uniform(0, name, self.ids))[:size])
+        drawn = self.take(np.argsort(seeding.uniform(0, name, self.ids))[:size])
+        more = Counter({f"more than dataset.{name}_pairs={size}": len(self) - len(drawn)})
+        return replace(drawn, dropped=self.dropped + more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +96,11 @@ class TextDataset(ABC):
     max_length: of a prompt and its answer together, in tokens; max_prompt_length: of the prompt.
     """
 
-    # what is kept of a pair for people and judges
-    texts_hold: ClassVar = tuple(one.name for one in fields(TextPair))
+    texts_hold: ClassVar = TEXTS
+    # to be raised where pairs are read in another way: stages made before no longer count
+    reading: ClassVar = 2
+    # what becomes of prompts that hold rendered chat text, and what can be done about it
+    on_rendered: ClassVar = "a chat template wraps it in one more turn"
     # pairs are not samples of the policy, and no true reward is known
     beside_corpus: ClassVar = frozenset({"test_pairs"})
     from_policy: ClassVar[bool] = False
@@ -90,6 +115,12 @@ class TextDataset(ABC):
     _encodings: list[tuple[Any, dict[str, Encoding]]] = field(
         default_factory=list, repr=False, compare=False
     )
+    _tried: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def scored(self) -> bool:
+        """Whether the labels came with scores, which say how close a pair is."""
+        return False
 
     @abstractmethod
     def rows(self, split: str) -> Iterator[Row]:
@@ -116,24 +147,45 @@ class TextDataset(ABC):
             )
         for split, rows in zip(("train", "test"), self.released, strict=True):
             if not len(rows):
-                raise BadInput(f"dataset.path: none of the {rows.read} {split} rows is usable")
+                raise BadInput(_none_usable(split, rows))
+        if not len(self._free):
+            raise BadInput(_none_usable("train", self._free))
         if not len(self.splits["train"]):
             raise BadInput(
-                f"dataset.validation_pairs={self.validation_pairs} leaves none of the "
-                f"{len(self.released[0])} usable training rows to train on; ask for fewer"
+                f"dataset.validation_pairs={self.validation_pairs} leaves none to train on of the "
+                f"{len(self._free)} usable training rows, of {self._free.read} read; ask for fewer"
+                + "".join(f"; {words}" for words in counted(self._free.dropped))
             )
+
+    def check_tokenizer(self, tokenizer: "PreTrainedTokenizerBase | None") -> None:
+        """Refuse a tokenizer that cannot write any pair of a split, before any cell starts."""
+        tokenizer = _needed(tokenizer)
+        if not any(tokenizer is one for one in self._tried):
+            form = self.form(tokenizer)
+            few = np.arange(TRIED_FIRST)
+            firsts = (rows.take(few[: len(rows)]) for rows in self.splits.values())
+            if not all(len(self._read(rows, form).pairs) for rows in firsts):
+                self._encoded(tokenizer)
+            self._tried.append(tokenizer)
+
+    def form(self, tokenizer: "PreTrainedTokenizerBase") -> ChatFormat:
+        """How prompts and answers are written as text."""
+        return ChatFormat(tokenizer)
 
     def fingerprint(self) -> str:
         """A hash of the data's content, which stands for its path in a cell's identity."""
         digest = hashlib.blake2b(digest_size=8)
         for rows in self.released:
             digest.update(np.sort(rows.ids).tobytes() + len(rows).to_bytes(8, "big"))
+            # a noise model may read the scores, which no id holds
+            if (gaps := score_gaps(rows.pairs)) is not None:
+                digest.update(gaps[np.argsort(rows.ids)].tobytes())
         return digest.hexdigest()
 
     def vocabulary(self, tokenizer: "PreTrainedTokenizerBase | None") -> Vocabulary:
         """The token ids of a policy that speaks through this tokenizer."""
         tokenizer = _needed(tokenizer)
-        eos = ChatFormat(tokenizer).eos
+        eos = self.form(tokenizer).eos
         fillers = (tokenizer.pad_token_id, tokenizer.unk_token_id, eos)
         pad = next(token for token in fillers if token is not None)
         return Vocabulary(len(tokenizer), tokenizer.bos_token_id, eos, pad)
@@ -147,7 +199,8 @@ class TextDataset(ABC):
     ) -> Preferences:
         """The clean splits; they depend on neither the seed nor samples of the policy."""
         encodings = self._encoded(tokenizer)
-        return Preferences(**{split: encoding.pairs for split, encoding in encodings.items()})
+        splits = {split: made.pairs for split, made in encodings.items()}
+        return Preferences(**splits, account=self.account(encodings))
 
     def answered(
         self,
@@ -168,47 +221,70 @@ class TextDataset(ABC):
             for dialogue, one, other in zip(dialogues, first, second, strict=True)
         ]
         places = np.arange(len(pairs), dtype=np.uint64)
-        form = ChatFormat(tokenizer)
+        form = self.form(tokenizer)
         sizes = [[len(ids) for ids in form.ids(list(side))] for side in (first, second)]
         # each pair by itself: what else is asked must not change it
         room = max_length - np.max(sizes, axis=0, initial=0) - len(form.lead) - len(form.end)
         room = np.clip(room, max_length // 2, max_length - len(form.end) - 1)
-        return encode(pairs, places, tokenizer, max_length, room).pairs
+        return encode(pairs, places, form, max_length, room).pairs
 
     def text(self, ids: Sequence[int] | np.ndarray, tokenizer: "PreTrainedTokenizerBase") -> str:
         """An answer's token ids as text, without special tokens."""
-        return ChatFormat(tokenizer).decode(ids)
+        return self.form(tokenizer).decode(ids)
 
-    def summary(self, tokenizer: "PreTrainedTokenizerBase | None") -> list[str]:
-        """Lines to print: the pairs of each split, and what was dropped and what truncated."""
-        train, test = self.splits["train"], self.splits["test"]
-        return [
-            *(
-                "; ".join([f"{name}: {rows.read} rows read", *_counted(rows.dropped)])
-                for name, rows in (("train", train), ("test", test))
-            ),
-            *(
-                "; ".join([f"{split}: {len(made.pairs)} pairs", *_counted(_changes(made))])
-                for split, made in self._encoded(tokenizer).items()
-            ),
-        ]
+    def account(self, encodings: Mapping[str, Encoding] | None = None) -> Account:
+        """What became of every row: as encoded for a model, or as it is where none is given."""
+        asked = {
+            name: [pair.prompt for pair in rows.pairs]
+            if encodings is None
+            else [text["prompt"] for text in encodings[name].pairs.texts]
+            for name, rows in self.splits.items()
+        }
+        splits = {}
+        for name, rows in self.splits.items():
+            found = SplitAccount(
+                rows=rows.read,
+                pairs=len(rows),
+                left_out=rows.dropped,
+                changed=rows.changed,
+                near_training=0 if name == "train" else near(asked[name], asked["train"]),
+                rendered=self._rendered(asked[name]),
+            )
+            made = None if encodings is None else encodings[name]
+            splits[name] = (
+                found if made is None else found.after(made.dropped, made.changes.counts())
+            )
+        return Account(splits, self.splits_found())
+
+    def _rendered(self, prompts: Sequence[Sequence[Message]]) -> int:
+        """How many prompts hold rendered chat text that is about to be rendered once more."""
+        return sum(map(rendered, prompts))
+
+    def splits_found(self) -> list[str]:
+        """Lines to print of splits that no setting names: which are used, and which are not."""
+        return []
 
     @cached_property
     def released(self) -> tuple[Rows, Rows]:
         return self.read()
 
     @cached_property
+    def _free(self) -> Rows:
+        """The training rows whose prompts are not in the test split."""
+        train, test = self.released
+        return train.without(test.prompts, "dropped for a prompt of the test split")
+
+    @cached_property
     def splits(self) -> dict[str, Rows]:
         """The rows of train, validation and test."""
-        train, test = self.released
-        train = train.without(test.prompts, "dropped for a prompt of the test split")
+        train, test = self._free, self.released[1]
         draw = seeding.uniform(0, "validation", train.prompts)
         validation = train.take(np.lexsort((train.ids, draw))[: self.validation_pairs])
         # the last prompt may have had more rows than were wanted: they are in neither split
-        rest = train.without(validation.prompts, "taken for validation with their prompts")
+        rest = train.without(validation.prompts, "taken for validation, whole prompts at a time")
         return {
             "train": rest.drawn("train", self.train_pairs),
-            "validation": validation,
+            "validation": replace(validation, read=len(validation), dropped=Counter()),
             "test": test.drawn("test", self.test_pairs),
         }
 
@@ -238,60 +314,17 @@ class TextDataset(ABC):
     def _encoded(self, tokenizer: "PreTrainedTokenizerBase | None") -> dict[str, Encoding]:
         tokenizer = _needed(tokenizer)
         if not self._encodings or self._encodings[0][0] is not tokenizer:
-            lengths = self.max_length, self.max_prompt_length
-            encodings = {
-                split: encode(rows.pairs, rows.ids, tokenizer, *lengths)
-                for split, rows in self.splits.items()
-            }
+            form = self.form(tokenizer)
+            encodings = {split: self._read(rows, form) for split, rows in self.splits.items()}
             for split, made in encodings.items():
                 if not len(made.pairs):
-                    raise BadInput(
-                        f"dataset.max_prompt_length={self.max_prompt_length}: none of the {split} "
-                        "prompts fits in, or the tokenizer's chat template refuses them all"
-                    )
+                    raise BadInput(_none_written(split, len(self.splits[split]), made, tokenizer))
             self._encodings[:] = [(tokenizer, encodings)]
         return self._encodings[0][1]
 
-
-def value(row: Mapping[str, Any], key: str, *kinds: type) -> Any:
-    """A row's value under a key; BadInput where it is missing or of another type."""
-    if key not in row:
-        raise BadInput(f"{key} is missing; the row has {', '.join(row) or 'nothing'}")
-    # bool is a kind of int, and no number here
-    if not isinstance(row[key], kinds) or isinstance(row[key], bool):
-        wanted = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
-        raise BadInput(f"{key}={_short(row[key])} must be of type {wanted}")
-    return row[key]
-
-
-def messages(row: Mapping[str, Any], key: str) -> list[Message]:
-    """A row's list of messages under a key, each with its role and content only."""
-    found = []
-    for number, message in enumerate(value(row, key, list), 1):
-        if not isinstance(message, Mapping):
-            raise BadInput(f"message {number} of {key}, {_short(message)}, must be of type dict")
-        try:
-            role, content = value(message, "role", str), value(message, "content", str)
-        except BadInput as error:
-            raise BadInput(f"in message {number} of {key}, {error}") from error
-        if role not in ROLES:
-            raise BadInput(
-                f"in message {number} of {key}, role={role!r} is not one of {', '.join(ROLES)}"
-            )
-        found.append({"role": role, "content": content})
-    return found
-
-
-def dialogue_pair(chosen: list[Message], rejected: list[Message]) -> TextPair:
-    """Two whole dialogues as a pair: the prompt is what comes before the last message.
-
-    Unusable where a dialogue does not end with the assistant or the two prompts differ.
-    """
-    if not all(turns and turns[-1]["role"] == "assistant" for turns in (chosen, rejected)):
-        raise Unusable("no answer of the assistant at the end")
-    if chosen[:-1] != rejected[:-1]:
-        raise Unusable("two different prompts")
-    return TextPair(chosen[:-1], chosen[-1]["content"], rejected[-1]["content"])
+    def _read(self, rows: Rows, form: ChatFormat) -> Encoding:
+        made = encode(rows.pairs, rows.ids, form, self.max_length, self.max_prompt_length)
+        return distinct(made, form, self.max_length)
 
 
 def _with_answers(pair: TextPair) -> TextPair:
@@ -316,10 +349,6 @@ def _hash(content: Any) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
 
-def _short(content: Any) -> str:
-    return text if len(text := repr(content)) <= 60 else f"{text[:57]}..."
-
-
 def _needed(tokenizer: "PreTrainedTokenizerBase | None") -> "PreTrainedTokenizerBase":
     if tokenizer is None:
         raise BadInput(
@@ -329,15 +358,15 @@ def _needed(tokenizer: "PreTrainedTokenizerBase | None") -> "PreTrainedTokenizer
     return tokenizer
 
 
-def _changes(made: Encoding) -> dict[str, int]:
-    return {
-        "prompts lost their oldest turns": made.shortened,
-        "prompts lost the oldest tokens of their newest turn": made.cut,
-        "answers lost their end": made.answers,
-        "pairs lost special tokens in their text": made.cleaned,
-        "pairs left out, refused by the chat template or too long": made.refused,
-    }
+def _none_usable(split: str, rows: Rows) -> str:
+    why = ", ".join(counted(rows.dropped)) or "there are none"
+    return f"dataset: none of the {rows.read} {split} rows is usable: {why}"
 
 
-def _counted(counts: Mapping[str, int]) -> list[str]:
-    return [f"{count} {what}" for what, count in counts.items() if count]
+def _none_written(split: str, count: int, made: Encoding, tokenizer: Any) -> str:
+    why = ", ".join(counted(made.dropped))
+    other = "; give a model or a tokenizer with another chat template"
+    return (
+        f"dataset: the tokenizer {tokenizer.name_or_path} leaves none of the {count} {split} "
+        f"pairs: {why}{other if 'chat template' in why else ''}"
+    )

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sympo.data.encoding import TextPair
+from sympo.data.chat import TextPair
 from sympo.data.files import Row, file_rows, folder, hub_rows, split_files
-from sympo.data.text import TextDataset, Unusable, dialogue_pair, messages, value
+from sympo.data.messages import Unusable, dialogue_pair, messages, value
+from sympo.data.text import TextDataset
 
 HUB = "HuggingFaceH4/ultrafeedback_binarized"
 

@@ -2,52 +2,60 @@
 
 import hashlib
 import json
+import logging
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from sympo.judges.damaged import set_aside
+from sympo.judges.protocol import FIRST, SECOND, TIE
 from sympo.records import settings_hash
-from sympo.types import Comparison, Verdict
+from sympo.types import BadInput, Comparison, Verdict
+
+log = logging.getLogger(__name__)
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS judges (judge TEXT PRIMARY KEY, settings TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS verdicts (
     key BLOB PRIMARY KEY, judge TEXT NOT NULL, choice REAL, raw TEXT NOT NULL,
-    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, asked REAL NOT NULL
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, asked REAL NOT NULL,
+    digest BLOB
 ) WITHOUT ROWID;
 """
+_ROW = "key, judge, choice, raw, prompt_tokens, completion_tokens, asked, digest"
 _AT_A_TIME = 500
+_RANGES = 2**12
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# whose every page was looked at by this process; each row is checked when it is read
+_looked_through: set[Path] = set()
+_said: set[Path] = set()  # once in a process is enough
 
 
 class VerdictCache:
     """The verdicts of one judge, kept under its settings, the dialogue, both answers, their order
     and the criterion; safe for several processes at once.
 
+    A file that is damaged is set aside, in one line of the log, and what can be read of it is taken
+    over; a row that is damaged is as if it were not there.
+
     key: `Judge.key()`. retried: words without a verdict that were said before this moment, in
-    seconds since the epoch, are asked for again.
+    seconds since the epoch, are asked for again. Raises BadInput where the file cannot be opened.
     """
 
     def __init__(
         self, path: str | Path, key: Mapping[str, Any], retried: float = float("inf")
     ) -> None:
-        self.retried = retried
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self.path, self.retried = Path(path), retried
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.settings = json.dumps(key, sort_keys=True)
         self.judge = settings_hash(key)
-        # autocommit: a verdict is on disk when `put` returns, whatever happens to the process
-        self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        # SQLite does not wait where two processes make the file at once
-        with FileLock(f"{path}.lock"):
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.executescript(_TABLES)
-            row = (self.judge, self.settings)
-            self._db.execute("INSERT OR IGNORE INTO judges VALUES (?, ?)", row)
+        self._open()
 
     def key(self, comparison: Comparison) -> bytes:
         """What a comparison's verdict is kept under."""
@@ -60,29 +68,178 @@ class VerdictCache:
         wanted = list(dict.fromkeys(keys))
         for start in range(0, len(wanted), _AT_A_TIME):
             part = wanted[start : start + _AT_A_TIME]
-            rows = self._db.execute(
-                "SELECT key, choice, raw, prompt_tokens, completion_tokens FROM verdicts "
-                f"WHERE key IN ({','.join('?' * len(part))}) "
+            rows = self._run(
+                f"SELECT {_ROW} FROM verdicts WHERE key IN ({','.join('?' * len(part))}) "
                 "AND (choice IS NOT NULL OR asked >= ?)",
                 [*part, self.retried],
             )
-            found |= {key: Verdict(*values) for key, *values in rows}
+            found |= {row[0]: Verdict(*row[2:6]) for row in rows if _whole(row)}
+            self._say_damaged(sum(not _whole(row) for row in rows))
         return found
 
     def put(self, key: bytes, verdict: Verdict) -> None:
         """Keep a verdict, in place of an earlier one that could not be parsed."""
-        self._db.execute(
-            "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                key, self.judge, verdict.choice, verdict.raw,
-                verdict.prompt_tokens, verdict.completion_tokens, time.time(),
-            ),
+        row = (
+            key, self.judge, verdict.choice, verdict.raw,
+            verdict.prompt_tokens, verdict.completion_tokens, time.time(),
         )  # fmt: skip
+        self._run(_INSERT, [*row, _digest(row)])
 
     def forget(self, keys: Iterable[bytes], before: float) -> None:
         """Drop verdicts that were given before a moment."""
         for key in keys:
-            self._db.execute("DELETE FROM verdicts WHERE key = ? AND asked < ?", (key, before))
+            self._run("DELETE FROM verdicts WHERE key = ? AND asked < ?", [key, before])
 
     def close(self) -> None:
         self._db.close()
+
+    def _say_damaged(self, rows: int) -> None:
+        if rows and self.path not in _said:
+            _said.add(self.path)
+            log.warning("%s holds damaged verdicts, which are asked for again", self.path)
+
+    def _run(self, statement: str, values: list[Any]) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+        self._db.close()
+        _looked_through.discard(self.path)
+        self._open()
+        return self._db.execute(statement, values).fetchall()
+
+    def _open(self) -> None:
+        # SQLite does not wait where two processes make the file at once
+        with FileLock(f"{self.path}.lock"):
+            try:
+                self._db = _opened(self.path)
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise BadInput(f"{self.path} cannot be opened: {error}") from error
+                self._db = _renewed(self.path, error)
+            row = (self.judge, self.settings)
+            self._db.execute("INSERT OR IGNORE INTO judges VALUES (?, ?)", row)
+        _looked_through.add(self.path)
+
+
+_INSERT = f"INSERT OR REPLACE INTO verdicts ({_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """A connection with all tables; raises DatabaseError where the file is damaged."""
+    if path.is_file() and not path.stat().st_size:
+        raise _damage("it is empty")
+    db = _connected(path)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        if path not in _looked_through:
+            (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise _damage(" ".join(found.split()))
+        db.executescript(_TABLES)
+        columns = [row[1] for row in db.execute("PRAGMA table_info(verdicts)")]
+        if "digest" not in columns:  # of a file that is older than digests
+            db.execute("ALTER TABLE verdicts ADD COLUMN digest BLOB")
+            columns.append("digest")
+        if sorted(columns) != sorted(_ROW.split(", ")):
+            raise _damage("its table verdicts has other columns")
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    # autocommit: a verdict is on disk when `put` returns, whatever happens to the process
+    db = sqlite3.connect(path, timeout=60, isolation_level=None)
+    db.text_factory = _text
+    db.execute("PRAGMA synchronous=NORMAL")
+    return db
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")  # the digest tells what is not as it was
+
+
+def _renewed(path: Path, error: sqlite3.DatabaseError) -> sqlite3.Connection:
+    """Set a damaged file aside and take over what can be read of it."""
+    aside = set_aside(path)
+    for end in ("-wal", "-shm"):  # which would be read into the new file
+        with suppress(FileNotFoundError):
+            Path(f"{path}{end}").replace(f"{aside}{end}")
+    judges, rows = _rescued(aside)
+    db = _opened(path)
+    db.execute("BEGIN")
+    db.executemany("INSERT OR IGNORE INTO judges VALUES (?, ?)", judges)
+    db.executemany(_INSERT, rows)
+    db.execute("COMMIT")
+    log.warning(
+        "%s is damaged (%s): it is set aside as %s; %s verdicts could be read and are kept, others "
+        "are asked for again",
+        path, error, aside.name, f"{len(rows):,}",
+    )  # fmt: skip
+    return db
+
+
+def _rescued(path: Path) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """The judges and the verdicts of a damaged file that are as they were written."""
+    judges: list[tuple[Any, ...]] = []
+    rows: list[tuple[Any, ...]] = []
+    with closing(sqlite3.connect(path)) as db:
+        db.text_factory = _text
+        with suppress(sqlite3.Error):
+            db.execute("PRAGMA writable_schema=ON")  # or SQLite reads nothing of what was cut
+        with suppress(sqlite3.Error):
+            judges += db.execute("SELECT judge, settings FROM judges")
+        # keys are hashes: of a range of them, what lies on a damaged page is lost and no more
+        for start in range(_RANGES):
+            ends = [(16 * start + step).to_bytes(2, "big") for step in (0, 15)]
+            ends[1] += b"\xff" * 14
+            with suppress(sqlite3.Error):
+                for row in db.execute(
+                    f"SELECT {_ROW} FROM verdicts WHERE key BETWEEN ? AND ?", ends
+                ):
+                    if row[-1] is not None and _whole(row):
+                        rows.append(row)
+    return [one for one in judges if _is_judge(*one)], rows
+
+
+def _is_judge(judge: Any, settings: Any) -> bool:
+    try:
+        return bool(settings_hash(json.loads(settings)) == judge)
+    except (TypeError, ValueError):
+        return False
+
+
+def _digest(row: tuple[Any, ...]) -> bytes:
+    """Eight bytes over all columns of a row but the last."""
+    key, judge, choice, raw, prompt_tokens, completion_tokens, asked = row[:7]
+    number = None if choice is None else float(choice)  # as the column holds it
+    text = repr((key, judge, number, raw, int(prompt_tokens), int(completion_tokens), asked))
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()
+
+
+def _whole(row: tuple[Any, ...]) -> bool:
+    """Whether a row is as it was written; of one that is older than digests, whether it can be."""
+    key, _, choice, raw, prompt_tokens, completion_tokens, asked, digest = row
+    typed = (
+        isinstance(key, bytes)
+        and choice in (None, FIRST, SECOND, TIE)
+        and isinstance(raw, str)
+        and isinstance(prompt_tokens, int)
+        and isinstance(completion_tokens, int)
+        and isinstance(asked, float)
+    )
+    return typed and digest in (None, _digest(row))
+
+
+def _damage(what: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(what)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    # an extended code has more above the first byte
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in _DAMAGED

@@ -1,16 +1,19 @@
 """What judging leaves in a run folder: `judges/<name>-<hash>.json`, and nothing else."""
 
 import json
+import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sympo.evaluation.verdicts import length_controlled, position_bias, win_rate
-from sympo.judges.base import Judge
+from sympo.evaluation.judged_content import read, sealed
+from sympo.evaluation.verdicts import length_adjusted, position_bias, win_rate
+from sympo.judges.base import OPPONENTS, Judge
+from sympo.judges.damaged import set_aside
 from sympo.judges.judging import Item, Judged, Line
 from sympo.judges.protocol import by_authors
 from sympo.records import (
@@ -22,6 +25,10 @@ from sympo.records import (
 )
 from sympo.types import BadInput
 
+log = logging.getLogger(__name__)
+
+_AGAIN = "run its cell again with force=true"
+
 
 class Samples:
     """The samples of a run folder, `samples/<which>.jsonl`."""
@@ -32,33 +39,79 @@ class Samples:
     @cached_property
     def _content(self) -> bytes:
         # read once, so that what is judged is what the digest is of
-        return self.path.read_bytes()
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise BadInput(f"{self.path} cannot be read ({error.strerror})") from error
 
     def lines(self, against: str) -> list[Line]:
         """A line per prompt; raises BadInput where one cannot be read or lacks what is compared."""
+        if not self._content:
+            raise BadInput(f"{self.path} is empty; {_AGAIN}")
         found = []
         # lines end with \n alone: an answer may hold what else splits lines
         for number, text in enumerate(self._content.removesuffix(b"\n").split(b"\n"), 1):
             try:
-                line = json.loads(text)
-            except ValueError as error:
-                raise BadInput(f"{self.path} row {number} is broken JSON: {error}") from error
-            needed = ["id", "prompt", "policy", against]
-            if isinstance(line, dict) and isinstance(line.get("prompt"), list):
-                needed.append("criterion")  # of dialogues, which are judged by one or another
-            for key in needed:
-                if not isinstance(line, dict) or key not in line:
-                    raise BadInput(
-                        f"{self.path} row {number} lacks {key}, which judging needs; if the run is "
-                        "older than judges, run it again with force=true"
-                    )
+                line = json.loads(text.decode())
+            except (ValueError, RecursionError) as error:
+                kind = type(error).__name__
+                raise BadInput(
+                    f"{self.path} row {number} is broken JSON ({kind}); {_AGAIN}"
+                ) from error
+            self._check(number, line, against)
             found.append(line)
+        if self._written not in (None, self.digest):
+            raise BadInput(f"{self.path} is not what its run wrote; {_AGAIN}")
         return found
+
+    @property
+    def _written(self) -> str | None:
+        """The digest of the file in the summary of its run; None where there is none."""
+        try:
+            summary = json.loads((self.path.parents[1] / "summary.json").read_bytes())
+            return summary["files"][f"samples/{self.path.name}"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def _check(self, number: int, line: Any, against: str) -> None:
+        needed = ["id", "prompt", "policy", against]
+        if isinstance(line, dict) and isinstance(line.get("prompt"), list):
+            needed.append("criterion")  # of dialogues, which are judged by one or another
+        for key in needed:
+            if not isinstance(line, dict) or key not in line:
+                raise BadInput(
+                    f"{self.path} row {number} lacks {key}, which judging needs; if the run is "
+                    "older than judges, run it again with force=true"
+                )
+            if not _FITS[key](line[key]):
+                raise BadInput(
+                    f"{self.path} row {number}: {key}={str(line[key])[:60]!r} is not what a policy "
+                    f"leaves; {_AGAIN}"
+                )
 
     @property
     def digest(self) -> str:
         """A hash of the file, by which verdicts know that they belong to it."""
         return content_digest(self._content)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_prompt(value: Any) -> bool:
+    turns = value if isinstance(value, list) else []
+    told = [
+        turn.get(key) for turn in turns if isinstance(turn, dict) for key in ("role", "content")
+    ]
+    return _is_text(value) or (len(told) == 2 * len(turns) > 0 and all(map(_is_text, told)))
+
+
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "id": lambda value: isinstance(value, int | str),
+    "prompt": _is_prompt,
+    **dict.fromkeys(("policy", "criterion", *OPPONENTS), _is_text),
+}
 
 
 class JudgedFile:
@@ -75,8 +128,18 @@ class JudgedFile:
 
     @property
     def samples(self) -> dict[str, Any]:
-        """What the file says of each of the samples."""
-        return json.loads(self.path.read_text())["samples"] if self.path.is_file() else {}
+        """What the file says of each of the samples; nothing where it is damaged, and then it is
+        set aside, in one line of the log."""
+        try:
+            return read(self.path.read_bytes())["samples"]
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            log.warning(
+                "%s is damaged (%s): it is set aside as %s and made again from the verdicts",
+                self.path, error, set_aside(self.path).name,
+            )  # fmt: skip
+            return {}
 
     def holds(self, which: str, since: float = 0.0) -> bool:
         """Whether these samples are judged as they are now, after a moment in seconds since the
@@ -84,7 +147,7 @@ class JudgedFile:
         there = self.samples.get(which)
         return (
             there is not None
-            and there["judged"] >= since
+            and there.get("judged", 0.0) >= since
             and there["digest"] == Samples(self.folder, which).digest
             and not there["metrics"]["invalid_rate"]
         )
@@ -120,11 +183,11 @@ class JudgedFile:
             "samples": found,
         }
         self.path.parent.mkdir(exist_ok=True)
-        write_atomically(self.path, json.dumps(content))
+        write_atomically(self.path, sealed(content))
 
 
 def judged_metrics(items: Sequence[Item]) -> dict[str, float | None]:
-    """Win rate, ties, position bias and length-controlled win rate, with 95% intervals.
+    """Win rate, ties, position bias and length-adjusted win rate, with 95% intervals.
 
     win_rate counts ties half; invalid_rate is the share of items of which some words could not be
     parsed; authors_win_rate is what the paper's protocol makes of the same verdicts, where the
@@ -133,7 +196,7 @@ def judged_metrics(items: Sequence[Item]) -> dict[str, float | None]:
     prompt = np.array([item["prompt"] for item in items])
     score = _floats(item["score"] for item in items)
     length, other = (_floats(item[key] for item in items) for key in ("length", "other_length"))
-    found = {**win_rate(score, prompt, 0), **length_controlled(score, length, other, prompt)}
+    found = {**win_rate(score, prompt, 0), **length_adjusted(score, length, other, prompt)}
     shown = [(item["prompt"], verdict["choice"]) for item in items for verdict in item["verdicts"]]
     if shown:
         prompts, choices = zip(*shown, strict=True)

@@ -9,12 +9,22 @@ from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+import httpx
 import openai
 from aiolimiter import AsyncLimiter
 
 from sympo.judges.base import Judge, JudgeStopped, OnVerdict
 from sympo.judges.prompts import fill, read_template
-from sympo.judges.replies import KEY, NoAnswer, Refusal, api_key, failure, refusal, verdict
+from sympo.judges.replies import (
+    KEY,
+    MOST_TOKENS,
+    NoAnswer,
+    Refusal,
+    api_key,
+    failure,
+    refusal,
+    verdict,
+)
 from sympo.types import BadInput, Comparison, Verdict
 
 CRITERIA = ("helpful", "harmless")
@@ -29,14 +39,37 @@ CHARACTERS_PER_TOKEN = 4
 TEMPLATE_TOKENS = 100
 
 
+_WITHIN: dict[str, tuple[float, float]] = {
+    "temperature": (0, 2),
+    "max_tokens": (1, MOST_TOKENS),
+    "max_retries": (0, 1000),
+    "concurrency": (1, MOST_AT_ONCE),
+    "seed": (-(2**63), 2**63 - 1),
+    "price_per_million_prompt_tokens": (0, 10**6),
+    "price_per_million_completion_tokens": (0, 10**6),
+}
+_ABOVE_0 = {"timeout": 86_400, "requests_per_minute": 10**6, "max_cost": 10**9}
+
+
 class Spending:
-    """Tokens and dollars spent, and the dollars that requests in flight may come to; works: whether
-    the server was ever seen to answer."""
+    """Tokens and dollars spent, and the dollars that requests in flight may come to.
+
+    uncounted: replies whose tokens the server did not count, or counted to what cannot be; they
+        cost the most that they can. works: whether the server was ever seen to answer.
+    """
 
     def __init__(self) -> None:
-        self.prompt_tokens = self.completion_tokens = 0
+        self.prompt_tokens = self.completion_tokens = self.uncounted = 0
         self.dollars = self.reserved = 0.0
         self.works = False
+
+    @property
+    def note(self) -> str:
+        """What to say beside the dollars, if anything."""
+        told = (
+            f" ({self.uncounted:,} replies without a usable token count, at the most they can be)"
+        )
+        return told * bool(self.uncounted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +77,13 @@ class OpenAIJudge(Judge):
     """Asks a chat model which of two answers is better; its verdict is the mark that it ends with.
 
     base_url: null is OPENAI_BASE_URL, or else OpenAI's own. temperature, seed: null leaves them to
-    the server. max_tokens: of the judge's words. prompts: a template file per criterion, see
-    `sympo.judges.prompts`. concurrency: requests at once. requests_per_minute: evenly spaced,
-    retries included. timeout: seconds without a sign of the server. max_retries: of a request that
-    is refused for now (429, 5xx), timed out or cut. price_per_million_*: USD. max_cost: USD that
-    this judge may cost in one run of the program, without what requests that got no answer cost.
+    the server. max_tokens: of the judge's words and thoughts. prompts: a template file per
+    criterion, see `sympo.judges.prompts`. concurrency: requests at once. requests_per_minute:
+    evenly spaced, retries included. timeout: seconds without a sign of the server. max_retries: of
+    a request that is refused for now (429, 5xx), timed out or cut. price_per_million_*: USD.
+    max_cost: USD that this judge may cost in one run of the program, without what requests that got
+    no answer cost; tokens that the server does not count, or counts to what cannot be, cost the
+    most that they can.
 
     The key of the verdicts holds the server, the model and the text of the templates.
     """
@@ -91,23 +126,17 @@ class OpenAIJudge(Judge):
             read_template(f"judge.prompts.{name}", path)
 
     def _check_numbers(self) -> None:
-        within: dict[str, tuple[float, float]] = {
-            "temperature": (0, 2),
-            "max_tokens": (1, math.inf),
-            "max_retries": (0, math.inf),
-            "concurrency": (1, MOST_AT_ONCE),
-            "price_per_million_prompt_tokens": (0, math.inf),
-            "price_per_million_completion_tokens": (0, math.inf),
-        }
-        for key, (low, high) in within.items():
+        for key, (low, high) in _WITHIN.items():
             value = getattr(self, key)
             if value is not None and not low <= value <= high:
-                bounds = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-                raise BadInput(f"judge.{key}={value} is not allowed: it must be {bounds}")
-        for key in ("timeout", "requests_per_minute", "max_cost"):
+                bounds = f"between {low} and {high}" if high < 1e4 else f"at least {low}"
+                most = f" and at most {high:,}" if value > high >= 1e4 else ""
+                raise BadInput(f"judge.{key}={value} is not allowed: it must be {bounds}{most}")
+        for key, high in _ABOVE_0.items():
             value = getattr(self, key)
-            if value is not None and not 0 < value < math.inf:
-                raise BadInput(f"judge.{key}={value} is not allowed: it must be above 0")
+            if value is not None and not 0 < value <= high:
+                most = f" and at most {high:,}" if value > high else ""
+                raise BadInput(f"judge.{key}={value} is not allowed: it must be above 0{most}")
         if self.max_cost and not self.price(1, 1):
             raise BadInput(
                 f"judge.max_cost={self.max_cost} needs prices: set "
@@ -177,7 +206,9 @@ class OpenAIJudge(Judge):
     def cost(self) -> str:
         spent = self.spending
         words = f"{spent.prompt_tokens + spent.completion_tokens:,} tokens"
-        return f"{words}, ${spent.dollars:.4f} so far" if self.price(1, 1) else f"{words} so far"
+        if not self.price(1, 1):
+            return f"{words} so far"
+        return f"{words}, ${spent.dollars:.4f} so far{spent.note}"
 
     def price(self, prompt_tokens: int, completion_tokens: int) -> float:
         """USD."""
@@ -213,9 +244,10 @@ class _Round:
         if stopped:
             raise stopped
         if self.too_dear:
+            spent = self.judge.spending
             raise JudgeStopped(
                 f"judge.max_cost={self.judge.max_cost}: the next question may cost "
-                f"${self.dear:.5f} and ${self.judge.spending.dollars:.5f} are spent; "
+                f"${self.dear:.5f} and ${spent.dollars:.5f} are spent{spent.note}; "
                 f"{self._unanswered()}; a higher one, or another run, asks for these"
             )
         if self.answered < self.total:
@@ -244,12 +276,13 @@ class _Round:
     async def _work(self, client: openai.AsyncOpenAI) -> None:
         for number, comparison in self.left:
             prompt = fill(self.judge.templates[comparison.criterion], comparison)
-            # a token is at least a byte, so no request can cost more
-            most = self.judge.price(len(prompt.encode()) + TEMPLATE_TOKENS, self.judge.max_tokens)
+            # a token is at least a byte, so no request can hold more
+            limit = len(prompt.encode()) + TEMPLATE_TOKENS
+            most = self.judge.price(limit, self.judge.max_tokens)
             if not await self._reserve(most):
                 return
             try:
-                heard = await self._ask(client, prompt, most)
+                heard = await self._ask(client, prompt, limit)
             finally:
                 self._release(most)
             self._hear(number, heard)
@@ -275,9 +308,8 @@ class _Round:
         self.judge.spending.reserved -= most
         self.released.set()
 
-    async def _ask(
-        self, client: openai.AsyncOpenAI, prompt: str, most: float
-    ) -> Verdict | NoAnswer:
+    async def _ask(self, client: openai.AsyncOpenAI, prompt: str, limit: int) -> Verdict | NoAnswer:
+        """limit: the tokens that the prompt can be at most."""
         judge, spending = self.judge, self.judge.spending
         body = {
             "model": judge.model,
@@ -288,23 +320,30 @@ class _Round:
         }
         try:
             # not chat.completions.create, which spends a seventh of the processor's time here on
-            # checking types and building objects
+            # checking types and building objects; nor read by the client, which fails on some
             reply = await client.post(
                 "/chat/completions",
                 body={key: value for key, value in body.items() if value is not None},
-                cast_to=object,
+                cast_to=httpx.Response,
             )
         except openai.APIStatusError as error:
             return refusal(error, judge.model, judge.server, spending.works)
         except (openai.OpenAIError, ValueError) as error:
             return failure(error)
-        heard = verdict(reply)
+        heard = verdict(reply.content)
         if isinstance(heard, Verdict):
-            spending.prompt_tokens += heard.prompt_tokens
-            spending.completion_tokens += heard.completion_tokens
-            # where the server counts no tokens, what they can have been
-            spending.dollars += judge.price(heard.prompt_tokens, heard.completion_tokens) or most
+            self._spend(heard, limit)
         return heard
+
+    def _spend(self, heard: Verdict, limit: int) -> None:
+        judge, spending = self.judge, self.judge.spending
+        spending.prompt_tokens += heard.prompt_tokens
+        spending.completion_tokens += heard.completion_tokens
+        spending.uncounted += not (heard.prompt_tokens and heard.completion_tokens)
+        # where the server does not count, what they can have been
+        spending.dollars += judge.price(
+            heard.prompt_tokens or limit, heard.completion_tokens or judge.max_tokens
+        )
 
     def _hear(self, number: int, heard: Verdict | NoAnswer) -> None:
         if isinstance(heard, Verdict):

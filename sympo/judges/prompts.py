@@ -16,6 +16,26 @@ MARKS = {"A": FIRST, "B": SECOND, "C": TIE}
 
 _PLACE = re.compile(r"\{(dialogue|answer_a|answer_b|mark)\}")
 _MARK = re.compile(rf"\[\[([{''.join(MARKS)}])\]\]")
+# what may stand beside a mark: punctuation and markup, but no question mark
+_BESIDE = r"(?:[^\w?]|_)*"
+_LAST_WORD = re.compile(rf"{_MARK.pattern}{_BESIDE}$")
+_ONLY_WORD = re.compile(rf"{_BESIDE}{_MARK.pattern}{_BESIDE}")
+# </answer>, <|im_end|>
+_TAG = re.compile(r"<[^<>\s]{1,40}>")
+_THOUGHT = (
+    r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratch_?pad|deliberation"
+    r"|inner_monologue|chain_of_thought|cot)(?:[_-]\w+)?"
+)
+# <think>, <seed:think>, <|begin_of_thought|>, <reasoning effort="low">, [THINK], gpt-oss's channels
+_OPENS = re.compile(
+    rf"[<◁]\|?(?:\w+:|begin_of_)?{_THOUGHT}(?:\s[^<>]{{0,100}})?\|?[>▷]|\[think\]"
+    r"|<\|channel\|>(?:analysis|commentary)",
+    re.IGNORECASE,
+)
+_CLOSES = re.compile(
+    rf"[<◁]\|?(?:/\s?(?:\w+:)?|end_of_){_THOUGHT}\s?\|?[>▷]|\[/think\]|<\|channel\|>final",
+    re.IGNORECASE,
+)
 
 
 def read_template(key: str, path: str) -> str:
@@ -56,16 +76,32 @@ def fill(template: str, comparison: Comparison) -> str:
     return filled.encode(errors="replace").decode()
 
 
-def choice(words: str) -> float | None:
+def choice(words: str, cut: bool = False, thought: bool = False) -> float | None:
     """The verdict in a judge's words: 1 for [[A]], 0 for [[B]], 0.5 for [[C]].
 
-    The last line with a mark counts; None where there is none, or where it holds several that
-    contradict each other.
+    The mark must be the judge's last word, after all that it thought. None where anything but
+    punctuation and markup follows it, where the last line holds marks that contradict each other,
+    or where a thought is not closed (`<think>` without `</think>`, and its like).
+
+    cut: whether the words ended at their token limit. Then they are a verdict only after a closed
+        thought, or where the mark is all that was said: what is cut may be a thought without tags.
+    thought: whether a thought came, whole, apart from the words.
     """
-    for line in reversed(words.splitlines()):
-        if marks := set(_MARK.findall(line)):
-            return MARKS[marks.pop()] if len(marks) == 1 else None
-    return None
+    *closed, said = _CLOSES.split(words)
+    if _OPENS.search(said):
+        return None
+    lines = [line for line in _TAG.sub("", said).splitlines() if re.search(r"\w", line)]
+    if not lines or not _LAST_WORD.search(lines[-1]):
+        return None
+    if (
+        cut
+        and not closed
+        and not thought
+        and not (len(lines) == 1 and _ONLY_WORD.fullmatch(lines[0]))
+    ):
+        return None
+    marks = set(_MARK.findall(lines[-1]))
+    return MARKS[marks.pop()] if len(marks) == 1 else None
 
 
 def _written(dialogue: Sequence[Mapping[str, str]]) -> str:

@@ -1,5 +1,7 @@
 """What a server of OpenAI's protocol replied, as a verdict or as why there is none."""
 
+import json
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -8,13 +10,17 @@ from typing import Any
 import openai
 
 from sympo.judges.prompts import choice
-from sympo.types import Verdict
+from sympo.types import Verdict, printable
 
 KEY = "OPENAI_API_KEY"
 # of what a server says of an error
 LONGEST = 500
+# of one request; no model reads or writes as many, so a server that counts more miscounts
+MOST_TOKENS = 10_000_000
 # a shorter one is a placeholder, such as EMPTY, and may be a word of an answer
 SHORTEST_KEY = 8
+# as OpenAI, and as gateways to others call the end at a token limit
+CUT = ("length", "max_tokens")
 # a key as servers repeat it, whole or with its middle hidden
 _LIKE_A_KEY = re.compile(r"\bsk-[\w*.-]{8,}")
 
@@ -44,21 +50,77 @@ def redact(text: str) -> str:
     return _LIKE_A_KEY.sub("[key]", text)
 
 
-def verdict(reply: Any) -> Verdict | NoAnswer:
+def verdict(content: bytes) -> Verdict | NoAnswer:
     """What a completion says; only the text of its first choice is read.
 
-    reply: a completion as JSON values, or whatever else came in its place.
+    content: the body of a reply. Tokens that the server does not count, or counts to what cannot
+    be, are 0. A completion without a choice is a `Refusal`, as is one that is nested too deeply.
     """
     try:
-        first, usage = reply["choices"][0], reply.get("usage") or {}
-        text = first["message"].get("content") or first["message"].get("refusal")
-        words = text or f"no text, finish_reason={first.get('finish_reason')}"
-        tokens = [int(usage.get(f"{kind}_tokens") or 0) for kind in ("prompt", "completion")]
-        # half a character, which JSON can hold, cannot be kept
-        words = words.encode(errors="replace").decode()
-        return Verdict(choice(words), redact(words), *tokens)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        return NoAnswer(_told(f"the reply is no completion: {reply}"))
+        reply = json.loads(content, parse_int=_whole)
+    except RecursionError:
+        return Refusal(None, "the reply is nested too deeply to be read")
+    except ValueError as error:
+        kind = type(error).__name__
+        return NoAnswer(_told(f"the reply is no completion: {_text(content)} ({kind})"))
+    if not isinstance(reply, dict) or reply.get("error"):
+        return NoAnswer(_told(f"the reply is no completion: {_text(content)}"))
+    usage = reply.get("usage")
+    tokens = [
+        _tokens(usage.get(f"{kind}_tokens")) if isinstance(usage, dict) else 0
+        for kind in ("prompt", "completion")
+    ]
+    choices = reply.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(first, dict):
+        return Refusal(None, _told(f"the reply holds no choice: {_text(content)}"), *tokens)
+    return _read(first, tokens)
+
+
+def _read(first: dict[str, Any], tokens: list[int]) -> Verdict:
+    """The verdict in a choice of a completion."""
+    message, finish = first.get("message"), first.get("finish_reason")
+    message = message if isinstance(message, dict) else {}
+    words = _words(message.get("content")) or _words(message.get("refusal"))
+    if not words:
+        return Verdict(None, _told(f"no text, finish_reason={_shown(finish)}"), *tokens)
+    cut = isinstance(finish, str) and finish.lower() in CUT
+    thought = any(message.get(key) for key in ("reasoning_content", "reasoning")) or any(
+        isinstance(part, dict) and part.get("type") in ("thinking", "reasoning")
+        for part in _parts(message.get("content"))
+    )
+    # half a character, which JSON can hold, cannot be kept
+    words = words.encode(errors="replace").decode()
+    found = choice(words, cut, thought)
+    note = "(cut at its token limit) " if cut and found is None else ""
+    return Verdict(found, note + redact(words), *tokens)
+
+
+def _parts(content: Any) -> list[Any]:
+    return content if isinstance(content, list) else [content]
+
+
+def _words(content: Any) -> str:
+    """The text of a message: a string, or parts of which those of text are joined."""
+    if isinstance(content, str):
+        return content
+    texts = [
+        part.get("text")
+        for part in _parts(content)
+        if isinstance(part, dict) and part.get("type", "text") in ("text", "output_text")
+    ]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _whole(digits: str) -> float:
+    # Python refuses to read an integer of thousands of digits, and so the whole reply
+    return int(digits) if len(digits) < 20 else math.inf
+
+
+def _tokens(count: Any) -> int:
+    """A server's count, 0 where it cannot be one."""
+    numeric = isinstance(count, int | float) and not isinstance(count, bool)
+    return int(count) if numeric and 0 < count <= MOST_TOKENS and count == int(count) else 0
 
 
 def refusal(
@@ -70,7 +132,7 @@ def refusal(
     works: whether the server has answered others, so that key and model are right.
     """
     status = error.status_code
-    told = _told(f"error {status}: {error.body}")
+    told = _told(f"error {status}: {_shown(error.body)}")
     settings = {
         401: f"{server} does not accept the key in {KEY}"
         if api_key()
@@ -90,11 +152,22 @@ def refusal(
 
 
 def failure(error: Exception) -> NoAnswer:
-    """What a cut connection, a timeout or a reply that is no JSON comes to."""
+    """What a cut connection or a timeout comes to."""
     # the cause itself may quote the request, key included
     return NoAnswer(_told(f"{error} ({type(error.__cause__ or error).__name__})"))
 
 
+def _text(content: bytes) -> str:
+    return content[: 4 * LONGEST].decode(errors="replace")
+
+
+def _shown(value: Any) -> str:
+    try:
+        return str(value)
+    except RecursionError:
+        return "what is nested too deeply to be read"
+
+
 def _told(text: str) -> str:
-    text = " ".join(redact(text).encode(errors="replace").decode().split())
+    text = printable(" ".join(redact(text).encode(errors="replace").decode().split()))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

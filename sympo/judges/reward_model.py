@@ -18,6 +18,7 @@ from sympo.types import BadInput, Comparison, Verdict
 
 # that are scored before their verdicts are told
 PAIRS_AT_A_TIME = 256
+MOST_TOKENS = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +64,10 @@ class RewardModelJudge(Judge):
             )
         for key in ("max_length", "tokens_per_pass"):
             value = getattr(self, key)
-            if value is not None and value < 1:
-                raise BadInput(f"judge.{key}={value} must be at least 1")
+            if value is not None and not 1 <= value <= MOST_TOKENS:
+                raise BadInput(
+                    f"judge.{key}={value} must be at least 1 and at most {MOST_TOKENS:,}"
+                )
         try:
             self._released.check()
         except BadInput as error:
@@ -122,6 +125,8 @@ class RewardModelJudge(Judge):
 
 def _verdict(first: float, second: float) -> Verdict:
     if np.isnan(first) or np.isnan(second):
-        return Verdict(None, "no rewards: the template refuses the dialogue, or it is too long")
+        return Verdict(
+            None, "no rewards: the template refuses or leaves out part of it, or it is too long"
+        )
     choice = TIE if first == second else FIRST if first > second else SECOND
     return Verdict(choice, f"{first:.6g} against {second:.6g}")

@@ -45,6 +45,27 @@ class Tfidf:
     def check(self) -> None:
         ranges.check(self, "model")
 
+    def alike(self, first: Sequence[str], second: Sequence[str]) -> np.ndarray:
+        """Which pairs of texts have the same n-grams equally often, whatever training has; (n,)
+        bool: no weights tell them apart."""
+        words, ngrams = (self._vectorizer(n).build_analyzer() for n in (1, self.longest))
+        return np.array(
+            [
+                # most pairs differ in their words, which are faster to count
+                sorted(words(one)) == sorted(words(other))
+                and sorted(ngrams(one)) == sorted(ngrams(other))
+                for one, other in zip(first, second, strict=True)
+            ],
+            dtype=bool,
+        )
+
+    def _vectorizer(self, longest: int) -> Any:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        return TfidfVectorizer(
+            ngram_range=(1, longest), min_df=self.min_df, sublinear_tf=True, dtype=np.float32
+        )
+
     def features(
         self, training: Sequence[Sequence[str]], others: Sequence[Sequence[Sequence[str]]]
     ) -> list["Features"]:
@@ -52,11 +73,7 @@ class Tfidf:
 
         BadInput where no n-gram occurs often enough.
         """
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        vectorizer = TfidfVectorizer(
-            ngram_range=(1, self.longest), min_df=self.min_df, sublinear_tf=True, dtype=np.float32
-        )
+        vectorizer = self._vectorizer(self.longest)
         try:
             vectorizer.fit([text for side in training for text in side])
         except ValueError as error:
@@ -87,6 +104,12 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def tied(self) -> int:
+        """How many pairs have two answers with equal features."""
+        apart = abs(self.matrices[0] - self.matrices[1])
+        return int((apart.max(axis=1).toarray().ravel() == 0).sum())
 
     def batches(self, index: np.ndarray, most_tokens: int) -> Iterator[np.ndarray]:
         """Split row numbers, in their order, into parts of at most so many features."""

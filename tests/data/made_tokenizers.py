@@ -36,6 +36,30 @@ STRICT = """{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exce
 {{ '<start_of_turn>' + message['role'] + '\n' + message['content'] | trim + '<end_of_turn>\n' }}
 {% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>assistant\n' }}{% endif %}"""
 
+# in the manner of DeepSeek-R1: an answer begins in a thought, and earlier thoughts are left out
+THINKING = """{{ bos_token }}{% for message in messages %}
+{%- set said = message['content'] %}{% if message['role'] == 'assistant' %}
+{%- set said = said.split('</think>')[-1] %}{% endif %}
+{{- '<|' + message['role'] + '|>' + said }}
+{%- if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|assistant|><think>\n' }}{% endif %}"""
+# in the manner of Qwen3-Thinking: a finished answer has an empty thought
+EMPTY_THOUGHT = """{% for message in messages %}{{ '<|' + message['role'] + '|>' }}
+{%- if message['role'] == 'assistant' %}{{ '<think>\n\n</think>\n\n' }}{% endif %}
+{{- message['content'] + eos_token }}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|assistant|><think>\n' }}{% endif %}"""
+# in the manner of Mistral: no place for system messages, tools or what is called
+PLAINEST = """{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}
+{{- '[INST] ' + message['content'] + ' [/INST]' }}{% elif message['role'] == 'assistant' %}
+{{- message['content'] + eos_token }}{% endif %}{% endfor %}"""
+# in the manner of Hermes: calls and results of tools
+TOOLS = """{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}
+{%- for call in message.tool_calls or [] %}
+{{- '<tool_call>' + ({'name': call.function.name, 'arguments': call.function.arguments} | tojson)
++ '</tool_call>' }}{% endfor %}
+{{- message['content'] + '<|im_end|>' }}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
+
 
 def _bytes(eos: str | None, *special: str, template: str | None = None, **more: Any) -> Any:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -74,12 +98,17 @@ MAKERS = {
     "strict": lambda: _bytes(
         "<eos>", "<start_of_turn>", "<end_of_turn>", template=STRICT, bos_token="<bos>"
     ),
+    "thinking": lambda: _bytes("<eos>", "<|user|>", "<|assistant|>", template=THINKING),
+    "empty thought": lambda: _bytes("<eos>", "<|user|>", "<|assistant|>", template=EMPTY_THOUGHT),
+    "plainest": lambda: _bytes("<eos>", template=PLAINEST),
+    "tools": lambda: _bytes("<|im_end|>", "<|im_start|>", template=TOOLS),
     "no eos": lambda: _bytes(None),
     "stories260K": lambda: real("stories260K"),
     "gpt2": lambda: real("gpt2_tokenizer"),
     "gpt2 with chatml": _chatml_gpt2,
 }  # fmt: skip
-KINDS = [name for name in MAKERS if name != "no eos"]
+# that write every dialogue of user and assistant, and close every answer
+KINDS = [name for name in MAKERS if name not in ("no eos", "thinking", "plainest")]
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sympo.data.files import file_rows, hub_rows, split_files
+from sympo.data.files import file_rows, folder, held_splits, hub_rows, located, split_files
 from sympo.types import BadInput
 
 ROWS = [{"a": 1, "b": [{"c": "x"}]}, {"a": None, "b": []}]
@@ -53,7 +53,7 @@ def test_blank_lines_are_no_rows(tmp_path: Path) -> None:
     [
         ("a.jsonl", b'{"a": 1}\n{"a": \n', ["row 2", "broken JSON"]),
         ("a.jsonl", b'{"a": 1}\n[1]\n', ["row 2", "list"]),
-        ("a.jsonl", b'{"a": 1}\n{"a": "\xff"}\n', ["row 2", "broken JSON"]),
+        ("a.jsonl", b'{"a": 1}\n{"a": "\xff"}\n', ["row 2", "broken encoding", "UTF-8", "0xff"]),
         ("a.jsonl", b"", ["empty"]),
         ("a.jsonl.gz", b"no gzip", ["cannot be read"]),
         ("a.jsonl.gz", gzip.compress(LINES.encode())[:-9], ["cannot be read"]),
@@ -78,6 +78,28 @@ def test_missing_and_double_splits(tmp_path: Path) -> None:
     write(tmp_path, "data/test-00000-of-00001.parquet")
     with pytest.raises(BadInput, match=r"more than once: test.jsonl, data/test"):
         split_files(tmp_path, "test")
+
+
+def test_splits_that_a_folder_holds(tmp_path: Path) -> None:
+    for name in ("test.jsonl", "train_prefs.jsonl.gz", "data/val-00000-of-00001.parquet"):
+        write(tmp_path, name)
+    (tmp_path / "README.md").write_text("no data")
+    assert held_splits(tmp_path) == ["test", "train_prefs", "val"]
+    with pytest.raises(BadInput, match=r"holds no train split.*; it holds test, train_prefs, val$"):
+        split_files(tmp_path, "train")
+    with pytest.raises(BadInput, match=r"holds no \[a\] split"):
+        split_files(tmp_path, "[a]")
+    for name in ("/train", "../train", ""):
+        with pytest.raises(BadInput, match=r"name of a split|holds no  split"):
+            split_files(tmp_path, name)
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "~nobody-of-this-name/a", "a" * 300, "a\0b"])
+def test_places_that_are_not_there(path: str) -> None:
+    for find in (located, folder):
+        with pytest.raises(BadInput, match=r"^dataset\.path=") as error:
+            find(path)
+        assert str(error.value).isprintable()
 
 
 def test_hub_rows_are_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,11 @@ def test_no_prompt_is_in_two_splits() -> None:
     # 3 * 7^2 prompts at most: without care most test prompts would be training prompts
     own = language(prompt_length=3, train_pairs=60, validation_pairs=10, test_pairs=20)
     made = own.preferences(0, None, uniform)
-    splits = [{p.tobytes() for p in split.prompts} for split in vars(made).values()]
+    splits = [
+        {p.tobytes() for p in split.prompts} for split in (made.train, made.validation, made.test)
+    ]
+    counted = made.account.splits["test"].left_out["dropped for a prompt of another split"]
+    assert counted > 0
     assert not (splits[0] & splits[1] or splits[0] & splits[2] or splits[1] & splits[2])
     with pytest.raises(BadInput, match=r"longer dataset\.prompt_length"):
         language(prompt_length=2).preferences(0, None, uniform)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sympo.data.hh import HH, dialogue
-from sympo.data.text import Unusable
+from sympo.data.messages import Unusable
 from sympo.types import BadInput
 from tests.conftest import DATA
 from tests.data.made_tokenizers import tokenizer
@@ -110,7 +110,7 @@ def test_bad_subsets(folder: Path, changes: dict[str, Any], words: str) -> None:
 
 
 def test_missing_files(folder: Path) -> None:
-    with pytest.raises(BadInput, match=r"dataset.path=.*nowhere.* is no folder"):
+    with pytest.raises(BadInput, match=r"dataset.path=.*nowhere.* is neither file nor folder"):
         hh(folder / "nowhere").check()
     with pytest.raises(BadInput, match="holds none of the folders helpful-base"):
         hh(folder / "helpful-base").check()

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sympo.data.encoding import TextPair
+from sympo.data.chat import TextPair
 from sympo.data.files import Row
-from sympo.data.text import Rows, TextDataset, Unusable, dialogue_pair, messages, value
+from sympo.data.messages import value
+from sympo.data.text import Rows, TextDataset
 from sympo.types import BadInput
 from tests.data.made_tokenizers import tokenizer
 
@@ -116,8 +117,19 @@ def test_broken_row_is_named() -> None:
         ({"test_pairs": -1}, "dataset.test_pairs=-1"),
         ({"max_prompt_length": 0}, "dataset.max_prompt_length=0"),
         ({"max_length": 256}, "dataset.max_length=256.*max_prompt_length=256"),
-        ({"validation_pairs": 60}, "dataset.validation_pairs=60 leaves none of the 60 usable"),
-        ({"train": [("a", "", "b")]}, "none of the 1 train rows"),
+        ({"validation_pairs": 60}, "dataset.validation_pairs=60 leaves none .* of the 60 usable"),
+        (
+            {"train": [("a", "", "b")] * 3},
+            "none of the 3 train rows is usable: 3 dropped for an empty answer$",
+        ),
+        (
+            {"train": [(f"test {i}", "a", "b") for i in range(5)]},
+            "none of the 5 train rows is usable: 5 dropped for a prompt of the test split$",
+        ),
+        (
+            {"train": [(f"test {i}", "a", "b") for i in range(5)] + [("new", "a", "b")]},
+            "dataset.validation_pairs=10 .* the 1 usable training rows, of 6 read.*; 5 dropped for",
+        ),
         ({"test": []}, "none of the 0 test rows"),
     ],
 )
@@ -162,46 +174,63 @@ def test_unfit_tokenizer(kind: str | None) -> None:
         made().vocabulary(tokenizer(kind) if kind else None)
 
 
-def test_summary_counts() -> None:
-    data = made(max_length=80, max_prompt_length=40)
-    data.train.append(("new " * 20, "a" * 80, ""))
-    data.test.append(("new " * 20, "a" * 80, "b"))
-    lines = data.summary(tokenizer("plain"))
-    assert len(lines) == 5 and "61 rows read; 1 dropped for an empty answer" in lines[0]
-    assert lines[3] == "validation: 10 pairs"
-    assert "21 pairs; 1 prompts lost the oldest tokens" in lines[4]
-    assert lines[4].endswith("1 answers lost their end")
+def test_every_row_is_accounted_for() -> None:
+    data = made(train_pairs=12, test_pairs=15, max_length=80, max_prompt_length=40)
+    data.train.extend([("new", "a" * 80, ""), ("new", "a", "a"), ("test 3", "a", "b")])
+    data.train.extend([("new " * 20, f"{i}{'a' * 80}", "b") for i in range(30)])
+    data.test.append(("new", "<eos>a", "a"))
+    found = data.preferences(0, tokenizer("plain"), None)
+    for name in SPLITS:
+        split = found.account.splits[name]
+        assert split.pairs == len(getattr(found, name)) <= len(data.splits[name])
+        assert split.rows == split.pairs + sum(split.left_out.values())
+    train, validation, test = (found.account.splits[name] for name in SPLITS)
+    assert (train.rows, validation.rows, test.rows) == (93, 10, 21)
+    assert train.left_out["dropped for an empty answer"] == 1
+    assert train.left_out["dropped for a prompt of the test split"] == 1
+    assert train.left_out["more than dataset.train_pairs=12"] > 0
+    assert train.changed["answers lost their end"] <= train.pairs
+    assert {"prompts lost the oldest tokens of their newest turn", "answers lost their end"} == {
+        what for split in (train, validation) for what, count in split.changed.items() if count
+    }
 
 
-def test_messages() -> None:
-    row = {"m": [{"role": "user", "content": "Hi", "name": "x"}]}
-    assert messages(row, "m") == [{"role": "user", "content": "Hi"}]
-    for wrong, words in (
-        ("Hi", "m='Hi' must be of type list"),
-        (["Hi"], "message 1 of m, 'Hi'"),
-        ([*row["m"], {"role": "user"}], "in message 2 of m, content is missing"),
-        ([{"role": "king", "content": "Hi"}], "role='king' is not one of system, user"),
-        ([{"role": "user", "content": None}], "content=None must be of type str"),
-    ):
-        with pytest.raises(BadInput, match=words):
-            messages({"m": wrong}, "m")
+def test_account_of_pairs_that_no_model_has_read() -> None:
+    data = made()
+    data.test.append(("new", "<eos>a", "a"))
+    found = data.account()
+    assert {name: split.pairs for name, split in found.splits.items()} == {
+        name: len(data.splits[name]) for name in SPLITS
+    }
 
 
-def test_dialogues() -> None:
-    asked, one = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}
-    other = {"role": "assistant", "content": "No"}
-    assert dialogue_pair([asked, one], [asked, other]) == TextPair([asked], "Yes", "No")
-    for chosen, rejected, reason in (
-        ([asked, one], [other], "two different prompts"),
-        ([asked, one], [asked], "no answer"),
-        ([asked, one], [], "no answer"),
-    ):
-        with pytest.raises(Unusable, match=reason):
-            dialogue_pair(chosen, rejected)
+def test_near_duplicates_across_splits_are_counted_and_kept() -> None:
+    near = [("PROMPT 1!", "a", "b"), ("prompt\u30002.", "a", "b"), ("Prompt 99", "a", "b")]
+    data = made(test=near, validation_pairs=1)
+    account = data.preferences(0, tokenizer("plain"), None).account
+    assert account.splits["test"].near_training == 2 and account.splits["test"].pairs == 3
+    assert account.splits["validation"].near_training == 0
+
+
+def test_rendered_prompts_are_counted() -> None:
+    rendered = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    data = made(test=[(rendered, "a", "b"), ("Hi", "a", "b")])
+    assert data.account().splits["test"].rendered == 1
+    assert not data.account().splits["train"].rendered
+
+
+def test_a_tokenizer_that_can_write_no_pair_is_refused_before_work() -> None:
+    data, refusing = made(max_length=80, max_prompt_length=40), tokenizer("thinking")
+    with pytest.raises(BadInput) as error:
+        data.check_tokenizer(refusing)
+    words = str(error.value)
+    assert "none of the" in words and "does not close the <think>" in words and "\n" not in words
+    data.check_tokenizer(tokenizer("plain"))
+    assert not data._encodings, "to try some is enough"
 
 
 def test_prompts_that_all_do_not_fit_are_refused() -> None:
-    with pytest.raises(BadInput, match=r"max_prompt_length=5: none of the train prompts"):
+    with pytest.raises(BadInput, match=r"none of the \d+ train pairs: .*max_prompt_length=5"):
         made(max_prompt_length=5).preferences(0, tokenizer("chatml"), None)
 
 

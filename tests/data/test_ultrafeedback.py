@@ -109,6 +109,7 @@ def test_real_rows() -> None:
     train, test = data.released
     assert (train.read, len(train), test.read, len(test)) == (2559, 2559, 450, 450)
     speaker = tokenizer("stories260K")
-    for split in vars(data.preferences(0, speaker, None)).values():
+    made = data.preferences(0, speaker, None)
+    for split in (made.train, made.validation, made.test):
         for side in (split.chosen, split.rejected):
             assert all(ids[-1] == 2 and len(ids) <= 512 for ids in side.ids)

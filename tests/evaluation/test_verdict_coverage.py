@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from sympo.evaluation.verdicts import (
     agreement,
-    length_controlled,
+    length_adjusted,
     paired_difference,
     position_bias,
     win_rate,
@@ -122,9 +122,9 @@ def controlled(theta: float, phi: float, tie: float) -> Known:
         p = expit(theta + phi * np.tanh(d))
         ties = tie * np.minimum(p, 1 - p)
         score = outcome(latent(draw, cluster), p - ties / 2, ties)
-        return length_controlled(some_invalid(draw, score), 100 * d + 500, 500 + 0 * d, cluster)
+        return length_adjusted(some_invalid(draw, score), 100 * d + 500, 500 + 0 * d, cluster)
 
-    return experiment, {"length_controlled_win_rate": float(expit(theta))}
+    return experiment, {"length_adjusted_win_rate": float(expit(theta))}
 
 
 def test_win_rates_cover() -> None:
@@ -139,7 +139,7 @@ def test_agreement_and_kappa_cover() -> None:
     check(judges(0.5, 0.15, 0.6), 200)
 
 
-def test_length_controlled_win_rates_cover() -> None:
+def test_length_adjusted_win_rates_cover() -> None:
     check(controlled(0.4, 1.2, 0.3), 200)
 
 

@@ -11,7 +11,7 @@ from sklearn.metrics import cohen_kappa_score
 from sympo.evaluation.verdicts import (
     agreement,
     items_needed,
-    length_controlled,
+    length_adjusted,
     paired_difference,
     position_bias,
     resample,
@@ -20,7 +20,7 @@ from sympo.evaluation.verdicts import (
 from sympo.types import BadInput
 
 NAN = float("nan")
-LC = "length_controlled_win_rate"
+LC = "length_adjusted_win_rate"
 
 
 def test_win_rate_by_hand() -> None:
@@ -135,7 +135,7 @@ def test_without_a_valid_verdict_all_is_nan_and_counted() -> None:
     nothing = agreement([NAN, 1], [1, NAN], [0, 1], seed=0)
     assert nothing.pop("n") == 0
     assert all(np.isnan(value) for value in nothing.values())
-    assert all(np.isnan(value) for value in length_controlled([NAN], [1], [2], [0]).values())
+    assert all(np.isnan(value) for value in length_adjusted([NAN], [1], [2], [0]).values())
 
 
 def test_intervals_repeat_and_know_neither_order_nor_kind_of_key() -> None:
@@ -203,12 +203,12 @@ def test_intervals_are_those_of_scipys_bca() -> None:
     assert ends == pytest.approx(list(theirs.confidence_interval), abs=0.2 * theirs.standard_error)
 
 
-def test_length_controlled_by_hand() -> None:
+def test_length_adjusted_by_hand() -> None:
     """Two lengths: the regression is saturated, log odds c + s at tanh(1/sd) = s and c - s."""
     # longer: 8 of 10 won, shorter: 4 of 10; the middle of the log odds of 0.8 and 0.4
     score = np.array([1] * 8 + [0] * 2 + [1] * 4 + [0] * 6, dtype=float)
     length = np.array([30] * 10 + [10] * 10)
-    found = length_controlled(score, length, np.full(20, 20), np.arange(20))
+    found = length_adjusted(score, length, np.full(20, 20), np.arange(20))
     odds = np.sqrt(4 * (2 / 3))
     assert found[LC] == pytest.approx(odds / (1 + odds))
     # var of the middle of two independent log odds, 1/(n p q) each, and for the two
@@ -219,31 +219,31 @@ def test_length_controlled_by_hand() -> None:
     assert ends == pytest.approx(tuple(1 / (1 + np.exp(-logit))), rel=1e-4)
 
 
-def test_length_controlled_takes_out_what_length_adds() -> None:
+def test_length_adjusted_takes_out_what_length_adds() -> None:
     draw = np.random.default_rng(0)
     length, other = draw.normal(300, 50, 4000), draw.normal(200, 50, 4000)
     p = 1 / (1 + np.exp(-2 * np.tanh((length - other) / 70)))  # nothing but length counts
-    found = length_controlled((draw.random(4000) < p) * 1.0, length, other, np.arange(4000))
+    found = length_adjusted((draw.random(4000) < p) * 1.0, length, other, np.arange(4000))
     assert p.mean() > 0.75
     assert found[f"{LC}_low"] < 0.5 < found[f"{LC}_high"]
-    mirrored = length_controlled(1.0 - (draw.random(4000) < p), other, length, np.arange(4000))
+    mirrored = length_adjusted(1.0 - (draw.random(4000) < p), other, length, np.arange(4000))
     assert mirrored[LC] == pytest.approx(0.5, abs=0.08)
 
 
-def test_length_controlled_counts_ties_half() -> None:
+def test_length_adjusted_counts_ties_half() -> None:
     draw = np.random.default_rng(0)
     score, length = draw.integers(0, 3, 200) / 2, draw.integers(1, 50, 200)
     cluster, other = np.arange(200), np.full(200, 20)
-    one = length_controlled(score, length, other, cluster)
+    one = length_adjusted(score, length, other, cluster)
     # a tie is half a win and half a loss: every verdict twice, a tie once as each, one prompt each
     twice = np.concatenate([np.ceil(score), np.floor(score)])
-    two = length_controlled(twice, np.tile(length, 2), np.tile(other, 2), np.tile(cluster, 2))
+    two = length_adjusted(twice, np.tile(length, 2), np.tile(other, 2), np.tile(cluster, 2))
     assert two == pytest.approx(one, rel=0.002)  # sd(d) is over 400 instead of 200 items
 
 
 def test_equal_lengths_give_the_plain_win_rate() -> None:
     score, cluster = [1, 0.5, 0, 1, NAN], np.arange(5)
-    found = length_controlled(score, np.full(5, 9), np.full(5, 7), cluster)
+    found = length_adjusted(score, np.full(5, 9), np.full(5, 7), cluster)
     assert found[LC] == pytest.approx(2.5 / 4)
     assert found[f"{LC}_low"] < found[LC] < found[f"{LC}_high"]
 
@@ -260,8 +260,8 @@ def test_equal_lengths_give_the_plain_win_rate() -> None:
         ([1, 1, 0.5, 0], [1, 2, 3, 4]),  # the shorter one always wins
     ],
 )
-def test_length_controlled_is_nan_where_no_fit_is_finite(score: list, length: list) -> None:
-    found = length_controlled(score, length, [0] * len(score), range(len(score)))
+def test_length_adjusted_is_nan_where_no_fit_is_finite(score: list, length: list) -> None:
+    found = length_adjusted(score, length, [0] * len(score), range(len(score)))
     assert all(np.isnan(value) for value in found.values())
 
 
@@ -275,8 +275,8 @@ def test_length_controlled_is_nan_where_no_fit_is_finite(score: list, length: li
         ([2 / 3, 1 / 3], [2, 1], [1, 2]),  # as many coefficients as items
     ],
 )
-def test_length_controlled_may_have_no_interval(score: list, length: list, cluster: list) -> None:
-    found = length_controlled(score, length, [0] * len(score), cluster)
+def test_length_adjusted_may_have_no_interval(score: list, length: list, cluster: list) -> None:
+    found = length_adjusted(score, length, [0] * len(score), cluster)
     assert 0 < found[LC] < 1
     assert np.isnan(found[f"{LC}_low"]) and np.isnan(found[f"{LC}_high"])
 
@@ -328,3 +328,12 @@ def test_importing_the_statistics_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+@pytest.mark.parametrize("of", ["length", "other_length"])
+def test_length_that_is_no_number_is_refused(odd: float, of: str) -> None:
+    lengths = {"length": [1.0, 2.0, 3.0], "other_length": [2.0, 2.0, 2.0]}
+    lengths[of][1] = odd
+    with pytest.raises(BadInput, match=rf"^{of}\[1\] is {odd}, and must be a finite number"):
+        length_adjusted([1, 0, 0.5], **lengths, cluster=[0, 1, 2])

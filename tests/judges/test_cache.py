@@ -1,14 +1,18 @@
 """Verdicts are kept under all that they depend on, and survive whatever comes."""
 
+import hashlib
 import multiprocessing
 import os
 import signal
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from sympo.judges.cache import VerdictCache
-from sympo.types import Comparison, Verdict
+from sympo.types import BadInput, Comparison, Verdict
 
 ASKED = Comparison([{"role": "user", "content": "why?"}], "because", "no idea")
 
@@ -96,3 +100,101 @@ def test_file_says_which_judge_said_what(tmp_path: Path) -> None:
         "SELECT settings, raw FROM verdicts JOIN judges USING (judge)"
     )
     assert rows.fetchall() == [('{"judge": "j", "model": "m"}', "[[B]]")]
+
+
+KEYS = [hashlib.blake2b(bytes([number % 256, number // 256]), digest_size=16).digest()
+        for number in range(1000)]  # fmt: skip
+
+
+def said(key: bytes) -> Verdict:
+    return Verdict(float(key[-1] % 2), f"{key.hex()} " * 5, 7, 3)
+
+
+def filled(folder: Path) -> Path:
+    one = cache(folder)
+    for key in KEYS:
+        one.put(key, said(key))
+    one.close()
+    return folder / "verdicts.sqlite"
+
+
+def flip(path: Path, places: range) -> None:
+    content = bytearray(path.read_bytes())
+    for place in places:
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("harm", "least"),
+    [
+        (lambda path: path.write_bytes(b"garbage" * 3000), 0),
+        (lambda path: path.write_bytes(b""), 0),
+        (lambda path: flip(path, range(16)), 0),
+        (lambda path: os.truncate(path, path.stat().st_size // 2 + 100), 300),
+        (lambda path: flip(path, range(30 * 4096, 31 * 4096)), 900),
+    ],
+    ids=["garbage", "empty", "header", "cut", "one page"],
+)
+def test_damaged_file_is_set_aside_and_what_can_be_read_is_kept(
+    tmp_path: Path, harm: Callable[[Path], None], least: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = filled(tmp_path)
+    harm(path)
+    harmed = path.read_bytes()
+    one = cache(tmp_path)
+    found = one.get(KEYS)
+    assert len(found) >= least and all(verdict == said(key) for key, verdict in found.items())
+    assert (tmp_path / "verdicts.sqlite.damaged").stat().st_size == len(harmed)
+    (line,) = caplog.messages
+    assert f"{path} is damaged" in line and "set aside as verdicts.sqlite.damaged" in line
+    assert f"{len(found):,} verdicts could be read" in line and "\n" not in line
+    one.put(KEYS[0], Verdict(0.5, "again"))
+    one.close()
+    again = cache(tmp_path)
+    assert again.get(KEYS) == found | {KEYS[0]: Verdict(0.5, "again")}
+    path.write_bytes(b"once more")
+    again = cache(tmp_path)
+    assert again.get(KEYS) == {} and (tmp_path / "verdicts.sqlite.damaged-2").is_file()
+
+
+def test_damage_that_shows_while_judging_stops_nothing(tmp_path: Path) -> None:
+    one = cache(tmp_path / "before")
+    path, there = filled(tmp_path), cache(tmp_path)
+    one.close()
+    flip(path, range(2 * 4096, 40 * 4096))
+    there.put(KEYS[0], Verdict(0.5, "again"))
+    assert there.get(KEYS)[KEYS[0]] == Verdict(0.5, "again")
+    assert all(there.get([key]).get(key, said(key)) == said(key) for key in KEYS[1:])
+
+
+@pytest.mark.parametrize(
+    "harm", ["choice = 1 - choice", "choice = 7", "raw = 'other'", "prompt_tokens = -1"]
+)
+def test_damaged_row_is_asked_for_again(
+    tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = filled(tmp_path)
+    with sqlite3.connect(path) as db:
+        db.execute(f"UPDATE verdicts SET {harm} WHERE key = ?", [KEYS[5]])
+    db.close()
+    assert set(cache(tmp_path).get(KEYS)) == set(KEYS) - {KEYS[5]}
+    assert caplog.messages == [f"{path} holds damaged verdicts, which are asked for again"]
+
+
+def test_file_older_than_digests_is_read_and_written(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE verdicts DROP COLUMN digest")
+    db.close()
+    one = cache(tmp_path)
+    assert one.get(KEYS) == {key: said(key) for key in KEYS}
+    one.put(KEYS[0], Verdict(None, "hm"))
+    assert one.get(KEYS[:1]) == {KEYS[0]: Verdict(None, "hm")}
+
+
+def test_what_is_no_file_is_refused_and_left(tmp_path: Path) -> None:
+    (tmp_path / "verdicts.sqlite").mkdir()
+    with pytest.raises(BadInput, match=r"verdicts.sqlite cannot be opened"):
+        cache(tmp_path)
+    assert (tmp_path / "verdicts.sqlite").is_dir()

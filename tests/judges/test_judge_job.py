@@ -184,10 +184,36 @@ def test_broken_row_starts_nothing(runs: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["summary.json", "config.yaml"])
-def test_broken_run_folder_starts_nothing(runs: Path, name: str) -> None:
+@pytest.mark.parametrize("content", [b'{"a": [', b"\xff\xfe\x00", b"[" * 5000, b"5", b"a: 1"])
+def test_broken_run_folder_starts_nothing(runs: Path, name: str, content: bytes) -> None:
     last = sorted(runs.rglob(name))[-1]
-    last.write_text('{"a": [')
-    assert name in refused(runs)
+    last.write_bytes(content)
+    assert str(last) in refused(runs)
+
+
+@pytest.mark.parametrize("judges", ["[1,2]", "[gold,openai]"])
+def test_several_judges_exit_with_two(tmp_path: Path, judges: str) -> None:
+    code, _, err = run(tmp_path, "job=judge", f"judge={judges}", f"runs={tmp_path}")
+    assert code == 2
+    assert err.endswith(f"judge={judges}: a group takes the name of one of its options\n")
+    assert err.count("\n") == 1
+
+
+def test_damaged_verdicts_are_made_again(runs: Path) -> None:
+    assert judge(runs)[0] == 0
+    told = {path: json.loads(path.read_text())["samples"] for path in runs.rglob("gold-*.json")}
+    (runs / "stages" / "verdicts.sqlite").write_bytes(b"garbage" * 3000)
+    hit = next(iter(told))
+    hit.write_text(hit.read_text()[:500])
+    code, out, err = judge(runs)
+    assert code == 0, err
+    assert "2 runs: 1 judged, 1 judged before" in out
+    assert "verdicts.sqlite.damaged" in err and f"{hit.name}.damaged" in err
+    for path, samples in told.items():
+        again = json.loads(path.read_text())["samples"]
+        for which, one in samples.items():
+            assert again[which]["items"] == one["items"]
+            assert again[which]["metrics"] == one["metrics"]
 
 
 def test_bad_input_exits_with_two(runs: Path) -> None:

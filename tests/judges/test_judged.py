@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,67 @@ def test_bad_rows_are_named(folder: Path) -> None:
     path.write_text("\n".join([lines[0], json.dumps(lacking)]))
     with pytest.raises(BadInput, match=r"row 2 lacks reference"):
         Samples(folder, "last").lines("reference")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: text.replace('"score": 1.0', '"score": 0.0', 1),
+        lambda text: "[" * 100_000,
+        lambda text: "\x00" * 100,
+    ],
+)
+def test_damaged_judged_file_is_set_aside_and_made_again(
+    folder: Path, harm: Callable[[str], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    file = judge_folder(folder, Scripted(says=longer))
+    told, text = file.metrics("last"), file.path.read_text()
+    other = file.path.with_name("human-1.json")
+    other.write_text(text)
+    file.path.write_text(harm(text))
+    assert not file.holds("last") and file.samples == {}
+    (line,) = caplog.messages
+    assert f"{file.path} is damaged" in line and f"aside as {file.path.name}.damaged" in line
+    judge = Scripted(says=longer)
+    assert judge_folder(folder, judge).metrics("last") == told and not judge.asked
+    assert file.holds("last") and other.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda content: content[:100], "row 1 is broken JSON"),
+        (lambda content: b"", "is empty"),
+        (lambda content: b"\xff" + content[1:], "row 1 is broken JSON (UnicodeDecodeError)"),
+        (lambda content: b"[" * 100_000, "row 1 is broken JSON (RecursionError)"),
+        (lambda content: b"5\n", "row 1 lacks id"),
+        (lambda content: content.replace(b'"short"', b"null"), "row 1: chosen='None'"),
+        (
+            lambda content: content.replace(
+                b'"question 1"', b'[{"role": "user"}], "criterion": ""'
+            ),
+            "row 1: prompt=",
+        ),
+        (lambda content: content.replace(b'"id": 1', b'"id": []'), "row 1: id='[]'"),
+    ],
+)
+def test_damaged_samples_are_named(
+    folder: Path, harm: Callable[[bytes], bytes], words: str
+) -> None:
+    path = folder / "samples" / "last.jsonl"
+    path.write_bytes(harm(path.read_bytes()))
+    with pytest.raises(BadInput) as refused:
+        Samples(folder, "last").lines("chosen")
+    assert str(refused.value).startswith(str(path)) and words in str(refused.value)
+
+
+def test_samples_that_the_run_did_not_write_are_named(folder: Path) -> None:
+    digest = Samples(folder, "last").digest
+    (folder / "summary.json").write_text(json.dumps({"files": {"samples/last.jsonl": digest}}))
+    assert len(Samples(folder, "last").lines("chosen")) == 4
+    path = folder / "samples" / "last.jsonl"
+    path.write_text(path.read_text().replace("another long one", "another lonx one"))
+    with pytest.raises(BadInput, match=r"last.jsonl is not what its run wrote"):
+        Samples(folder, "last").lines("chosen")

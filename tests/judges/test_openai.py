@@ -306,6 +306,104 @@ def test_ceiling_without_counts() -> None:
     assert 0 < len(verdicts) < 20
 
 
+HUGE = "9" * 6000
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        "-1000000000",
+        "1e400",
+        "-1e400",
+        "NaN",
+        '"5"',
+        "true",
+        "0.5",
+        "[]",
+        "null",
+        f"1{10**20}",
+        HUGE,
+    ],
+)
+def test_counts_that_cannot_be_do_not_lift_the_ceiling(usage: str) -> None:
+    body = json.dumps(completion("[[A]]")).replace("100,", f"{usage},").replace("10,", f"{usage},")
+    assert body.count(usage) == 2
+    server = scripted(PlainTextResponse(body, media_type="application/json"))
+    with running(server) as url:
+        judge = OpenAIJudge(base_url=url, max_cost=0.005, concurrency=2)
+        verdicts, said = heard(judge, 100)
+    assert 5 < len(verdicts) < 20
+    assert all(v == Verdict(1.0, "[[A]]") for v in verdicts.values())
+    assert "max_cost=0.005: the next question may cost" in said
+    assert f"({len(verdicts)} replies without a usable token count" in said
+    assert 0.004 < judge.spending.dollars <= 0.005
+
+
+def test_one_count_that_cannot_be_costs_the_most_that_it_can() -> None:
+    prices = {"price_per_million_prompt_tokens": 0.0, "price_per_million_completion_tokens": 1.0}
+    with running(scripted(completion("[[A]]", completion_tokens=-5))) as url:
+        judge = OpenAIJudge(base_url=url, max_tokens=256, **prices)
+        heard(judge, 1)
+    assert judge.spending.dollars == pytest.approx(256e-6)
+    assert judge.spending.prompt_tokens == 100
+
+
+def changed(**choice: Any) -> dict[str, Any]:
+    body = completion("[[A]]")
+    body["choices"][0] |= choice
+    return body
+
+
+def message(content: Any, **more: Any) -> dict[str, Any]:
+    return changed(message={"role": "assistant", "content": content, **more})
+
+
+TEXT = {"type": "text", "text": "One is clearer.\n"}
+THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "[[B]]"}]}
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("said", "choice"),
+    [
+        (message([THOUGHT, TEXT, {"type": "text", "text": "[[A]]"}]), 1.0),
+        (message([{"type": "reasoning", "text": "[[B]]"}]), None),
+        (message(["[[A]]", 5, None]), None),
+        (message({"type": "text", "text": "[[B]]"}), 0.0),
+        (message(None, reasoning_content="it is [[A]]"), None),
+        (message("[[B]]", reasoning_content="it is [[A]]"), 0.0),
+        (message(7), None),
+        (changed(message=None), None),
+        (changed(message=message("[[A]]")["choices"][0]["message"], finish_reason="length"), 1.0),
+        (changed(message={"content": "So:\n[[A]]"}, finish_reason="length"), None),
+        (changed(message={"content": "<think>\n[[A]]"}, finish_reason=["odd"]), None),
+        ({**completion(""), "choices": []}, None),
+        ({**completion(""), "choices": "none"}, None),
+        ({**completion(""), "choices": [[]]}, None),
+        ({"id": "x", "object": "chat.completion"}, None),
+        ({**completion("[[A]]"), "usage": [1]}, 1.0),
+        (PlainTextResponse(json.dumps(completion("[[A]]"))), 1.0),
+        (PlainTextResponse(DEEP, media_type="application/json"), None),
+        (PlainTextResponse('{"a":' * 900 + "1" + "}" * 900), None),
+        (PlainTextResponse(json.dumps(completion("[[A]]"))[:-1] + f', "more": {DEEP}}}'), None),
+        (PlainTextResponse(DEEP, 400), None),
+    ],
+)
+def test_odd_replies_are_understood_or_invalid(said: Any, choice: float | None) -> None:
+    with running(scripted(said)) as url:
+        verdicts, stopped = heard(OpenAIJudge(base_url=url, max_retries=0), 2)
+    assert not stopped
+    assert [verdict.choice for verdict in verdicts.values()] == [choice, choice]
+    assert all(verdict.raw for verdict in verdicts.values())
+
+
+def test_what_a_server_says_is_shown_without_control_characters() -> None:
+    said = PlainTextResponse("\x1b]0;title\x07 \x1b[31m \u202e gone", 404)
+    with running(scripted(said)) as url:
+        _, stopped = heard(OpenAIJudge(base_url=url, max_retries=0), 1)
+    assert stopped.isprintable() and r"\x1b]0;title\x07" in stopped and r"\u202e" in stopped
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [
@@ -526,6 +624,11 @@ def test_key_of_the_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ({"model": ""}, ["judge.model"]),
         ({"temperature": -1.0}, ["judge.temperature=-1.0", "between 0 and 2"]),
         ({"max_tokens": 0}, ["judge.max_tokens=0", "at least 1"]),
+        ({"max_tokens": 2**63}, ["judge.max_tokens=9223372036854775808", "at most 10,000,000"]),
+        ({"seed": 2**63}, ["judge.seed=9223372036854775808"]),
+        ({"timeout": float("inf")}, ["judge.timeout=inf", "at most 86,400"]),
+        ({"price_per_million_prompt_tokens": float("inf")}, ["prompt_tokens=inf", "at most"]),
+        ({"price_per_million_prompt_tokens": float("nan")}, ["prompt_tokens=nan"]),
         ({"max_retries": -1}, ["judge.max_retries=-1"]),
         ({"concurrency": 0}, ["judge.concurrency=0", "between 1 and 1000"]),
         ({"concurrency": 1001}, ["judge.concurrency=1001"]),

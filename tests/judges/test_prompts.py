@@ -80,6 +80,64 @@ def test_last_mark_is_the_verdict(words: str, expected: float | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        # the mark is the last word, or there is none
+        ("It ends with a planted line.\n[[B]]\nThat is its text; the real verdict: [[A]]", 1.0),
+        ("It ends with a planted line.\n[[B]]\nI cannot say more.", None),
+        ("[[A]] at first sight, but on reflection I cannot say.", None),
+        ("[[A]] if the first is better.", None),
+        ("Is it [[A]]?", None),
+        ("Verdict: __[[A]]__.\n```\n", 1.0),
+        ("<answer>[[B]]</answer>", 0.0),
+        ("[[B]]<|im_end|>", 0.0),
+        (r"$\boxed{[[A]]}$", 1.0),
+        # only what comes after the thought counts, and it must be closed
+        ("<think>Perhaps [[B]]</think>\n[[A]]", 1.0),
+        ("Perhaps [[B]]</think>\n[[A]]", 1.0),  # opened by the chat template
+        ("<think>It is [[A]]</think>", None),
+        ("<think>It is\n[[A]]</think>\nThe second is better.", None),
+        ("<think>It is\n[[A]]", None),
+        ("<think>a</think><think>b\n[[A]]", None),
+        ("<Thinking>It is\n[[A]]", None),
+        ("<thought>It is\n[[A]]", None),
+        ('<reasoning effort="low">It is\n[[A]]', None),
+        ("<thinking_process>It is\n[[A]]", None),
+        ("<seed:think>It is\n[[A]]", None),
+        ("<seed:think>[[B]]</seed:think>[[A]]", 1.0),
+        ("<|begin_of_thought|>It is\n[[A]]", None),
+        ("<|begin_of_thought|>[[B]]<|end_of_thought|>\n[[A]]", 1.0),
+        ("[THINK]It is\n[[A]]", None),
+        ("[THINK][[B]][/THINK][[A]]", 1.0),
+        ("◁think▷It is\n[[A]]", None),
+        ("<|channel|>analysis<|message|>It is\n[[A]]", None),
+        ("<|channel|>analysis<|message|>[[B]]<|end|><|start|>assistant<|channel|>final<|message|>[[A]]",
+         1.0),
+    ],
+)  # fmt: skip
+def test_only_the_last_word_after_the_thought_counts(words: str, expected: float | None) -> None:
+    assert choice(words) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("<think>The verdict must stand alone, [[A]] if the first is better.\nLet me", None),
+        ("The verdict must stand alone,\n[[A]]", None),  # a thought without tags
+        ("<think>hm</think>\nThe second is clearer.\n[[B]]", 0.0),
+        ("<think>[[A]]</think>\nThe second is", None),
+        ("**[[B]]**", 0.0),
+    ],
+)
+def test_cut_words_are_a_verdict_only_after_the_thought(words: str, expected: float | None) -> None:
+    assert choice(words, cut=True) == expected
+
+
+def test_cut_words_beside_a_whole_thought_are_a_verdict() -> None:
+    assert choice("Clearer.\n[[B]]", cut=True, thought=True) == 0.0
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("{dialogue} {answer_a} [[A]] [[B]]", ["{answer_b} is missing"]),

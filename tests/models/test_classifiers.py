@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from experiments.text_reward_model import END
-from sympo.data.encoding import PLAIN, TextPair, encode
+from sympo.data.chat import PLAIN, ChatFormat, TextPair
+from sympo.data.encoding import encode
 from sympo.models.classifiers import PADDING, HubReward, TinyReward, save, with_padding
 from sympo.models.reward import RewardModel
 from sympo.models.rows import Rows
@@ -86,7 +87,7 @@ def built(model: Any, seed: int = 0) -> tuple[Any, Any, Vocabulary]:
 
 def encoded(model: Any) -> TokenPairs:
     ids = np.arange(len(PAIRS), dtype=np.uint64)
-    return encode(PAIRS, ids, model.tokenizer(), *LENGTHS.values()).pairs
+    return encode(PAIRS, ids, ChatFormat(model.tokenizer()), *LENGTHS.values()).pairs
 
 
 def shaken(model: Any) -> Any:

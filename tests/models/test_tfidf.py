@@ -45,3 +45,26 @@ def test_bad_settings(changes: dict[str, float]) -> None:
 def test_words_that_are_too_rare() -> None:
     with pytest.raises(BadInput, match=r"model\.min_df=9"):
         Tfidf(longest=1, min_df=9, scale=1.0).features([CHOSEN, REJECTED], [])
+
+
+@pytest.mark.parametrize(
+    ("longest", "first", "second", "alike"),
+    [
+        (2, "Yes, it is.", "yes it IS!", True),
+        (2, "good dog", "bad dog", False),
+        (1, "dog bites man", "man bites dog", True),
+        (2, "dog bites man", "man bites dog", False),
+        (2, "good good", "good", False),
+        (2, "no zebra", "no unseen", False),
+    ],
+)
+def test_texts_that_no_weights_tell_apart(
+    longest: int, first: str, second: str, alike: bool
+) -> None:
+    model = Tfidf(longest=longest, min_df=1, scale=1.0)
+    assert model.alike([first, "a good dog"], [second, "a bad dog"]).tolist() == [alike, False]
+
+
+def test_pairs_that_training_tells_nothing_of_are_counted() -> None:
+    train, other = TFIDF.features([CHOSEN, REJECTED], [[["a zebra", "good"], ["one", "bad"]]])
+    assert (train.tied, other.tied) == (0, 1)

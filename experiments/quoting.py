@@ -1,0 +1,67 @@
+"""Values that Hydra's grammar refuses or reads as something else, and the quotes that they take."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+
+# read as they stand, but for numbers
+PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
+OF_PATHS = ("path", "_dir")
+
+
+def quoted(argument: str) -> str:
+    """An override as Hydra reads it where its value, or one of those it sweeps, is a path that is
+    there; all others as they are."""
+    key, equals, value = argument.partition("=")
+    if not equals or key.startswith("-"):
+        return argument
+    values = [value] if _exists(value) else value.split(",")
+    return f"{key}={','.join(_in_quotes(one) if _misread(key, one) else one for one in values)}"
+
+
+def suggested(argument: str, sweep: bool) -> str | None:
+    """An override that Hydra refuses, quoted so that it reads a text, and for a shell; None where
+    quotes do not help.
+
+    sweep: whether commas separate values.
+    """
+    key, equals, value = argument.partition("=")
+    each = ",".join(one if PLAIN.fullmatch(one) else _in_quotes(one) for one in value.split(","))
+    for written in ([each] if sweep else []) + [_in_quotes(value)]:
+        if equals and _read(f"{key}={written}") is not None:
+            return shlex.quote(f"{key}={written}")
+    return None
+
+
+def _misread(key: str, value: str) -> bool:
+    if not value or not _exists(value):
+        return False
+    read = _read(f"key={value}")
+    if PLAIN.fullmatch(value):
+        return type(read) in (int, float) and key.endswith(OF_PATHS)
+    return read != value
+
+
+def _exists(value: str) -> bool:
+    try:
+        return Path(value).expanduser().exists()
+    except (OSError, RuntimeError):  # too long for a path, no such user
+        return False
+
+
+def _read(argument: str) -> Any:
+    """What Hydra makes of an override; None where it refuses it."""
+    try:
+        override = OverridesParser.create().parse_override(argument)
+        return override.value()
+    except HydraException:
+        return None
+
+
+def _in_quotes(value: str) -> str:
+    return QuotedString(text=value, quote=Quote.double).with_quotes()

@@ -1,0 +1,93 @@
+"""What a judged file must hold to be believed: every field of its type and in its range.
+
+A file ends with a digest of what stands before it. Files that are older than digests have none.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+_DIGEST = '"content_digest": "'
+# what files that are older than its name call it
+_RENAMED = ("length_controlled_win_rate", "length_adjusted_win_rate")
+
+
+def sealed(content: Mapping[str, Any]) -> str:
+    """The text of a judged file; `read` is its inverse."""
+    text = json.dumps(content)
+    return f'{text[:-1]}, {_DIGEST}{_hashed(text.encode())}"}}'
+
+
+def read(raw: bytes) -> dict[str, Any]:
+    """The content of a judged file.
+
+    Raises ValueError, which says in a few words what is wrong, where it is not as it was written
+    or holds what cannot be.
+    """
+    body, found, digest = raw.rpartition(f", {_DIGEST}".encode())
+    if found and digest.strip() != f'{_hashed(body + b"}")}"}}'.encode():
+        raise ValueError("its digest is that of other content")
+    try:
+        content = json.loads(raw.decode(), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is broken JSON ({type(error).__name__})") from error
+    _check(isinstance(content, dict), "it is no object", "")
+    _check(isinstance(content.get("judge"), str), "judge", content.get("judge"))
+    for key in ("config", "samples"):
+        _check(isinstance(content.get(key), dict), key, content.get(key))
+    samples = {which: _samples(which, one) for which, one in content["samples"].items()}
+    return {**content, "samples": samples}
+
+
+def _samples(which: str, there: Any) -> dict[str, Any]:
+    _check(isinstance(there, dict), which, there)
+    metrics, items = there.get("metrics"), there.get("items")
+    _check(isinstance(there.get("digest"), str), f"{which}.digest", there.get("digest"))
+    for key in ("judged", "prompt_tokens", "completion_tokens"):
+        _check(_within(there.get(key, 0), 0, math.inf), f"{which}.{key}", there.get(key))
+    _check(isinstance(metrics, dict) and "invalid_rate" in metrics, f"{which}.metrics", metrics)
+    for name, value in metrics.items():
+        end = name.endswith(("_se", "_low", "_high")) or name == "n"
+        low, high = (-math.inf, math.inf) if end else (0, 1)
+        _check(value is None or _within(value, low, high), f"{which}.{name}", value)
+    _check(isinstance(items, list), f"{which}.items", items)
+    for number, item in enumerate(items):
+        place = f"{which}.items[{number}]"
+        _check(isinstance(item, dict), place, item)
+        _item(place, item)
+    metrics = {name.replace(*_RENAMED): value for name, value in metrics.items()}
+    return {**there, "metrics": metrics}
+
+
+def _item(place: str, item: Mapping[str, Any]) -> None:
+    score, verdicts = item.get("score", ""), item.get("verdicts")
+    _check("id" in item and isinstance(item.get("prompt"), str), place, item)
+    _check(score is None or _within(score, 0, 1), f"{place}.score", score)
+    for key in ("length", "other_length"):
+        _check(_within(item.get(key), 0, math.inf), f"{place}.{key}", item.get(key))
+    _check(isinstance(verdicts, list), f"{place}.verdicts", verdicts)
+    for verdict in verdicts or []:
+        known = isinstance(verdict, dict) and isinstance(verdict.get("policy_first"), bool)
+        _check(
+            known and verdict.get("choice", "") in (None, 0, 0.5, 1), f"{place}.verdicts", verdict
+        )
+
+
+def _within(value: Any, low: float, high: float) -> bool:
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return numeric and low <= value <= high and abs(value) < math.inf
+
+
+def _check(fits: bool, what: str, value: Any) -> None:
+    if not fits:
+        raise ValueError(f"{what} cannot be {str(value)[:60]!r}" if value != "" else what)
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _hashed(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
