@@ -283,3 +283,24 @@ def test_paper_presets_run_with_a_tiny_model(tmp_path: Path, stories: str, prese
     )
     assert code == 0, err
     assert "24 cells: 24 run" in out and "*: the loss was given the true noise rate" in out
+
+
+def test_damaged_stages_and_summaries_are_made_again(tmp_path: Path) -> None:
+    cell = ["loss=ramp", "noise=0.4", *SMALL]
+    code, _, err = run(tmp_path, *cell)
+    assert code == 0, err
+    (path,) = cells(tmp_path).values()
+    before = (path / "metrics.jsonl").read_bytes()
+    (weights,) = tmp_path.glob("stages/sft-*/model.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-5000:-1000] = bytes(byte ^ 255 for byte in content[-5000:-1000])
+    weights.write_bytes(content)
+    (pairs,) = tmp_path.glob("stages/pairs-*/train-chosen.npz")
+    pairs.write_bytes(pairs.read_bytes()[:100])
+    (path / "summary.json").write_bytes((path / "summary.json").read_bytes()[:100])
+    code, out, err = run(tmp_path, *cell)
+    assert code == 0, err
+    for file in (weights, pairs, path / "summary.json"):
+        assert sum(f"{file} is damaged" in line for line in out.splitlines()) == 1, out
+    assert (path / "metrics.jsonl").read_bytes() == before
+    assert weights.parent.with_name(f"{weights.parent.name}.damaged").is_dir()
