@@ -139,8 +139,8 @@ def images() -> str:
     {memorised("unhinged")}. On digits the order is the same: truncated hinge
     {digits.mean("truncated_hinge", 0.4)}, ramp {digits.mean("ramp", 0.4)}, logistic
     {digits.mean("logistic", 0.4)} and unhinged {digits.mean("unhinged", 0.4)} at noise 0.4;
-    truncated hinge and ramp are {digits.lead("truncated_hinge", "ramp", 0.4)} apart. `differences.csv` has
-    every pair of losses."""
+    truncated hinge and ramp are {digits.lead("truncated_hinge", "ramp", 0.4)} apart.
+    `differences.csv` has every pair of losses."""
 
 
 def text_rewards() -> str:

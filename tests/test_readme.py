@@ -1,0 +1,29 @@
+"""The numbers in README.md are those of the committed results."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments import readme
+
+
+def test_paragraphs_of_results_are_what_the_csvs_say(root: Path) -> None:
+    text = (root / "README.md").read_text()
+    assert readme.filled(text) == text, "run python -m experiments.readme"
+    # none is written twice or forgotten
+    assert sorted(readme.BLOCK.findall(text)) and {
+        name for _, name, _ in readme.BLOCK.findall(text)
+    } == set(readme.PARAGRAPHS)
+
+
+def test_a_number_that_is_not_there_is_not_written() -> None:
+    results = readme.Results("mnist_paper_grid", "test/order_accuracy")
+    with pytest.raises(LookupError, match="0 rows"):
+        results.mean("ramp", 0.15)
+
+
+def test_a_lead_is_the_negative_of_the_other() -> None:
+    results = readme.Results("mnist_paper_grid", "test/order_accuracy")
+    mean, low, high = results.ends("ramp", "logistic", 0.4)
+    assert results.ends("logistic", "ramp", 0.4) == pytest.approx((-mean, -high, -low))
+    assert low < mean < high
