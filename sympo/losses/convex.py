@@ -28,9 +28,9 @@ class Logistic(MarginLoss):
 
 
 class Hinge(MarginLoss):
-    """The loss of support vector machines and of SLiC-HF.
+    """The loss of support vector machines, and the calibration loss of SLiC-HF.
 
-    l(z) = max(0, 1 - z)
+    l(z) = max(0, 1 - z); SLiC-HF adds a language-model term, which is not here.
 
     Source: Zhao et al. 2023 (SLiC-HF).
     """
