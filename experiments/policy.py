@@ -20,13 +20,13 @@ from experiments.preference_stages import (
     tell_account,
 )
 from sympo import seeding
+from sympo.disk import write_atomically
 from sympo.evaluation.policy import implicit_metrics, mean_metrics, wins
 from sympo.evaluation.rewards import agreement, gaps
 from sympo.margins import Margin
 from sympo.models.rows import Rows
 from sympo.models.sampling import Answers, Sampling
 from sympo.outcomes import Scored, prompt_keys
-from sympo.records import write_atomically
 from sympo.types import BadInput, Evaluation
 
 

@@ -14,12 +14,13 @@ import torch
 from experiments.cells import Cell
 from sympo import seeding
 from sympo.data import account
+from sympo.disk import write_atomically
 from sympo.models.causal import Policy
 from sympo.models.language import LanguageModel
 from sympo.models.rows import Rows
 from sympo.models.sampling import Answers, Sampling
 from sympo.ranges import Amount, Count, Seed
-from sympo.records import identity, write_atomically
+from sympo.records import identity
 from sympo.stages import Stages
 from sympo.training.fine_tuning import fine_tune
 from sympo.training.optimizer import Recipe

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sympo.records import CellName, RunFolder, identity, settings_hash, write_atomically
+from sympo.disk import write_atomically
+from sympo.records import CellName, RunFolder, identity, settings_hash
 
 NAME = CellName("reward_model", "digits", "ramp", 0.3, "symmetric", "small_cnn", 0)
 CONFIG = {

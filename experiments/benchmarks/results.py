@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks import charts
+from sympo.disk import write_atomically
 from sympo.models.compiled import compiled
-from sympo.records import git_commit, versions, write_atomically
+from sympo.records import git_commit, versions
 
 PEAK = Path(__file__).with_name("peak.cpp")
 

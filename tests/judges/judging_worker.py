@@ -11,10 +11,11 @@ import logging
 import sys
 from pathlib import Path
 
+from sympo.disk import write_atomically
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judging import judge_answers
 from sympo.judges.openai import OpenAIJudge
-from sympo.records import CellName, RunFolder, write_atomically
+from sympo.records import CellName, RunFolder
 
 
 def main(folder: Path, settings: str) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from sympo import seeding
+from sympo.disk import write_atomically
 from sympo.judges.human.draw import Cell, Drawn, draw, find_cells, method_names
 from sympo.judges.human.key import Key, KeyCell, KeyItem, relative
 from sympo.judges.human.page import CRITERIA, render
 from sympo.judges.judging import comparison
-from sympo.records import write_atomically
 from sympo.types import BadInput
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sympo.records import write_atomically
+from sympo.disk import write_atomically
 from sympo.types import BadInput
 
 
