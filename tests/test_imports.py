@@ -33,7 +33,8 @@ MAY_IMPORT = {
     "sympo.judges.protocol": set(),
     "sympo.judges": {
         "sympo.judges.protocol",
-        "sympo.types", "sympo.seeding", "sympo.models", "sympo.evaluation", "sympo.records", "sympo.disk",
+        "sympo.types", "sympo.seeding", "sympo.models", "sympo.evaluation", "sympo.records",
+        "sympo.disk",
     },
     "sympo.analysis": {
         "sympo.types", "sympo.records", "sympo.evaluation", "sympo.outcomes",

@@ -40,6 +40,9 @@ class MarginLoss(ABC):
 
     average_log_ratio: ClassVar[bool] = False
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     @abstractmethod
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         """The loss of each margin; same shape and dtype as z."""

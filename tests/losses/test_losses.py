@@ -55,6 +55,10 @@ def test_hand_derived_values(loss: MarginLoss, values: dict[float, float]) -> No
     torch.testing.assert_close(loss(z), torch.tensor(list(values.values()), dtype=torch.float64))
 
 
+def test_a_loss_says_its_name() -> None:
+    assert (repr(Logistic()), repr(CDPO(0.1))) == ("Logistic()", "CDPO(assumed_rate=0.1)")
+
+
 def test_slope_of_exponential_is_that_of_its_continuation_at_the_joint() -> None:
     z = torch.tensor([-20.0, -25.0, -1e8], dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(losses.Exponential()(z).sum(), z)
