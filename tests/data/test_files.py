@@ -56,7 +56,7 @@ def test_blank_lines_are_no_rows(tmp_path: Path) -> None:
         ("a.jsonl", b'{"a": 1}\n{"a": "\xff"}\n', ["row 2", "broken encoding", "UTF-8", "0xff"]),
         ("a.jsonl", b"", ["empty"]),
         ("a.jsonl.gz", b"no gzip", ["cannot be read"]),
-        ("a.jsonl.gz", gzip.compress(LINES.encode())[:-9], ["cannot be read"]),
+        ("a.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)[:-9], ["cannot be read"]),
         ("a.parquet", b"no parquet", ["no readable Parquet"]),
         ("a.parquet", b"", ["no readable Parquet"]),
     ],
