@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -80,12 +81,9 @@ def in_place(
     """Whether the last five parts of a folder's path say what its summary says."""
     if len(folder) < len(PLACE) - 1:
         return False
-    try:
-        rate = float(folder[3].removeprefix("noise="))
-    except ValueError:
-        return False
-    named = folder[4] == f"seed={seed}-{digest}"
-    return named and (folder[0], folder[1], folder[2], rate) == (job, dataset, loss, noise)
+    # as run folders are called: six digits of the rate
+    named = (job, dataset, loss, f"noise={noise:g}", f"seed={seed}-{digest}")
+    return tuple(folder[:5]) == named
 
 
 def _parts_fault(summary: Mapping[str, Any]) -> str:
@@ -118,7 +116,12 @@ def _words(low: float, high: float) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # compared, since math.isfinite fails at whole numbers beyond the largest float
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) <= sys.float_info.max
+    )
 
 
 def history_fault(content: bytes | None, last_epoch: float) -> str:

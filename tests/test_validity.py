@@ -60,6 +60,7 @@ DAMAGE = {
         changed(last={"epoch": 2, "test/order_accuracy": 123.0}),
         "last: test/order_accuracy is 123.0, and must lie in [0, 1]",
     ),
+    "huge": (changed(last={"epoch": 2, "train/loss": 10**400}), "train/loss is 1000"),
     "text": (changed(last="abc"), "last is 'abc', no object"),
     "text metric": (changed(last={"epoch": 2, "train/loss": "abc"}), "train/loss is 'abc', no"),
     "selected": (changed(selected={"epoch": -1}), "selected: epoch is -1, and must be at least 0"),
@@ -110,6 +111,14 @@ def test_whole_runs_are_complete(tmp_path: Path) -> None:
     del summary["files"]  # of before there were digests
     (run.path / "summary.json").write_text(json.dumps(summary))
     assert RunFolder(tmp_path, NAME, IDENTITY).complete
+
+
+def test_folders_have_six_digits_of_a_rate(tmp_path: Path) -> None:
+    # and summaries all of them
+    folder = write_run(tmp_path, noise=1 / 3)
+    assert folder.parent.name == "noise=0.333333"
+    assert summary_fault((folder / "summary.json").read_bytes(), folder.parts[-5:]) == ""
+    assert Collection.from_runs(tmp_path).cells["noise"].tolist() == [1 / 3]
 
 
 @pytest.mark.parametrize("content", [b"", b"noise: 0", b"\xff\xfe", b"{{{{", b"a: b\n\x00"])
