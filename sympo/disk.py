@@ -12,7 +12,10 @@ from pathlib import Path
 from sympo.types import BadInput
 
 # of `write_atomically`, and of folders that are made beside the place where they belong
-_TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)|\.report-((?P<host>.+)-(?P<owner>\d+)-)?\w+")
+# no wider: folders of reports hold files of users too, such as `.zcompdump-5.9`
+_TEMPORARY = re.compile(
+    r"\..+\.(json|jsonl|npz|yaml)\.(?P<pid>\d+)|\.report-((?P<host>.+)-(?P<owner>\d+)-)?\w+"
+)
 SECONDS_UNTIL_LITTER = 24 * 60 * 60
 _OF_THE_REST = " is the BLAKE2b of what follows"
 # of one file, on the systems that are in use

@@ -60,6 +60,7 @@ def test_litter_is_what_no_living_process_owns(tmp_path: Path, dead: int) -> Non
     kept = [
         f".config.yaml.{os.getpid()}", temporary_name("report") + "abc", ".lock", "config.yaml",
         f".report-elsewhere-{dead}-abc", ".report-abc", ".sft-0a.lock",
+        f".zcompdump.{dead}",
     ]  # fmt: skip
     for name in (*left, *kept):
         (tmp_path / name).mkdir() if "report" in name else (tmp_path / name).write_text("")
@@ -71,8 +72,9 @@ def test_litter_is_what_no_living_process_owns(tmp_path: Path, dead: int) -> Non
     for name in kept:
         os.utime(tmp_path / name, (old, old))
     remove_litter(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([".lock", ".sft-0a.lock",
-        "config.yaml"])  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([
+        ".lock", ".sft-0a.lock", "config.yaml", f".zcompdump.{dead}",
+    ])  # fmt: skip
 
 
 def test_the_next_run_cleans_its_folder(tmp_path: Path, dead: int) -> None:
