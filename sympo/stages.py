@@ -107,7 +107,8 @@ def _write_key(folder: Path, key: Mapping[str, Any]) -> None:
     files = {
         str(file.relative_to(folder)): [file.stat().st_size, _content(file)]
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name != "key.json"
+        # nor what another process writes beside it, which is gone in a moment
+        if file.name != "key.json" and not file.name.startswith(".key.json.") and file.is_file()
     }
     text = json.dumps({**key, "files": files}, sort_keys=True, indent=1)
     write_atomically(folder / "key.json", text)
