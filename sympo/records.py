@@ -270,8 +270,13 @@ class RunFolder:
     def keep_test_set(self, test_set: TestSet) -> None:
         """Keep which items the outcomes in the summary are of, once for all cells of a data set."""
         file = file_of_test_set(self.path, test_set.digest)
-        if not file.is_file():
+        try:
+            whole = TestSet.load(read_if_there(file) or b"").digest == test_set.digest
+        except ValueError:
+            whole = False
+        if not whole:
             file.parent.mkdir(exist_ok=True)
+            remove_litter(file.parent)
             write_atomically(file, test_set.dump())
 
     def log(self, epoch: float, metrics: Mapping[str, float | None]) -> None:
