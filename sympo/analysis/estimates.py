@@ -167,16 +167,32 @@ def _paired(
             for place, (a, b) in enumerate(pairs)
             if common and seeds.get(a, frozenset()) & seeds.get(b, frozenset()) == common
         ]
-        names = sorted({name for place in several for name in pairs[place]})
-        used = rows[rows["variant"].isin(names) & rows["seed"].isin(common)]
-        series = np.array([names.index(name) for name in used["variant"]], dtype=int)
-        covariance = outcomes.covariance(metric, used.index.to_numpy(), series)
-        if covariance is not None and several:
-            contrasts = np.zeros((len(several), len(names)))
-            for row, place in enumerate(several):
-                contrasts[row, [names.index(name) for name in pairs[place]]] = 1, -1
-            found[:, several] = covariance.of(contrasts)
+        used = rows[rows["seed"].isin(common)]
+        estimate = _contrasts(used, [pairs[place] for place in several], metric, outcomes)
+        if estimate is not None:
+            found[:, several] = estimate
+            continue
+        for place in several:  # one of the variants lacks outcomes: the others keep theirs
+            estimate = _contrasts(used, [pairs[place]], metric, outcomes)
+            if estimate is not None:
+                found[:, [place]] = estimate
     return found
+
+
+def _contrasts(
+    rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], metric: str, outcomes: Outcomes
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """`_paired` for variants that have the same seeds; None if outcomes are missing."""
+    names = sorted({name for pair in pairs for name in pair})
+    used = rows[rows["variant"].isin(names)]
+    series = np.array([names.index(name) for name in used["variant"]], dtype=int)
+    covariance = outcomes.covariance(metric, used.index.to_numpy(), series)
+    if covariance is None:
+        return None
+    contrasts = np.zeros((len(pairs), len(names)))
+    for row, pair in enumerate(pairs):
+        contrasts[row, [names.index(name) for name in pair]] = 1, -1
+    return covariance.of(contrasts)
 
 
 def _measured(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
@@ -264,13 +280,21 @@ def _of_items(
     # losses at one noise rate are estimated together: they have the same test sets
     arena = frame.groupby([*experiment, "noise"], dropna=False).ngroup().to_numpy()
     place = frame.index.to_numpy()
-    for one in np.unique(arena[there]):
-        rows = np.flatnonzero(there & (arena == one))
+
+    def fill(rows: np.ndarray) -> bool:
         groups, series = np.unique(group[rows], return_inverse=True)
         covariance = outcomes.covariance(metric, place[rows], series)
-        if covariance is not None:
-            shared[groups], items[groups] = covariance.of(np.eye(len(groups)))
-            found[groups] = True
+        if covariance is None:
+            return False
+        shared[groups], items[groups] = covariance.of(np.eye(len(groups)))
+        found[groups] = True
+        return True
+
+    for one in np.unique(arena[there]):
+        rows = np.flatnonzero(there & (arena == one))
+        if not fill(rows):  # one of the losses lacks outcomes: the others keep theirs
+            for alone in np.unique(group[rows]):
+                fill(rows[group[rows] == alone])
     return found
 
 

@@ -121,9 +121,11 @@ def covariance(
     """
     overlap = overlap or Overlap([block for block, _, _ in blocks])
     seeds, units, tied = np.zeros(k), np.zeros(k), np.ones(k, dtype=bool)
-    for block, series, scores in blocks:
+    again = np.zeros((k, overlap.units.size))
+    for number, (block, series, scores) in enumerate(blocks):
         seeds[series] += 1
-        units[series] += block.units.shape[0] / block.degree
+        units[series] += len(block.units)
+        again[np.ix_(series, overlap.units.places[number])] += 1
         tied[series] &= (scores == 0.5).all(1)
     within, alone = np.zeros((k, k)), np.zeros((k, k))
     of_units, of_items = _Across(k, overlap.units), _Across(k, overlap.items)
@@ -137,15 +139,17 @@ def covariance(
         alone[place] += products
         of_units.add(number, series, summed)
         of_items.add(number, series, error)
-    again = of_items.products  # of the same item at two seeds
+    same = of_items.products  # of the same item at two seeds
     degree = max((block.degree for block, _, _ in blocks), default=1)
-    across = of_units.products - (again if degree > 1 else 0)
+    across = of_units.products - (same if degree > 1 else 0)
+    # a unit of several seeds is one unit
+    units = (units - np.maximum(again - 1, 0).sum(1)) / degree
     spare = np.maximum(seeds - 1, 1)
     factor = np.sqrt(np.outer(seeds / spare, seeds / spare))
     return Covariance(
         shared=across * factor,
         items=within + across,
-        apart=alone + again,
+        apart=alone + same,
         # an exact 95% bound on a share of which n units show nothing is 3 / n: 1.96 sqrt(least)
         least=(3 / 1.96 / np.maximum(units, 1)) ** 2,
         tied=tied,
