@@ -157,7 +157,7 @@ class RunFolder:
 
     @property
     def fault(self) -> str:
-        """What is damaged of a finished run, in a sentence; empty where it is whole or not there.
+        """What is damaged in a finished run, in a sentence; empty if it is whole or not there.
 
         Read once for each summary that is found.
         """
@@ -190,7 +190,7 @@ class RunFolder:
 
     def set_aside_damaged(self) -> str:
         """Rename the summary and the evaluations of a damaged run, so that it is run again; what
-        was damaged, empty where nothing was."""
+        was damaged, empty if nothing was."""
         fault = self.fault
         if fault:
             for file in (self.path / "metrics.jsonl", self._summary):

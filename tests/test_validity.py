@@ -53,7 +53,7 @@ LINE = '{"epoch": 1, "test/order_accuracy": 0.5}\n'
 DAMAGE = {
     "truncated": (truncated("summary.json", 100), "broken JSON"),
     "empty": (written("summary.json", ""), "broken JSON"),
-    "no object": (written("summary.json", "[1]"), "no JSON object"),
+    "no object": (written("summary.json", "[1]"), "not a JSON object"),
     "deep": (written("summary.json", "[" * 100_000), "broken JSON"),
     "binary": (lambda f: (f / "summary.json").write_bytes(b"\xff\x00" * 50), "broken JSON"),
     "impossible": (
@@ -61,8 +61,11 @@ DAMAGE = {
         "last: test/order_accuracy is 123.0, and must lie in [0, 1]",
     ),
     "huge": (changed(last={"epoch": 2, "train/loss": 10**400}), "train/loss is 1000"),
-    "text": (changed(last="abc"), "last is 'abc', no object"),
-    "text metric": (changed(last={"epoch": 2, "train/loss": "abc"}), "train/loss is 'abc', no"),
+    "text": (changed(last="abc"), "last is 'abc', not an object"),
+    "text metric": (
+        changed(last={"epoch": 2, "train/loss": "abc"}),
+        "train/loss is 'abc', not a number",
+    ),
     "selected": (changed(selected={"epoch": -1}), "selected: epoch is -1, and must be at least 0"),
     "noise": (changed(noise=0.7), "noise is 0.7"),
     "seed": (changed(seed="0"), "seed is '0'"),

@@ -25,7 +25,7 @@ def summarise(
     """Mean and 95% interval of a metric over seeds, per experiment, loss variant and noise rate.
 
     Columns: `group_columns`, loss, variant, noise, metric, n_seeds, mean, low, high, interval,
-    missing, oracle; in the metric's own unit; tie_rate, of the test items, where it is measured.
+    missing, oracle; in the metric's own unit; tie_rate, of the test items, if it is measured.
     interval (`Spread.half_width`), two seeds or more: `seeds_and_items`, or without outcomes
     `student_t`, which is no narrower than the `<metric>_se` of its cells allow. One seed: `prompts`
     where the metric is of samples, else `test_pairs` (1.96 standard errors), or without outcomes
@@ -107,7 +107,7 @@ def differences(cells: pd.DataFrame, metric: str, outcomes: Outcomes | None = No
     they have in common. Columns: `group_columns`, noise, a, b, metric, n_seeds (present in both),
     difference, low, high (95%, as in `summarise`; over the test items alone where one seed is
     shared), p (two-sided, at which the interval touches 0, not adjusted for the number of pairs;
-    NaN where fewer than two seeds are shared or all of them give the same difference).
+    NaN if fewer than two seeds are shared or all of them give the same difference).
     """
     frame = cells.assign(variant=variants(cells))
     by = group_columns(cells)
@@ -154,7 +154,7 @@ def _paired(
     outcomes: Outcomes | None,
 ) -> np.ndarray:
     """shared and items of `Spread` for differences of variants over the seeds that both have; NaN
-    where outcomes are missing. rows: the cells at one noise rate."""
+    if outcomes are missing. rows: the cells at one noise rate."""
     unknown = np.stack([np.zeros(len(pairs)), np.full(len(pairs), np.nan)])
     rows = rows[rows[metric].notna()]
     if outcomes is None or rows.empty:

@@ -49,7 +49,7 @@ def sets_of(packed: Mapping[str, pa.ChunkedArray], folders: Sequence[str]) -> di
 
 def write_outcomes(outcomes: Outcomes, out: Path) -> list[Path]:
     """Write outcomes.csv (cell, counted from 0 as in cells.csv; metric; outcomes) and test_sets.csv
-    (digest, content as base64) where there are any."""
+    (digest, content as base64) if there are any."""
     if not outcomes.packed:
         return []
     parts = []
