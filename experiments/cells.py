@@ -23,7 +23,7 @@ from sympo.tracking import resolve_mode
 from sympo.types import BadInput
 
 GROUPS = ("job", "dataset", "loss", "noise_model", "model", "sampler")
-# what the class of an option must have, by which it is told from any other class
+# what the class of an option must have, which other classes lack
 ROLES = {
     "job": ("check", "train", "headlines"),
     "dataset": ("check", "fingerprint"),
@@ -196,8 +196,8 @@ def build(group: str, option: Any, settings: Mapping[str, Any]) -> Any:
         target = get_class(settings["_target_"])
         if lacking := [name for name in ROLES.get(group, ()) if not hasattr(target, name)]:
             raise BadInput(
-                f"{group}._target_={settings['_target_']} is no {group.replace('_', ' ')}: the "
-                f"class has no {lacking[0]}"
+                f"{group}._target_={settings['_target_']} is not a {group.replace('_', ' ')}: "
+                f"the class has no {lacking[0]}"
             )
         _check_types(group, target, settings)
         return instantiate(settings, _convert_="all")
@@ -238,7 +238,7 @@ def _check_types(group: str, target: Any, settings: Mapping[str, Any]) -> None:
 
 
 def _is_a(part: type, hint: Any) -> bool:
-    """Whether an object of a class can be what a hint asks for, where it asks for a part."""
+    """Whether an object of a class can be what a hint asks for, if it asks for a part."""
     kinds = [kind for kind in (typing.get_args(hint) or (hint,)) if _is_part(kind)]
     return not kinds or issubclass(part, tuple(kinds))
 

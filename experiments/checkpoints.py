@@ -62,7 +62,7 @@ def load(folder: RunFolder, note: Callable[[str], None]) -> dict[str, Any] | Non
             return kept["state"]
     except Exception as error:  # whatever torch makes of a broken file
         reason = f"not readable ({type(error).__name__})"
-    note(f"starts anew, because its checkpoint is {reason}: {file}")
+    note(f"starts over, because its checkpoint is {reason}: {file}")
     return None
 
 

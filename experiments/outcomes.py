@@ -77,6 +77,7 @@ def _draw(
     for sentence in collection.set_aside:
         outcomes.append(Outcome("report", out, "failed", sentence))
     if collection.cells.empty:
+        print("", *collection.set_aside, sep="\n")
         return
     written = write_report(collection, out)
     incomplete = set(collection.unfinished)

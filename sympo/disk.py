@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, how damage is told, and what killed processes leave."""
+"""Files that are whole or not there, how damage is found, and what killed processes leave."""
 
 import hashlib
 import os
@@ -12,7 +12,10 @@ from pathlib import Path
 from sympo.types import BadInput
 
 # of `write_atomically`, and of folders that are made beside the place where they belong
-_TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)|\.report-((?P<host>.+)-(?P<owner>\d+)-)?\w+")
+# no wider: folders of reports hold files of users too, such as `.zcompdump-5.9`
+_TEMPORARY = re.compile(
+    r"\..+\.(json|jsonl|npz|yaml)\.(?P<pid>\d+)|\.report-((?P<host>.+)-(?P<owner>\d+)-)?\w+"
+)
 SECONDS_UNTIL_LITTER = 24 * 60 * 60
 _OF_THE_REST = " is the BLAKE2b of what follows"
 # of one file, on the systems that are in use
@@ -31,11 +34,11 @@ def check_folder(key: str, folder: str | Path) -> None:
         reason = getattr(error, "strerror", None) or str(error)
         raise BadInput(f"{key}={folder} is not allowed: {reason.lower()}") from error
     if not writable:
-        raise BadInput(f"{key}={folder}: {present} is no folder that can be written to")
+        raise BadInput(f"{key}={folder}: {present} is not a writable folder")
 
 
 def read_if_there(file: Path) -> bytes | None:
-    """The content of a file, None where there is none."""
+    """The content of a file, None if it does not exist."""
     try:
         return file.read_bytes()
     except FileNotFoundError:
@@ -48,13 +51,13 @@ def content_digest(content: bytes) -> str:
 
 
 def with_digest(config_yaml: str) -> str:
-    """A config that says on its first line what the rest is, by which damage is told."""
+    """A config with the digest of the rest on its first line, by which damage is found."""
     return f"# {content_digest(config_yaml.encode())}{_OF_THE_REST}\n{config_yaml}"
 
 
 def config_is_garbled(content: bytes) -> bool:
-    """Whether a `config.yaml` is not what a run wrote; those of older runs bear no digest, and
-    only what is no text of settings is told of them."""
+    """Whether a `config.yaml` is not what a run wrote; those of older runs have no digest, and
+    count as garbled only if they are not text that begins like settings."""
     first, _, rest = content.partition(b"\n")
     if first.endswith(_OF_THE_REST.encode()):
         return first[2:18] != content_digest(rest).encode()

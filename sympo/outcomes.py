@@ -1,7 +1,7 @@
 """The outcome of every test item of an evaluation, packed: what intervals are computed from.
 
 An outcome is 1 (right, or a win), 0 (wrong, or a loss) or 1/2 (a tie). A thousand take 170
-characters, 340 where some are ties.
+characters, 340 if some are ties.
 """
 
 import base64
@@ -51,7 +51,7 @@ class TestSet:
 
     @classmethod
     def load(cls, content: bytes) -> "TestSet":
-        """What `dump` made; ValueError where it is damaged or of another format."""
+        """What `dump` made; ValueError if it is damaged or of another format."""
         try:
             with np.load(io.BytesIO(content)) as found:
                 if str(found["format"]) != FORMAT:
@@ -103,7 +103,7 @@ def set_digest(packed: str) -> str:
 def unpack(packed: Sequence[str], n: int) -> np.ndarray:
     """Outcomes of several evaluations on one test set of n items; (len(packed), n) float32.
 
-    ValueError where a text does not hold n outcomes.
+    ValueError if a text does not hold n outcomes.
     """
     parts = [text.split(":") for text in packed]
     scores = _unbits([part[2] for part in parts], n).astype(np.float32)

@@ -65,7 +65,7 @@ def plain(hint: Any) -> Any:
 
 
 def refusal(value: Any, hint: Any) -> str:
-    """What a value of the right type must do by its annotated type; empty where it does."""
+    """What a value of the right type must do by its annotated type; empty if it does."""
     if typing.get_origin(hint) is Annotated:
         allowed = typing.get_args(hint)[1]
         if not isinstance(allowed, Range) or (isinstance(value, Real) and value in allowed):

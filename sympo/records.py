@@ -157,7 +157,7 @@ class RunFolder:
 
     @property
     def fault(self) -> str:
-        """What is damaged of a finished run, in a sentence; empty where it is whole or not there.
+        """What is damaged in a finished run, in a sentence; empty if it is whole or not there.
 
         Read once for each summary that is found.
         """
@@ -190,7 +190,7 @@ class RunFolder:
 
     def set_aside_damaged(self) -> str:
         """Rename the summary and the evaluations of a damaged run, so that it is run again; what
-        was damaged, empty where nothing was."""
+        was damaged, empty if nothing was."""
         fault = self.fault
         if fault:
             for file in (self.path / "metrics.jsonl", self._summary):
@@ -270,8 +270,13 @@ class RunFolder:
     def keep_test_set(self, test_set: TestSet) -> None:
         """Keep which items the outcomes in the summary are of, once for all cells of a data set."""
         file = file_of_test_set(self.path, test_set.digest)
-        if not file.is_file():
+        try:
+            whole = TestSet.load(read_if_there(file) or b"").digest == test_set.digest
+        except ValueError:
+            whole = False
+        if not whole:
             file.parent.mkdir(exist_ok=True)
+            remove_litter(file.parent)
             write_atomically(file, test_set.dump())
 
     def log(self, epoch: float, metrics: Mapping[str, float | None]) -> None:

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from sympo.disk import write_atomically
 
-# what this process has said where it came from, and what it has read whole, as it was made
+# stages that this process has named the origin of, and those it has read whole, as made then
 _told: set[Path] = set()
 _read: set[tuple[Path, int]] = set()
 
@@ -107,7 +107,8 @@ def _write_key(folder: Path, key: Mapping[str, Any]) -> None:
     files = {
         str(file.relative_to(folder)): [file.stat().st_size, _content(file)]
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name != "key.json"
+        # nor what another process writes beside it, which is gone in a moment
+        if file.name != "key.json" and not file.name.startswith(".key.json.") and file.is_file()
     }
     text = json.dumps({**key, "files": files}, sort_keys=True, indent=1)
     write_atomically(folder / "key.json", text)
@@ -119,7 +120,7 @@ def _content(file: Path) -> str:
 
 
 def _fault(folder: Path) -> str:
-    """What is damaged of a stage, in a sentence; empty where it is whole."""
+    """What is damaged in a stage, in a sentence; empty if it is whole."""
     file = folder / "key.json"
     try:
         as_made = _as_made(folder)

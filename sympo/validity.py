@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -20,7 +21,7 @@ _BOUNDS = [
 
 @cache
 def bounds(metric: str) -> tuple[float, float]:
-    """From where to where a metric can lie, such as `test/order_accuracy` from 0 to 1."""
+    """The range a metric can lie in, such as `test/order_accuracy` from 0 to 1."""
     leaf = metric.split("/")[-1]
     return next(
         ((low, high) for name, low, high in _BOUNDS if name.fullmatch(leaf)), (-math.inf, math.inf)
@@ -28,12 +29,12 @@ def bounds(metric: str) -> tuple[float, float]:
 
 
 def is_metric(name: str) -> bool:
-    """Whether a name is that of a number: what stands beside numbers is no one's concern."""
+    """Whether a name is that of a number; what else is recorded is not checked."""
     return name == "epoch" or "/" in name
 
 
 def summary_fault(content: bytes, folder: Sequence[str]) -> str:
-    """Why these bytes cannot be the summary of a run; empty where they can.
+    """Why these bytes cannot be the summary of a run; empty if they can.
 
     folder: the last five parts of the run folder's path.
     """
@@ -42,7 +43,7 @@ def summary_fault(content: bytes, folder: Sequence[str]) -> str:
     except (ValueError, RecursionError) as error:
         return f"it is broken JSON, {error}"
     if not isinstance(summary, dict):
-        return "it is no JSON object"
+        return "it is not a JSON object"
     if missing := [name for name in NEEDED if summary.get(name) is None]:
         return f"it lacks {missing[0]}"
     return (
@@ -55,7 +56,7 @@ def summary_fault(content: bytes, folder: Sequence[str]) -> str:
 
 def _name_fault(summary: Mapping[str, Any], name: str) -> str:
     value = summary[name]
-    return "" if isinstance(value, str) and value else f"{name} is {value!r}, no name"
+    return "" if isinstance(value, str) and value else f"{name} is {value!r}, not a name"
 
 
 def _number_fault(summary: Mapping[str, Any]) -> str:
@@ -80,18 +81,15 @@ def in_place(
     """Whether the last five parts of a folder's path say what its summary says."""
     if len(folder) < len(PLACE) - 1:
         return False
-    try:
-        rate = float(folder[3].removeprefix("noise="))
-    except ValueError:
-        return False
-    named = folder[4] == f"seed={seed}-{digest}"
-    return named and (folder[0], folder[1], folder[2], rate) == (job, dataset, loss, noise)
+    # as run folders are called: six digits of the rate
+    named = (job, dataset, loss, f"noise={noise:g}", f"seed={seed}-{digest}")
+    return tuple(folder[:5]) == named
 
 
 def _parts_fault(summary: Mapping[str, Any]) -> str:
     for name in ("config", "last", "selected", "files", "outcomes"):
         if not isinstance(summary.get(name, {}), dict):
-            return f"{name} is {str(summary[name])[:40]!r}, no object"
+            return f"{name} is {str(summary[name])[:40]!r}, not an object"
     for which in ("last", "selected"):
         if which in summary and (fault := metrics_fault(summary[which])):
             return f"{which}: {fault}"
@@ -99,15 +97,15 @@ def _parts_fault(summary: Mapping[str, Any]) -> str:
 
 
 def metrics_fault(metrics: Any) -> str:
-    """Why these cannot be the metrics of one evaluation; empty where they can."""
+    """Why these cannot be the metrics of one evaluation; empty if they can."""
     if not isinstance(metrics, dict):
-        return f"{str(metrics)[:40]!r} is no object"
+        return f"{str(metrics)[:40]!r} is not an object"
     for name, value in metrics.items():
         low, high = bounds(name)
         if not is_metric(name) or (value is None and name != "epoch"):
             continue
         if not _is_number(value):
-            return f"{name} is {repr(value)[:40]}, no number"
+            return f"{name} is {repr(value)[:40]}, not a number"
         if not low <= value <= high:
             return f"{name} is {value}, and must {_words(low, high)}"
     return "" if "epoch" in metrics else "it lacks epoch"
@@ -118,7 +116,12 @@ def _words(low: float, high: float) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # compared, since math.isfinite fails at whole numbers beyond the largest float
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) <= sys.float_info.max
+    )
 
 
 def history_fault(content: bytes | None, last_epoch: float) -> str:

@@ -241,7 +241,7 @@ def test_a_killed_batch_goes_on_from_its_checkpoint(
     assert {one.status for one in run_cells(killed, screen=screen)} == {"complete"}
     assert trained == [0, 1, 2, 3, 3]
     assert len([line for line in screen.said if "goes on from epoch 3" in line]) == 1
-    assert len([line for line in screen.said if "starts anew" in line]) == 2
+    assert len([line for line in screen.said if "starts over" in line]) == 2
     for one, other in zip(undisturbed, killed, strict=True):
         lines = [
             [json.loads(line) for line in (cell.folder.path / "metrics.jsonl").open()]

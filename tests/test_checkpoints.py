@@ -85,7 +85,7 @@ def test_a_checkpoint_that_is_damaged_starts_nothing(folder: RunFolder, kind: st
     notes: list[str] = []
     assert checkpoints.load(folder, notes.append) is None
     (note,) = notes
-    assert "starts anew" in note and str(folder.checkpoint) in note
+    assert "starts over" in note and str(folder.checkpoint) in note
 
 
 def test_a_full_disk_leaves_the_last_one(

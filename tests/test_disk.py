@@ -35,7 +35,7 @@ def test_folders_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.M
             check_folder("report_dir", folder)
         assert "\n" not in str(error.value)
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(BadInput, match="is no folder that can be written to"):
+    with pytest.raises(BadInput, match="is not a writable folder"):
         check_folder("report_dir", tmp_path)
 
 
@@ -60,6 +60,7 @@ def test_litter_is_what_no_living_process_owns(tmp_path: Path, dead: int) -> Non
     kept = [
         f".config.yaml.{os.getpid()}", temporary_name("report") + "abc", ".lock", "config.yaml",
         f".report-elsewhere-{dead}-abc", ".report-abc", ".sft-0a.lock",
+        f".zcompdump.{dead}",
     ]  # fmt: skip
     for name in (*left, *kept):
         (tmp_path / name).mkdir() if "report" in name else (tmp_path / name).write_text("")
@@ -71,8 +72,9 @@ def test_litter_is_what_no_living_process_owns(tmp_path: Path, dead: int) -> Non
     for name in kept:
         os.utime(tmp_path / name, (old, old))
     remove_litter(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([".lock", ".sft-0a.lock",
-        "config.yaml"])  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([
+        ".lock", ".sft-0a.lock", "config.yaml", f".zcompdump.{dead}",
+    ])  # fmt: skip
 
 
 def test_the_next_run_cleans_its_folder(tmp_path: Path, dead: int) -> None:
@@ -117,6 +119,17 @@ def test_all_cells_that_failed_are_counted(
     assert "unfinished runs: 2 of" in out and "2 failed" in out
     assert "no\\x1b[31m space" in out and (tmp_path / "latest" / "made.json").read_text() == "1"
     assert not outcomes
+
+
+def test_cells_set_aside_are_named_if_no_others_are_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = [write_run(tmp_path / "runs", tag=tag) for tag in "ab"]
+    found = [Outcome(folder.name, folder, "complete") for folder in same]
+    report(found, tmp_path / "latest", lambda folders: ("made.json", ""))
+    out = capsys.readouterr().out
+    assert "not drawn: at one seed" in out and str(same[0]) in out
+    assert outcomes.pop().status == "failed" and not outcomes
 
 
 def test_what_is_no_character_to_see_is_escaped() -> None:

@@ -1,9 +1,12 @@
 """Outcomes come back as they were packed, and nothing else does."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from sympo.outcomes import Scored, TestSet, prompt_keys, set_digest, unpack
+from sympo.records import CellName, RunFolder, file_of_test_set
 
 IDS = np.array([7, 3, 2**63, 11, 5], dtype=np.uint64)
 UNITS = np.arange(10).reshape(5, 2)
@@ -49,6 +52,18 @@ def test_damage_is_noticed() -> None:
         unpack([packed], 50)
     with pytest.raises(ValueError, match="another format"):
         set_digest("2" + packed[1:])
+
+
+def test_a_damaged_test_set_is_written_again(tmp_path: Path) -> None:
+    name = CellName("reward_model", "digits", "ramp", 0.3, "symmetric", "small_cnn", 0)
+    run, made = RunFolder(tmp_path, name, {}), Scored(IDS, UNITS).test_set
+    run.path.mkdir(parents=True)
+    file = file_of_test_set(run.path, made.digest)
+    for content in (None, b"", made.dump()[:-20], Scored(IDS, UNITS + 1).test_set.dump()):
+        if content is not None:
+            file.write_bytes(content)
+        run.keep_test_set(made)
+        assert TestSet.load(file.read_bytes()).digest == made.digest
 
 
 def test_prompts_have_one_key_each() -> None:

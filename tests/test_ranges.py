@@ -116,9 +116,9 @@ def test_what_may_be_zero_may() -> None:
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("dataset._target_=pathlib.Path", "dataset._target_=pathlib.Path is no dataset"),
-        ("loss._target_=pathlib.Path", "loss._target_=pathlib.Path is no loss"),
-        ("noise_model._target_=builtins.dict", "is no noise model: the class has no rates"),
+        ("dataset._target_=pathlib.Path", "dataset._target_=pathlib.Path is not a dataset"),
+        ("loss._target_=pathlib.Path", "loss._target_=pathlib.Path is not a loss"),
+        ("noise_model._target_=builtins.dict", "is not a noise model: the class has no rates"),
         ("job.margin._target_=pathlib.Path", "job.margin._target_=pathlib.Path is not allowed"),
         ("job.sft._target_=sympo.margins.DPO", "it must be a FineTuning"),
         ("sampler._target_=os.system", "sampler"),

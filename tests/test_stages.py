@@ -152,10 +152,13 @@ def test_sizes_are_looked_at_each_time_and_digests_once(tmp_path: Path) -> None:
 def test_a_stage_without_digests_gets_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Stages(tmp_path, lambda note: None).get("sft", {"a": 1}, make)
     (folder / "key.json").write_text(json.dumps({"stage": "sft", "a": 1}))
+    (folder / ".key.json.1").write_text("{")  # another process is about to do so too
     os.utime(folder / "key.json", (5, 5))
     monkeypatch.setattr(stages_module, "_told", set())
     notes: list[str] = []
     Stages(tmp_path, notes.append).get("sft", {"a": 1}, make)
-    assert json.loads((folder / "key.json").read_text())["files"]["weights"][0] == 1
+    assert json.loads((folder / "key.json").read_text())["files"] == {
+        "weights": [1, content_digest(b"1")]
+    }
     assert (folder / "key.json").stat().st_mtime == 5
     assert len(notes) == 1 and "kept from before" in notes[0]

@@ -53,15 +53,19 @@ LINE = '{"epoch": 1, "test/order_accuracy": 0.5}\n'
 DAMAGE = {
     "truncated": (truncated("summary.json", 100), "broken JSON"),
     "empty": (written("summary.json", ""), "broken JSON"),
-    "no object": (written("summary.json", "[1]"), "no JSON object"),
+    "no object": (written("summary.json", "[1]"), "not a JSON object"),
     "deep": (written("summary.json", "[" * 100_000), "broken JSON"),
     "binary": (lambda f: (f / "summary.json").write_bytes(b"\xff\x00" * 50), "broken JSON"),
     "impossible": (
         changed(last={"epoch": 2, "test/order_accuracy": 123.0}),
         "last: test/order_accuracy is 123.0, and must lie in [0, 1]",
     ),
-    "text": (changed(last="abc"), "last is 'abc', no object"),
-    "text metric": (changed(last={"epoch": 2, "train/loss": "abc"}), "train/loss is 'abc', no"),
+    "huge": (changed(last={"epoch": 2, "train/loss": 10**400}), "train/loss is 1000"),
+    "text": (changed(last="abc"), "last is 'abc', not an object"),
+    "text metric": (
+        changed(last={"epoch": 2, "train/loss": "abc"}),
+        "train/loss is 'abc', not a number",
+    ),
     "selected": (changed(selected={"epoch": -1}), "selected: epoch is -1, and must be at least 0"),
     "noise": (changed(noise=0.7), "noise is 0.7"),
     "seed": (changed(seed="0"), "seed is '0'"),
@@ -110,6 +114,14 @@ def test_whole_runs_are_complete(tmp_path: Path) -> None:
     del summary["files"]  # of before there were digests
     (run.path / "summary.json").write_text(json.dumps(summary))
     assert RunFolder(tmp_path, NAME, IDENTITY).complete
+
+
+def test_folders_have_six_digits_of_a_rate(tmp_path: Path) -> None:
+    # and summaries all of them
+    folder = write_run(tmp_path, noise=1 / 3)
+    assert folder.parent.name == "noise=0.333333"
+    assert summary_fault((folder / "summary.json").read_bytes(), folder.parts[-5:]) == ""
+    assert Collection.from_runs(tmp_path).cells["noise"].tolist() == [1 / 3]
 
 
 @pytest.mark.parametrize("content", [b"", b"noise: 0", b"\xff\xfe", b"{{{{", b"a: b\n\x00"])

@@ -6,8 +6,8 @@ Every row is a whole process, several times, the median. Start: from the command
 of training, of one digits cell. Nine cells: the README's command, from start to figures. A cell:
 the difference between a sweep of 220 cells of next to no training and one of 20, per cell; with W&B
 offline, of 12 and 4 cells. Analysis: `python -m sympo.analysis` over 100,000 synthetic cells of ten
-evaluations each, with the outcomes of 500 test pairs. Targets stand in the place of a peer. Needs
-no account, no network, no GPU and 4 GB of disk.
+evaluations each, with the outcomes of 500 test pairs. No peer does this: targets take its place.
+Needs no account, no network, no GPU and 4 GB of disk.
 """
 
 import argparse

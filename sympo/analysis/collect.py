@@ -219,7 +219,7 @@ def _differs(leaf: str, values: list[Any], names: dict[str, list[Any]]) -> bool:
 
     It does where it takes two values under one option of its group: `loss._target_` follows from
     the loss's name and does not. A leaf that is the noise rate or the seed in every cell says
-    nothing new either, except in a loss, where it is what the loss was told.
+    nothing new either, except in a loss, which may be given another rate than the true one.
     """
     if leaf in KEYS:
         return False

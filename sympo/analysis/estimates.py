@@ -25,7 +25,7 @@ def summarise(
     """Mean and 95% interval of a metric over seeds, per experiment, loss variant and noise rate.
 
     Columns: `group_columns`, loss, variant, noise, metric, n_seeds, mean, low, high, interval,
-    missing, oracle; in the metric's own unit; tie_rate, of the test items, where it is measured.
+    missing, oracle; in the metric's own unit; tie_rate, of the test items, if it is measured.
     interval (`Spread.half_width`), two seeds or more: `seeds_and_items`, or without outcomes
     `student_t`, which is no narrower than the `<metric>_se` of its cells allow. One seed: `prompts`
     where the metric is of samples, else `test_pairs` (1.96 standard errors), or without outcomes
@@ -107,7 +107,7 @@ def differences(cells: pd.DataFrame, metric: str, outcomes: Outcomes | None = No
     they have in common. Columns: `group_columns`, noise, a, b, metric, n_seeds (present in both),
     difference, low, high (95%, as in `summarise`; over the test items alone where one seed is
     shared), p (two-sided, at which the interval touches 0, not adjusted for the number of pairs;
-    NaN where fewer than two seeds are shared or all of them give the same difference).
+    NaN if fewer than two seeds are shared or all of them give the same difference).
     """
     frame = cells.assign(variant=variants(cells))
     by = group_columns(cells)
@@ -154,7 +154,7 @@ def _paired(
     outcomes: Outcomes | None,
 ) -> np.ndarray:
     """shared and items of `Spread` for differences of variants over the seeds that both have; NaN
-    where outcomes are missing. rows: the cells at one noise rate."""
+    if outcomes are missing. rows: the cells at one noise rate."""
     unknown = np.stack([np.zeros(len(pairs)), np.full(len(pairs), np.nan)])
     rows = rows[rows[metric].notna()]
     if outcomes is None or rows.empty:
@@ -167,16 +167,32 @@ def _paired(
             for place, (a, b) in enumerate(pairs)
             if common and seeds.get(a, frozenset()) & seeds.get(b, frozenset()) == common
         ]
-        names = sorted({name for place in several for name in pairs[place]})
-        used = rows[rows["variant"].isin(names) & rows["seed"].isin(common)]
-        series = np.array([names.index(name) for name in used["variant"]], dtype=int)
-        covariance = outcomes.covariance(metric, used.index.to_numpy(), series)
-        if covariance is not None and several:
-            contrasts = np.zeros((len(several), len(names)))
-            for row, place in enumerate(several):
-                contrasts[row, [names.index(name) for name in pairs[place]]] = 1, -1
-            found[:, several] = covariance.of(contrasts)
+        used = rows[rows["seed"].isin(common)]
+        estimate = _contrasts(used, [pairs[place] for place in several], metric, outcomes)
+        if estimate is not None:
+            found[:, several] = estimate
+            continue
+        for place in several:  # one of the variants lacks outcomes: the others keep theirs
+            estimate = _contrasts(used, [pairs[place]], metric, outcomes)
+            if estimate is not None:
+                found[:, [place]] = estimate
     return found
+
+
+def _contrasts(
+    rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], metric: str, outcomes: Outcomes
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """`_paired` for variants that have the same seeds; None if outcomes are missing."""
+    names = sorted({name for pair in pairs for name in pair})
+    used = rows[rows["variant"].isin(names)]
+    series = np.array([names.index(name) for name in used["variant"]], dtype=int)
+    covariance = outcomes.covariance(metric, used.index.to_numpy(), series)
+    if covariance is None:
+        return None
+    contrasts = np.zeros((len(pairs), len(names)))
+    for row, pair in enumerate(pairs):
+        contrasts[row, [names.index(name) for name in pair]] = 1, -1
+    return covariance.of(contrasts)
 
 
 def _measured(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
@@ -264,13 +280,21 @@ def _of_items(
     # losses at one noise rate are estimated together: they have the same test sets
     arena = frame.groupby([*experiment, "noise"], dropna=False).ngroup().to_numpy()
     place = frame.index.to_numpy()
-    for one in np.unique(arena[there]):
-        rows = np.flatnonzero(there & (arena == one))
+
+    def fill(rows: np.ndarray) -> bool:
         groups, series = np.unique(group[rows], return_inverse=True)
         covariance = outcomes.covariance(metric, place[rows], series)
-        if covariance is not None:
-            shared[groups], items[groups] = covariance.of(np.eye(len(groups)))
-            found[groups] = True
+        if covariance is None:
+            return False
+        shared[groups], items[groups] = covariance.of(np.eye(len(groups)))
+        found[groups] = True
+        return True
+
+    for one in np.unique(arena[there]):
+        rows = np.flatnonzero(there & (arena == one))
+        if not fill(rows):  # one of the losses lacks outcomes: the others keep theirs
+            for alone in np.unique(group[rows]):
+                fill(rows[group[rows] == alone])
     return found
 
 

@@ -14,6 +14,7 @@ from sympo.analysis.csv import write_csv
 from sympo.analysis.intervals import Outcomes
 from sympo.outcomes import TestSet, set_digest
 from sympo.records import file_of_test_set
+from sympo.types import BadInput
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def sets_of(packed: Mapping[str, pa.ChunkedArray], folders: Sequence[str]) -> di
 
 def write_outcomes(outcomes: Outcomes, out: Path) -> list[Path]:
     """Write outcomes.csv (cell, counted from 0 as in cells.csv; metric; outcomes) and test_sets.csv
-    (digest, content as base64) where there are any."""
+    (digest, content as base64) if there are any."""
     if not outcomes.packed:
         return []
     parts = []
@@ -68,9 +69,20 @@ def write_outcomes(outcomes: Outcomes, out: Path) -> list[Path]:
 
 
 def read_outcomes(out: Path, cells: int) -> Outcomes:
-    """Read back what `write_outcomes` wrote; nothing where it wrote nothing."""
+    """Read back what `write_outcomes` wrote, which is nothing for collections without outcomes;
+    raises BadInput if one of the two files is missing or damaged."""
     if not (out / "outcomes.csv").is_file():
         return Outcomes()
+    try:
+        return _read(out, cells)
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise BadInput(
+            f"{out / 'outcomes.csv'} and test_sets.csv cannot be read together "
+            f"({' '.join(str(error).split())}); without outcomes.csv the intervals are over seeds"
+        ) from error
+
+
+def _read(out: Path, cells: int) -> Outcomes:
     frame = pd.read_csv(out / "outcomes.csv", dtype={"metric": str, "outcomes": str})
     packed = {
         str(metric): pa.chunked_array([_by_cell(rows, cells)])

@@ -439,7 +439,8 @@ def _interval_text(estimates: pd.DataFrame) -> str:
         n = drawn.loc[over_seeds, "n_seeds"]
         seeds = f"{n.max()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
         what = (
-            f"95% interval over {seeds} seeds (Student t) and the test items"
+            f"95% interval over {seeds} seeds (Student t) and the test items, up to 99% if "
+            "training hardly differs between seeds"
             if "seeds_and_items" in kinds
             else f"95% Student t interval over {seeds} seeds"
         )

@@ -171,7 +171,7 @@ def _well_formed(table: pa.Table) -> bool:
 
 
 def _out_of_bounds(table: pa.Table, prefixes: Sequence[str]) -> np.ndarray:
-    """In which rows a metric is no number, or one that it cannot be."""
+    """In which rows a metric is not a number, or has an impossible value."""
     odd = np.zeros(len(table), bool)
     for field in table.schema:
         prefix = next((prefix for prefix in prefixes if field.name.startswith(prefix)), None)

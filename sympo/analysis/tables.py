@@ -81,7 +81,8 @@ def _footnotes(summary: pd.DataFrame) -> str:
 
 _INTERVALS = {
     "student_t": "±: half width of a 95% Student t interval over seeds",
-    "seeds_and_items": "±: half width of a 95% interval over seeds (Student t) and test items",
+    "seeds_and_items": "±: half width of a 95% interval over seeds (Student t) and test items, "
+    "which covers up to 99% if training hardly differs between seeds",
     "test_pairs": "±, n=1: 1.96 standard errors over the test pairs; says nothing about seeds",
     "prompts": "±, n=1: 1.96 standard errors over the prompts; says nothing about seeds",
     "bootstrap_test_pairs": "±, n=1: half width of a 95% bootstrap interval over the test pairs; "

@@ -39,7 +39,7 @@ def write_run(
     was measured, `scores` the outcomes of test pairs of its seed. `tag` varies the hash."""
     rng = np.random.default_rng([seed, round(noise * 100), len(loss), epochs])
     digest = f"{zlib.crc32(repr((epochs, assumed_rate, tag, noise_model)).encode()):08x}"
-    folder = runs / job / dataset / loss / f"noise={noise}" / f"seed={seed}-{digest}"
+    folder = runs / job / dataset / loss / f"noise={noise:g}" / f"seed={seed}-{digest}"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(f"loss: {loss}\n")
     measured = history or [

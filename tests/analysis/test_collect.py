@@ -195,3 +195,22 @@ def test_outcomes_come_back_from_csv(tmp_path):
     )
     assert read.outcomes.packed[metric].to_pylist() == made.outcomes.packed[metric].to_pylist()
     assert differences(read.cells, metric, read.outcomes)["n_seeds"].tolist() == [2]
+
+
+@pytest.mark.parametrize("name", ["outcomes.csv", "test_sets.csv"])
+@pytest.mark.parametrize(
+    "content", [None, "", "digest,content\nab,AA\n", "cell,metric,outcomes\n9,a,b\n"]
+)
+def test_damaged_csvs_of_outcomes_are_named(tmp_path, name, content, capsys):
+    write_run(tmp_path / "runs", scores=np.ones(10))
+    Collection.from_runs(tmp_path / "runs").write(tmp_path)
+    if content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_text(content)
+    if (content, name) == (None, "outcomes.csv"):  # as of an earlier version
+        assert not Collection.read(tmp_path).outcomes.packed
+        return
+    assert main(["--from-csv", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "outcomes.csv and test_sets.csv cannot be read together" in line

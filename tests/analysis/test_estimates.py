@@ -217,6 +217,24 @@ def test_outcomes_make_the_interval_of_one_seed_and_of_several(tmp_path):
     )
 
 
+def test_one_loss_without_outcomes_leaves_the_others_theirs(tmp_path):
+    draw = np.random.default_rng(0)
+    for seed in range(3):
+        for loss in ("hinge", "ramp", "sigmoid"):
+            scores = (draw.random(400) < 0.8).astype(float)
+            missing = (loss, seed) == ("sigmoid", 1)
+            write_run(tmp_path, loss=loss, seed=seed, scores=None if missing else scores)
+    collection = collect(tmp_path)
+    table = summarise(collection.cells, METRIC, outcomes=collection.outcomes)
+    kinds = dict(zip(table["loss"], table["interval"], strict=True))
+    both = "seeds_and_items"
+    assert kinds == {"hinge": both, "ramp": both, "sigmoid": "student_t"}
+    paired = differences(collection.cells, METRIC, collection.outcomes)
+    alone = collection.cells["loss"] != "sigmoid"
+    by_itself = differences(collection.cells[alone], METRIC, collection.outcomes)
+    assert paired.iloc[0].equals(by_itself.iloc[0])
+
+
 def test_curves_have_an_interval_per_epoch(tmp_path):
     absent = [("ramp", 0.1, 0), ("hinge", 0.3, 0), ("hinge", 0.3, 1)]
     write_sweep(tmp_path, {"ramp": None, "hinge": None}, [0.1, 0.3], [0, 1], missing=absent)

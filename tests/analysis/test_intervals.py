@@ -119,6 +119,13 @@ def test_outcomes_that_all_agree_leave_the_rule_of_three() -> None:
     assert stats.norm.isf(0.025) * np.sqrt(items[0]) == pytest.approx(0.003, rel=1e-4)
 
 
+@pytest.mark.parametrize(("other", "units"), [(0, 100), (50, 150), (100, 200)])
+def test_the_rule_of_three_counts_a_unit_of_two_seeds_once(other: int, units: int) -> None:
+    seeds = [block([1] * 100, list(range(first, first + 100))) for first in (0, other)]
+    _, items = covariance(seeds, 1).of(np.eye(1))
+    assert stats.norm.isf(0.025) * np.sqrt(items[0]) == pytest.approx(3 / units, rel=1e-4)
+
+
 def test_nothing_but_ties_says_nothing() -> None:
     _, items = covariance([block([0.5] * 10, list(range(10)))], 1).of(np.eye(1))
     assert np.isnan(items[0])
