@@ -33,9 +33,9 @@ def _sentence(error: Exception) -> str:
         return _refused(error.override, text.splitlines()[0])
     if match := re.match(r"Ambiguous value for argument '(.*)'\n", text):
         hint = (
-            f"one text takes quotes, {written}" if (written := suggested(match[1], False)) else ""
+            f"; one text takes quotes, {written}" if (written := suggested(match[1], False)) else ""
         )
-        return f"{match[1]}: several values are swept with -m, a list takes brackets; {hint}"
+        return f"{match[1]}: several values are swept with -m, a list takes brackets{hint}"
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     # of a list Hydra takes no numbers, and keeps none of several names
     a_list = isinstance(error, TypeError) or "full_key: hydra.runtime.choices" in text

@@ -172,7 +172,7 @@ def judge_run(
 def _judgeable(runs: str, judge: Judge) -> list[Path]:
     """The complete runs that left answers, all of whose samples can be read."""
     if not Path(runs).is_dir():
-        raise BadInput(f"runs={runs} is no folder: give one that holds run folders")
+        raise BadInput(f"runs={runs} is not a folder: give one that holds run folders")
     found = []
     for folder in sorted(map(Path, run_folders(runs))):
         there = [Samples(folder, which) for which in judge.samples]
@@ -214,7 +214,7 @@ def _title(folder: Path) -> str:
         name = CellName(**{one.name: summary[one.name] for one in fields(CellName)})
         return printable(str(name))
     except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise BadInput(f"{file} is no summary of a run ({type(error).__name__})") from error
+        raise BadInput(f"{file} is not the summary of a run ({type(error).__name__})") from error
 
 
 def _dataset(folder: Path) -> Any:
@@ -226,10 +226,10 @@ def _dataset(folder: Path) -> Any:
         settings = resolved(config)["dataset"]
         return kept("dataset", str(folder.parts[-4]), json.dumps(settings, sort_keys=True))
     except BadInput as error:
-        raise BadInput(f"{file} is no config of a run: {error}") from error
+        raise BadInput(f"{file} is not the config of a run: {error}") from error
     except (OSError, YAMLError, OmegaConfBaseException, AssertionError, KeyError, TypeError,
             AttributeError, ValueError, RecursionError) as error:  # fmt: skip
-        raise BadInput(f"{file} is no config of a run ({type(error).__name__})") from error
+        raise BadInput(f"{file} is not the config of a run ({type(error).__name__})") from error
 
 
 def _provenance(

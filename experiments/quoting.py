@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 
 # read as they stand, but for numbers
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
-OF_PATHS = ("path", "_dir")
+OF_PATHS = ("path", "_dir", "runs")
 
 
 def quoted(argument: str) -> str:

@@ -44,7 +44,7 @@ def test_a_name_that_is_a_number_is_a_path_where_paths_belong(
     for name in ("2024", "null"):
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
-    assert read(quoted("dataset.path=2024")) == "2024"
+    assert read(quoted("dataset.path=2024")) == read(quoted("runs=2024")) == "2024"
     for same in (
         "seed=2024",
         "dataset.path=null",

@@ -66,8 +66,9 @@ def without_prompt(prompt: Said, chosen: Said, rejected: Said) -> tuple[Said, Sa
 def answers(prompt: Said, chosen: Said, rejected: Said) -> TextPair:
     """Two answers to a prompt, each alone or at the end of a dialogue.
 
-    Where the dialogues hold the prompt among other turns, these belong to it; turns of the
-    assistant and its tools after it, equal in both, do too. Unusable where the dialogues differ
+    Where the dialogues hold the prompt among other turns, these belong to it, as does a system
+    message that the prompt alone has; turns of the assistant and its tools after it, equal in both,
+    do too. Unusable where the dialogues differ
     before their answers or are about another prompt.
     """
     asked = _turns(prompt, "user")
@@ -80,8 +81,11 @@ def answers(prompt: Said, chosen: Said, rejected: Said) -> TextPair:
         raise Unusable("dialogues that differ before their answers")
     if _holds(before, asked):
         return replace(pair, prompt=before)
+    systems = [message["role"] == "system" for message in (asked[0], before[0])]
+    if systems == [True, False] and _holds(before, asked[1:]):
+        return replace(pair, prompt=[asked[0], *before])
     if any(message["role"] in ("system", "user") for message in before):
-        raise Unusable("a dialogue that goes on from another prompt")
+        raise Unusable("a dialogue about another prompt")
     return replace(pair, prompt=[*asked, *before])
 
 

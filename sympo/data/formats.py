@@ -97,7 +97,7 @@ def parquet_rows(file: Path) -> Numbered:
                 before += len(rows)
     except (OSError, ArrowException) as error:
         raise BadInput(
-            f"{file.absolute()} is no readable Parquet file: {' '.join(str(error).split())}"
+            f"{file.absolute()} is not a readable Parquet file: {' '.join(str(error).split())}"
         ) from error
 
 

@@ -11,7 +11,16 @@ import numpy as np
 
 from sympo import seeding
 from sympo.data.chat import ChatFormat, Message, RawFormat, TextPair
-from sympo.data.columns import answers, dialogue, gap, joined, said, with_system, without_prompt
+from sympo.data.columns import (
+    Said,
+    answers,
+    dialogue,
+    gap,
+    joined,
+    said,
+    with_system,
+    without_prompt,
+)
 from sympo.data.files import (
     SUFFIXES,
     Row,
@@ -22,7 +31,7 @@ from sympo.data.files import (
     located,
     split_files,
 )
-from sympo.data.messages import dialogue_pair, has_thoughts, value
+from sympo.data.messages import Unusable, dialogue_pair, has_thoughts, value
 from sympo.data.text import Rows, TextDataset
 from sympo.ranges import Range
 from sympo.types import BadInput
@@ -145,8 +154,6 @@ class PreferenceSet(TextDataset):
         return file_rows([_readable(path if split == "train" else path.parent / wanted)])
 
     def pair(self, row: dict[str, Any]) -> TextPair:
-        if self.raw_prompts:
-            value(row, str(self.prompt), str)
         pair = self._whole(row) if self.prompt is None else self._answered(row, self.prompt)
         notes = list(pair.notes)
         if self.system is not None:
@@ -167,7 +174,7 @@ class PreferenceSet(TextDataset):
 
     def _answered(self, row: dict[str, Any], key: str) -> TextPair:
         try:
-            prompt = said(row, key)
+            prompt = self._prompt(row, key)
         except BadInput as error:
             whole = key not in row and isinstance(row.get(self.chosen), list)
             hint = "; dataset.prompt=null takes it from two whole dialogues" if whole else ""
@@ -184,6 +191,14 @@ class PreferenceSet(TextDataset):
             return pair
         # what parted the answer from the prompt is the chat template's to write
         return replace(pair, chosen=pair.chosen.lstrip(), rejected=pair.rejected.lstrip())
+
+    def _prompt(self, row: dict[str, Any], key: str) -> Said:
+        if not self.raw_prompts:
+            return said(row, key)
+        text: str | None = value(row, key, str, type(None))
+        if text is None:
+            raise Unusable(f"a null in {key}")
+        return text
 
     def splits_found(self) -> list[str]:
         if self.test is not None:
@@ -209,7 +224,7 @@ class PreferenceSet(TextDataset):
 
 def _readable(file: Path) -> Path:
     if not file.is_file():
-        raise BadInput(f"dataset.test: {file.absolute()} is no file")
+        raise BadInput(f"dataset.test: {file.absolute()} is not a file")
     if not file.name.endswith(SUFFIXES):
         raise BadInput(f"{file.absolute()} must end with {', '.join(SUFFIXES)}")
     return file

@@ -248,7 +248,7 @@ class TextDataset(ABC):
                 left_out=rows.dropped,
                 changed=rows.changed,
                 near_training=0 if name == "train" else near(asked[name], asked["train"]),
-                rendered=self._rendered(asked[name]),
+                rendered=0 if encodings is None else self._rendered(asked[name]),
             )
             made = None if encodings is None else encodings[name]
             splits[name] = (
@@ -304,7 +304,7 @@ class TextDataset(ABC):
                 raise BadInput(f"{where}: {error}") from error
             else:
                 if number in pairs:
-                    dropped["dropped for standing there twice"] += 1
+                    dropped["dropped for being a copy of another row"] += 1
                 else:
                     pairs[number] = pair
                     prompts.append(prompt)
@@ -345,7 +345,7 @@ def _hash(content: Any) -> int:
     try:
         text = json.dumps(content, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise BadInput(f"its text is no Unicode, {error.reason}") from error
+        raise BadInput(f"its text is not Unicode, {error.reason}") from error
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
 

@@ -33,7 +33,7 @@ def read(raw: bytes) -> dict[str, Any]:
         content = json.loads(raw.decode(), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is broken JSON ({type(error).__name__})") from error
-    _check(isinstance(content, dict), "it is no object", "")
+    _check(isinstance(content, dict), "it is not an object", "")
     _check(isinstance(content.get("judge"), str), "judge", content.get("judge"))
     for key in ("config", "samples"):
         _check(isinstance(content.get(key), dict), key, content.get(key))
@@ -86,7 +86,7 @@ def _check(fits: bool, what: str, value: Any) -> None:
 
 
 def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a number in JSON")
 
 
 def _hashed(content: bytes) -> str:

@@ -131,7 +131,7 @@ class JudgedFile:
             return {}
         except ValueError as error:
             log.warning(
-                "%s is damaged (%s): it is set aside as %s and made again from the verdicts",
+                "%s is damaged (%s) and set aside as %s; judge again, or import answers again",
                 self.path, error, set_aside(self.path).name,
             )  # fmt: skip
             return {}

@@ -62,9 +62,9 @@ def verdict(content: bytes) -> Verdict | NoAnswer:
         return Refusal(None, "the reply is nested too deeply to be read")
     except ValueError as error:
         kind = type(error).__name__
-        return NoAnswer(_told(f"the reply is no completion: {_text(content)} ({kind})"))
+        return NoAnswer(_told(f"the reply is not a completion: {_text(content)} ({kind})"))
     if not isinstance(reply, dict) or reply.get("error"):
-        return NoAnswer(_told(f"the reply is no completion: {_text(content)}"))
+        return NoAnswer(_told(f"the reply is not a completion: {_text(content)}"))
     usage = reply.get("usage")
     tokens = [
         _tokens(usage.get(f"{kind}_tokens")) if isinstance(usage, dict) else 0

@@ -40,6 +40,13 @@ def test_dialogues_around_a_prompt(chosen: Any, rejected: Any, prompt: Any) -> N
     assert answers("Hi", chosen, rejected) == TextPair(prompt, "Yes", "No")
 
 
+def test_a_system_message_of_the_prompt_alone_stays() -> None:
+    pair = answers([BRIEF, ASKED], [ASKED, YES], [ASKED, NO])
+    assert pair == TextPair([BRIEF, ASKED], "Yes", "No")
+    with pytest.raises(Unusable, match="another prompt"):
+        answers([BRIEF, ASKED], [{**BRIEF, "content": "Be long."}, ASKED, YES], [NO])
+
+
 @pytest.mark.parametrize(
     ("chosen", "rejected", "reason"),
     [

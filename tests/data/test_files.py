@@ -57,8 +57,8 @@ def test_blank_lines_are_no_rows(tmp_path: Path) -> None:
         ("a.jsonl", b"", ["empty"]),
         ("a.jsonl.gz", b"no gzip", ["cannot be read"]),
         ("a.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)[:-9], ["cannot be read"]),
-        ("a.parquet", b"no parquet", ["no readable Parquet"]),
-        ("a.parquet", b"", ["no readable Parquet"]),
+        ("a.parquet", b"no parquet", ["not a readable Parquet"]),
+        ("a.parquet", b"", ["not a readable Parquet"]),
     ],
 )
 def test_damage_is_one_sentence(

@@ -289,7 +289,7 @@ def test_named_test_split(tmp_path: Path) -> None:
         (None, {}, "either path"),
         ("a.jsonl", {"name": "someone/set"}, "either path"),
         ("nowhere", {}, "neither file nor folder"),
-        ("a.jsonl", {"test": "b.jsonl"}, "b.jsonl is no file"),
+        ("a.jsonl", {"test": "b.jsonl"}, "b.jsonl is not a file"),
         ("a.txt", {}, "a.txt must end with .jsonl"),
         (".", {}, "holds no train split.*; it holds a$"),
         ("a" * 300, {}, "dataset.path=.*too long"),
@@ -365,6 +365,14 @@ def test_raw_prompts(tmp_path: Path) -> None:
         assert text.count("<|im_end|>") == 2
     assert speaker.decode(made.train.prompts[0]) == made.train.texts[0]["prompt"][0]["content"]
     assert wrapped.fingerprint() == raw.fingerprint()
+
+
+def test_raw_prompts_that_look_like_messages_are_taken_as_they_are(tmp_path: Path) -> None:
+    listed = json.dumps([ASKED])
+    table = [{"prompt": one, "chosen": "a", "rejected": "b"} for one in (listed, None)]
+    rows = preferences(write(tmp_path / "a.jsonl", table), raw_prompts=True).usable("train")
+    assert [pair.prompt[0]["content"] for pair in rows.pairs] == [listed]
+    assert rows.dropped == {"dropped for a null in prompt": 1}
 
 
 @pytest.mark.parametrize(

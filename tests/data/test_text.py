@@ -95,7 +95,7 @@ def test_rows_without_a_preference_are_dropped_and_counted() -> None:
         "dropped for an empty answer": 2,
         "dropped for two equal answers": 1,
         "dropped for an empty prompt": 1,
-        "dropped for standing there twice": 2,
+        "dropped for being a copy of another row": 2,
     }
 
 
@@ -105,7 +105,7 @@ def test_broken_row_is_named() -> None:
     with pytest.raises(BadInput, match=r"^train row 7: rejected=3 must be of type str$"):
         data.check()
     data.train[6] = ("a", "\ud800", "b")
-    with pytest.raises(BadInput, match=r"^train row 7: its text is no Unicode"):
+    with pytest.raises(BadInput, match=r"^train row 7: its text is not Unicode"):
         data.check()
 
 
@@ -215,8 +215,11 @@ def test_near_duplicates_across_splits_are_counted_and_kept() -> None:
 def test_rendered_prompts_are_counted() -> None:
     rendered = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     data = made(test=[(rendered, "a", "b"), ("Hi", "a", "b")])
-    assert data.account().splits["test"].rendered == 1
-    assert not data.account().splits["train"].rendered
+    account = data.preferences(0, tokenizer("plain"), None).account
+    assert account.splits["test"].rendered == 1
+    assert not account.splits["train"].rendered
+    # a model that reads words wraps no prompt in a template
+    assert not data.account().splits["test"].rendered
 
 
 def test_a_tokenizer_that_can_write_no_pair_is_refused_before_work() -> None:

@@ -164,7 +164,7 @@ def test_run_that_cannot_be_judged_stops_no_other(runs: Path) -> None:
     [
         (["noise=0.3"], ["noise=0.3", "job=judge"]),
         (["judge.against=nobody"], ["judge.against=nobody"]),
-        (["runs=nowhere"], ["runs=nowhere", "no folder"]),
+        (["runs=nowhere"], ["runs=nowhere", "not a folder"]),
         (["runs=conf"], ["runs=conf", "samples/last.jsonl"]),
         (["+judge.foo=1"], ["judge.foo"]),
         (["threads=abc"], ["threads='abc'", "int"]),
@@ -219,7 +219,7 @@ def test_damaged_verdicts_are_made_again(runs: Path) -> None:
 def test_bad_input_exits_with_two(runs: Path) -> None:
     code, _, err = judge(runs, "runs=nowhere")
     assert code == 2
-    assert err == "error: runs=nowhere is no folder: give one that holds run folders\n"
+    assert err == "error: runs=nowhere is not a folder: give one that holds run folders\n"
 
 
 def test_judging_is_no_sweep(tmp_path: Path) -> None:

@@ -448,9 +448,9 @@ def test_what_no_request_would_get_past_stops_at_once(said: Any, words: list[str
     [
         (error("slower", 429), "error 429"),
         (error("busy", 503), "error 503"),
-        (PlainTextResponse("<html>a login page</html>"), "no completion"),
+        (PlainTextResponse("<html>a login page</html>"), "not a completion"),
         (PlainTextResponse("{", media_type="application/json"), "JSONDecodeError"),
-        ({"error": {"message": "upstream"}}, "no completion"),
+        ({"error": {"message": "upstream"}}, "not a completion"),
     ],
 )
 def test_what_gets_no_answer_is_left_for_the_next_run(said: Any, words: str) -> None:
