@@ -8,22 +8,18 @@ import os
 import sys
 from typing import Any
 
-# Hydra would print its own errors and exit with 1; raised as they are, they can be told apart
-FULL_ERROR = bool(os.environ.get("HYDRA_FULL_ERROR"))
-os.environ["HYDRA_FULL_ERROR"] = "1"
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from hydra.utils import get_class
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-import hydra  # noqa: E402
-from hydra.core.hydra_config import HydraConfig  # noqa: E402
-from hydra.errors import HydraException  # noqa: E402
-from hydra.types import RunMode  # noqa: E402
-from hydra.utils import get_class  # noqa: E402
-from omegaconf import DictConfig  # noqa: E402
-from omegaconf.errors import OmegaConfBaseException  # noqa: E402
-
-from experiments.errors import one_sentence, raised_by_hydra  # noqa: E402
-from experiments.outcomes import outcomes  # noqa: E402
-from experiments.quoting import quoted  # noqa: E402
-from sympo.types import BadInput, printable  # noqa: E402
+from experiments.errors import one_sentence, raised_by_hydra
+from experiments.outcomes import outcomes
+from experiments.quoting import quoted
+from sympo.types import BadInput, printable
 
 bad_input: list[BadInput] = []
 
@@ -71,6 +67,9 @@ def check_alone() -> None:
 
 
 def main() -> int:
+    # Hydra would print its own errors and exit with 1; raised as they are, they can be told apart
+    full_error = bool(os.environ.get("HYDRA_FULL_ERROR"))
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv[1:] = with_swept_groups([quoted(argument) for argument in sys.argv[1:]])
     if {argument.split("=")[0] for argument in sys.argv} & {"--cfg", "-c"}:
         sys.argv.append("--resolve")
@@ -80,7 +79,7 @@ def main() -> int:
         for error in bad_input:
             raise error
     except (BadInput, HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
-        if FULL_ERROR or (type(error) in (ValueError, TypeError) and not raised_by_hydra(error)):
+        if full_error or (type(error) in (ValueError, TypeError) and not raised_by_hydra(error)):
             raise
         print(f"error: {printable(one_sentence(error))}", file=sys.stderr)
         return 2
