@@ -116,13 +116,14 @@ def images() -> str:
     clear = sum(low > 0 for _, low, _ in leads)
     values = {loss: mnist.value(loss, 0) for loss in ("logistic", "hinge", "square", "unhinged")}
     least = min(values, key=lambda loss: values[loss])
+    clean = "also the lowest" if least == "unhinged" else f"where {least} is the lowest"
     at = {loss: mnist.value(loss, 0.4) for loss in (*values, "ramp", "sigmoid")}
     last = min(at, key=lambda loss: at[loss])
     place = "the lowest of all losses" if last == "unhinged" else f"where {last} is the lowest"
     _holds(all(mnist.ends("ramp", "logistic", 0.4, which)[1] > 0 for which in WHICH), "ramp leads")
     _holds(at["unhinged"] < at["ramp"], "unhinged falls behind ramp")
-    order = [digits.value(name, 0.4) for name in ("truncated_hinge", "ramp", "logistic")]
-    _holds(order == sorted(order, reverse=True), "the order on digits is that on MNIST")
+    _, low, high = digits.ends("truncated_hinge", "ramp", 0.4)
+    _holds(low < 0 < high, "truncated hinge and ramp cannot be separated on digits")
 
     def memorised(loss: str) -> str:
         column = cells("mnist_paper_grid", "last/train/flipped_memorised", loss=loss, noise=0.4)
@@ -143,14 +144,14 @@ def images() -> str:
     interval above 0 at {clear} of {len(RATES)} rates, by
     {mnist.lead("truncated_hinge", "ramp", 0.4)} at noise 0.4. Unhinged, symmetric but unbounded,
     ends at {mnist.interval("unhinged", 0.4)} there, {place}, and at
-    {mnist.interval("unhinged", 0)} on clean labels, where logistic has
-    {mnist.mean("logistic", 0)} and the lowest is {least}. What goes along with accuracy is how many
+    {mnist.interval("unhinged", 0)} on clean labels, {clean}; logistic has
+    {mnist.mean("logistic", 0)} there. What goes along with accuracy is how many
     flips are memorised: at noise 0.4 truncated hinge {memorised("truncated_hinge")}, ramp
     {memorised("ramp")}, sigmoid {memorised("sigmoid")}, logistic {memorised("logistic")}, unhinged
-    {memorised("unhinged")}. On digits the order is the same: truncated hinge
-    {digits.mean("truncated_hinge", 0.4)}, ramp {digits.mean("ramp", 0.4)}, logistic
-    {digits.mean("logistic", 0.4)} and unhinged {digits.mean("unhinged", 0.4)} at noise 0.4;
-    truncated hinge and ramp are {digits.lead("truncated_hinge", "ramp", 0.4)} apart.
+    {memorised("unhinged")}. On digits, five seeds do not separate truncated hinge
+    ({digits.mean("truncated_hinge", 0.4)} at noise 0.4) from ramp ({digits.mean("ramp", 0.4)}):
+    {digits.lead("truncated_hinge", "ramp", 0.4)}; logistic is at {digits.mean("logistic", 0.4)} and
+    unhinged at {digits.mean("unhinged", 0.4)}.
     `differences.csv` has every pair of losses."""
 
 
