@@ -21,6 +21,7 @@ from experiments.outcomes import outcomes
 from experiments.quoting import quoted
 from sympo.types import BadInput, printable
 
+FULL_ERROR = bool(os.environ.get("HYDRA_FULL_ERROR"))  # asked for by the user
 bad_input: list[BadInput] = []
 
 
@@ -68,7 +69,6 @@ def check_alone() -> None:
 
 def main() -> int:
     # Hydra would print its own errors and exit with 1; raised as they are, they can be told apart
-    full_error = bool(os.environ.get("HYDRA_FULL_ERROR"))
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv[1:] = with_swept_groups([quoted(argument) for argument in sys.argv[1:]])
     if {argument.split("=")[0] for argument in sys.argv} & {"--cfg", "-c"}:
@@ -79,7 +79,7 @@ def main() -> int:
         for error in bad_input:
             raise error
     except (BadInput, HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
-        if full_error or (type(error) in (ValueError, TypeError) and not raised_by_hydra(error)):
+        if FULL_ERROR or (type(error) in (ValueError, TypeError) and not raised_by_hydra(error)):
             raise
         print(f"error: {printable(one_sentence(error))}", file=sys.stderr)
         return 2

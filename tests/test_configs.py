@@ -128,7 +128,7 @@ def test_data_set_brings_its_model() -> None:
         (["wandb=null"], ["wandb=None"]),
         (["+wandb.foo=1"], ["wandb.foo=1", "no such key"]),
         (["progress.cell=x"], ["progress.cell='x'", "int"]),
-        (["results_dir=/dev/null/x"], ["results_dir=/dev/null/x", "no folder"]),
+        (["results_dir=/dev/null/x"], ["results_dir=/dev/null/x", "not a writable folder"]),
         (["results_dir=3"], ["results_dir=3", "str"]),
         (["report_dir=null"], ["report_dir=None", "str"]),
         (["device=[cpu]"], ["device=['cpu']", "str"]),

@@ -143,6 +143,7 @@ def test_what_is_no_character_to_see_is_escaped() -> None:
 def test_one_of_several_processes_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], size: str
 ) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # which main sets, put back after this test
     monkeypatch.setenv("WORLD_SIZE", size)
     monkeypatch.setattr(sys, "argv", ["run.py"])
     assert run.main() == 2

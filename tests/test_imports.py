@@ -89,10 +89,12 @@ def test_library_imports_no_hydra(root: Path) -> None:
     "code",
     [
         "import sympo.analysis",
-        "import run, sys; sys.argv = ['run.py', '--help']\n"
-        "try:\n    run.main()\nexcept SystemExit:\n    pass",
-        "import run, sys; sys.argv = ['run.py', '--cfg', 'job']\n"
-        "try:\n    run.main()\nexcept SystemExit:\n    pass",
+        *(
+            f"import runpy, sys; sys.argv = ['run.py', {flags}]\n"
+            "try:\n    runpy.run_path('run.py', run_name='__main__')\n"
+            "except SystemExit as end:\n    assert not end.code, end.code"
+            for flags in ("'--help'", "'--cfg', 'job'")
+        ),
     ],
     ids=["analysis", "help", "cfg"],
 )
