@@ -234,14 +234,10 @@ def betas() -> str:
             f"{win.value(loss, noise):.0f}% at beta {beta:g}" for beta, win in by_beta.items()
         )
 
-    smallest, *others = by_beta.values()
-    _holds(
-        all(
-            smallest.value(loss, noise) >= other.value(loss, noise) - 0.5
-            for other in others for loss in ("ramp", "logistic") for noise in (0.3, 0.4)
-        ),
-        "the smallest beta is the best",
-    )  # fmt: skip
+    def best(loss: str, noise: float) -> str:
+        beta = max(by_beta, key=lambda beta: by_beta[beta].value(loss, noise))
+        return f"{by_beta[beta].mean(loss, noise)} (beta {beta:g})"
+
     margins = cells("gold_language_win_rate", "last/test/margin_mean")
     return f"""
     Symmetry does not explain it: hinge does as well, and it is convex, unbounded and not
@@ -252,7 +248,8 @@ def betas() -> str:
     {row("logistic", 0.3)}, and ramp {row("ramp", 0.3)}; at 0.4 logistic {row("logistic", 0.4)},
     and ramp {row("ramp", 0.4)}. At equal beta ramp leads in {ahead} of {len(leads)} comparisons,
     in {clear} of them with an interval above 0 ([betas](results/gold_language_beta/), five seeds).
-    The best beta of this grid is its smallest, so that the best one may lie below it."""
+    Each at the best beta of these, logistic wins {best("logistic", 0.3)} and ramp
+    {best("ramp", 0.3)} at 0.3, and {best("logistic", 0.4)} and {best("ramp", 0.4)} at 0.4."""
 
 
 PARAGRAPHS: dict[str, Callable[[], str]] = {
