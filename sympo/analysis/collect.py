@@ -264,7 +264,6 @@ def _read_csv(path: Path, like: pd.DataFrame | None = None) -> pd.DataFrame:
         dtype=_TEXT,  # type: ignore[arg-type]
         keep_default_na=False,
         na_values=[""],
-        float_precision="round_trip",
     )
     if like is None:
         return frame.astype({"noise": float})
