@@ -118,7 +118,8 @@ def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
     if groups := _of_one_seed(keys):
         again = {runs.complete[place] for places in groups for place in places}
         said = [_not_told_apart([runs.complete[i] for i in at], at, leaves) for at in groups]
-        return _collect([folder for folder in folders if folder not in again], said)
+        left = [folder for folder in folders if folder not in again]
+        return _collect(left, [*set_aside, *said])
     judged = JudgedFiles()
     for cell, folder in enumerate(runs.complete):
         judged.read(folder, cell)
