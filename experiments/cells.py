@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Annotated, Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -20,7 +19,7 @@ from sympo.disk import check_folder
 from sympo.ranges import Count, NotNegative, Range, Rate, Seed, plain, refusal
 from sympo.records import CellName, RunFolder, identity
 from sympo.tracking import resolve_mode
-from sympo.types import BadInput
+from sympo.types import BadInput, within
 
 GROUPS = ("job", "dataset", "loss", "noise_model", "model", "sampler")
 # what the class of an option must have, which other classes lack
@@ -104,7 +103,8 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     job, dataset, loss, noise_model, model, sampler = (
         kept(group, choices[group], json.dumps(settings[group], sort_keys=True)) for group in GROUPS
     )
-    dataset.check()
+    with within("dataset"):
+        dataset.check()
     name = CellName(
         job=str(choices["job"]),
         dataset=str(choices["dataset"]),
@@ -146,7 +146,8 @@ def build_judge(option: str, settings: Mapping[str, Any]) -> Any:
 def _judge_kept(option: str, settings: str) -> Any:
     # for as long as the program runs: it knows what it has cost
     judge = build("judge", option, json.loads(settings))
-    judge.check()
+    with within("judge"):
+        judge.check()
     return judge
 
 
@@ -200,16 +201,24 @@ def build(group: str, option: Any, settings: Mapping[str, Any]) -> Any:
                 f"the class has no {lacking[0]}"
             )
         _check_types(group, target, settings)
-        return instantiate(settings, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, BadInput):
-            raise error.__cause__ from None
-        reason = " ".join(str(error.__cause__ or error).split())
+        return _made(group, settings)
+    except BadInput:
+        raise
+    except Exception as error:  # whatever a class of a user's does
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(f"{group}={option} could not be built: {reason}") from error
-    except (ImportError, ValueError) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"{group}={option} could not be built: {error}") from error
+
+
+def _made(place: str, settings: Mapping[str, Any]) -> Any:
+    arguments = {
+        key: _made(f"{place}.{key}", value)
+        if isinstance(value, Mapping) and isinstance(value.get("_target_"), str)
+        else value
+        for key, value in settings.items()
+        if key != "_target_"
+    }
+    with within(place):
+        return get_class(settings["_target_"])(**arguments)
 
 
 def _check_types(group: str, target: Any, settings: Mapping[str, Any]) -> None:

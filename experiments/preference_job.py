@@ -22,7 +22,14 @@ from sympo.noise import flip
 from sympo.ranges import Count, NotNegative, Positive
 from sympo.training.optimizer import Recipe
 from sympo.training.preference import Objective, PreferenceTrainer
-from sympo.types import BadInput, Evaluation, NoisyPairs, PreferencePairs, chosen_over_rejected
+from sympo.types import (
+    BadInput,
+    Evaluation,
+    NoisyPairs,
+    PreferencePairs,
+    chosen_over_rejected,
+    within,
+)
 
 Metrics = dict[str, float | None]
 
@@ -240,7 +247,8 @@ class Run(ABC):
 @lru_cache(maxsize=8)
 def check_model(model: Any) -> None:
     """Check a model, once for all cells of a sweep: that builds it, though without weights."""
-    model.check()
+    with within("model"):
+        model.check()
 
 
 def _quieten_transformers() -> None:

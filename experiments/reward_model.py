@@ -13,7 +13,7 @@ from experiments.listener import Listener
 from sympo.data.images import ImageDataset
 from sympo.noise import flip
 from sympo.training.cells import CellTrainer, RewardCell, Schedule
-from sympo.types import BadInput, Evaluation
+from sympo.types import BadInput, Evaluation, within
 
 # what a kill may cost, and more time than saving takes
 SECONDS_BETWEEN_CHECKPOINTS = 10
@@ -42,7 +42,8 @@ class RewardModelJob(Schedule):
             raise BadInput(f"model={cell.name.model} is no model of images; use small_cnn or cnn")
         _reward_cell(cell)
         images = draw(cell.dataset, cell.name.seed).pixels
-        cell.model.check((images.shape[1], images.shape[2]))
+        with within("model"):
+            cell.model.check((images.shape[1], images.shape[2]))
 
     def images(self, cell: Cell) -> int:
         """How many images a cell sends through the network in training: what its time goes by."""

@@ -74,7 +74,7 @@ class DPO(Margin):
     clip: Positive | None = None
 
     def __post_init__(self) -> None:
-        ranges.check(self, "job.margin")
+        ranges.check(self)
 
     def rewards(self, logps: Tensor, reference: Tensor | None, lengths: Tensor) -> Tensor:
         return self.beta * _log_ratio(logps, reference)
@@ -96,7 +96,7 @@ class IPO(Margin):
     clip: Positive | None = None
 
     def __post_init__(self) -> None:
-        ranges.check(self, "job.margin")
+        ranges.check(self)
 
     def rewards(self, logps: Tensor, reference: Tensor | None, lengths: Tensor) -> Tensor:
         return _log_ratio(logps, reference) / lengths
@@ -122,7 +122,7 @@ class SimPO(Margin):
     clip: Positive | None = None
 
     def __post_init__(self) -> None:
-        ranges.check(self, "job.margin")
+        ranges.check(self)
 
     @property
     def target(self) -> float:

@@ -63,7 +63,7 @@ class Asymmetric:
     k: Annotated[float, Range(least=-1, most=1)]
 
     def __post_init__(self) -> None:
-        ranges.check(self, "noise_model")
+        ranges.check(self)
 
     def rates(self, noise: float, pairs: PreferencePairs, seed: int) -> np.ndarray:
         _check(noise)

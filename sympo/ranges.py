@@ -8,7 +8,7 @@ from numbers import Real
 from operator import or_
 from typing import Annotated, Any
 
-from sympo.types import BadInput
+from sympo.types import BadArgument
 
 # weights are float32, which hold no larger number; no setting is counted in more than 32 bits
 LARGEST_FLOAT = 3.4028234663852886e38
@@ -81,15 +81,12 @@ def refusal(value: Any, hint: Any) -> str:
     return ""
 
 
-def check(part: Any, place: str) -> None:
-    """Refuse numbers of a dataclass that lie outside their ranges; raises BadInput.
-
-    place: where its settings stand in a config.
-    """
+def check(part: Any) -> None:
+    """Refuse numbers of a dataclass that lie outside their ranges; raises BadArgument."""
     kind: Any = type(part)
     for key, hint in _hints(kind).items():
         if words := refusal(getattr(part, key), hint):
-            raise BadInput(f"{place}.{key}={getattr(part, key)} is not allowed: it must {words}")
+            raise BadArgument(key, getattr(part, key), f"is not allowed: it must {words}")
 
 
 @cache

@@ -1,7 +1,8 @@
 """Typed records that the rooms of the library hand to each other."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,33 @@ class BadInput(ValueError):
     def __init__(self, sentence: str) -> None:
         # it quotes files and command lines, which may hold anything
         super().__init__(printable(sentence))
+
+
+class BadArgument(BadInput):
+    """An argument that cannot work: `dropout=1.5 is not allowed: it must lie in [0, 1)`.
+
+    rule: what is wrong with the value and what is allowed, as the sentence goes on after it.
+    """
+
+    def __init__(self, argument: str, value: object, rule: str) -> None:
+        super().__init__(f"{argument}={value} {rule}")
+        self.argument, self.value, self.rule = argument, value, rule
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.argument, self.value, self.rule)
+
+    def within(self, place: str) -> BadInput:
+        """The same of a setting, `model.dropout=1.5 is not allowed: ...`."""
+        return BadInput(f"{place}.{self}")
+
+
+@contextmanager
+def within(place: str) -> Iterator[None]:
+    """What a part says of its arguments is said of the settings at a place in here."""
+    try:
+        yield
+    except BadArgument as error:
+        raise error.within(place) from error
 
 
 def printable(text: str) -> str:

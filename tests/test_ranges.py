@@ -141,17 +141,17 @@ class Part:
 
 
 def test_ranges_of_a_dataclass() -> None:
-    ranges.check(Part(1, 0.0, (1, 2), 1e-30, 1.0), "part")
+    ranges.check(Part(1, 0.0, (1, 2), 1e-30, 1.0))
     for part, words in (
-        (Part(0), "part.count=0 is not allowed: it must lie in [1, 2147483647]"),
-        (Part(1, 0.5), "part.rate=0.5 is not allowed: it must lie in [0, 0.5), or be null"),
-        (Part(1, None, (1, 0)), "part.sizes=(1, 0) is not allowed: it must lie in"),
-        (Part(1, scale=math.inf), "part.scale=inf is not allowed: it must be finite and above 0"),
-        (Part(1, share=0.0), "part.share=0.0 is not allowed: it must lie in (0, 1]"),
-        (Part(1, share=math.nan), "part.share=nan"),
+        (Part(0), "count=0 is not allowed: it must lie in [1, 2147483647]"),
+        (Part(1, 0.5), "rate=0.5 is not allowed: it must lie in [0, 0.5), or be null"),
+        (Part(1, None, (1, 0)), "sizes=(1, 0) is not allowed: it must lie in"),
+        (Part(1, scale=math.inf), "scale=inf is not allowed: it must be finite and above 0"),
+        (Part(1, share=0.0), "share=0.0 is not allowed: it must lie in (0, 1]"),
+        (Part(1, share=math.nan), "share=nan"),
     ):
         with pytest.raises(BadInput) as error:
-            ranges.check(part, "part")
+            ranges.check(part)
         assert str(error.value).startswith(words)
 
 

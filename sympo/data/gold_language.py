@@ -84,7 +84,7 @@ class GoldLanguage:
 
     def check(self) -> None:
         """Refuse settings that cannot work."""
-        ranges.check(self, "dataset")
+        ranges.check(self)
         if self.longest_answer < self.shortest_answer:
             raise BadInput(
                 f"dataset.longest_answer={self.longest_answer} must be at least "

@@ -95,7 +95,7 @@ class ImageDataset(ABC):
             raise BadInput(
                 f"dataset.pairing={self.pairing!r} is not known: use one of {', '.join(PAIRINGS)}"
             )
-        ranges.check(self, "dataset")
+        ranges.check(self)
         source = self.images
         available = len(source.digits) - source.test
         needed = self.train_images + self.validation_images

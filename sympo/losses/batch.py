@@ -36,7 +36,7 @@ class DrDPO(MarginLoss):
     temperature: Positive = 1.0
 
     def __post_init__(self) -> None:
-        ranges.check(self, "loss")
+        ranges.check(self)
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         return _logistic(z)

@@ -80,7 +80,7 @@ class IPO(MarginLoss):
     beta: Positive = 0.1
 
     def __post_init__(self) -> None:
-        ranges.check(self, "loss")
+        ranges.check(self)
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         return (z - 1 / (2 * self.beta)).square()

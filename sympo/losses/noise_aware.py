@@ -97,7 +97,7 @@ class ROPO(MarginLoss):
     alpha: Positive = 14.0
 
     def __post_init__(self) -> None:
-        ranges.check(self, "loss")
+        ranges.check(self)
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         scale = 4 * self.alpha / (1 + self.alpha) ** 2

@@ -43,7 +43,7 @@ class CNN:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
-        ranges.check(self, "model")
+        ranges.check(self)
         if len(self.channels) != 2:
             raise BadInput(f"model.channels={list(self.channels)} must be two numbers above 0")
         if self.kernel_size % 2 == 0:

@@ -117,7 +117,7 @@ class LanguageModel(ABC):
             )
 
     def _check_adapters(self, skeleton: Any) -> None:
-        ranges.check(self, "model")
+        ranges.check(self)
         if self.lora_rank is not None:
             try:
                 self.adapt(skeleton, 0)
@@ -142,7 +142,7 @@ class TinyLM(LanguageModel):
     tokenizer_path: str | None = None
 
     def check(self) -> None:
-        ranges.check(self, "model")
+        ranges.check(self)
         if self.hidden_size % (2 * self.heads):
             raise BadInput(
                 f"model.heads={self.heads} must divide model.hidden_size={self.hidden_size} into "

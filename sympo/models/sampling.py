@@ -29,7 +29,7 @@ class Sampling:
     batch_size: Count
 
     def __post_init__(self) -> None:
-        ranges.check(self, "job.sampling")
+        ranges.check(self)
 
     @property
     def exact(self) -> bool:

@@ -36,7 +36,7 @@ class VLLM(Sampler):
     enforce_eager: bool
 
     def __post_init__(self) -> None:
-        ranges.check(self, "sampler")
+        ranges.check(self)
         if self.dtype is not None and self.dtype not in DTYPES:
             raise BadInput(
                 f"sampler.dtype={self.dtype} is not known: use one of {', '.join(DTYPES)}, or null"

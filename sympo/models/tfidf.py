@@ -43,7 +43,7 @@ class Tfidf:
         return ""
 
     def check(self) -> None:
-        ranges.check(self, "model")
+        ranges.check(self)
 
     def alike(self, first: Sequence[str], second: Sequence[str]) -> np.ndarray:
         """Which pairs of texts have the same n-grams equally often, whatever training has; (n,)

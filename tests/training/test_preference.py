@@ -237,4 +237,4 @@ def test_fine_tuning_learns_the_corpus(rows: Rows) -> None:
 def test_bad_recipe(changes: dict[str, float]) -> None:
     settings: dict[str, Any] = {"epochs": 1, "batch_size": 1, "learning_rate": 1.0, **changes}
     with pytest.raises(BadInput, match=f"job.{next(iter(changes))}="):
-        ranges.check(Recipe(**settings), "job")
+        ranges.check(Recipe(**settings))

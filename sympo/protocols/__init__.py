@@ -1,0 +1,1 @@
+"""What the parts of an experiment can do: the contracts between the rooms of the library."""
