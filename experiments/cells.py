@@ -17,11 +17,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sympo.disk import check_folder
 from sympo.ranges import Count, NotNegative, Range, Rate, Seed, plain, refusal
-from sympo.records import CellName, RunFolder, identity
-from sympo.tracking import resolve_mode
+from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.identity import identity_of, part_identity
+from sympo.runs.tracking import resolve_mode
 from sympo.types import BadInput, within
 
 GROUPS = ("job", "dataset", "loss", "noise_model", "model", "sampler")
+# what a cell's hash is made of
+IDENTITY = ("job", "dataset", "loss", "noise_model", "model", "noise", "seed")
 # what the class of an option must have, which other classes lack
 ROLES = {
     "job": ("check", "train", "headlines"),
@@ -115,7 +118,12 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
         seed=settings["seed"],
     )
     contents = {"dataset": _fingerprint(dataset), "model": _fingerprint(model)}
-    folder = RunFolder(settings["results_dir"], name, identity(settings, contents))
+    options = {group: str(option) for group, option in choices.items()}
+    identity = identity_of({key: settings[key] for key in IDENTITY}, options, contents)
+    sampled = part_identity(settings["sampler"])
+    folder = RunFolder(
+        settings["results_dir"], name, identity, sampled if job.leaves_samples else None
+    )
     judge = _judge(choices["judge"], settings["judge"], job, dataset)
     cell = Cell(
         name, folder, settings, contents, device, job, dataset, loss, noise_model, model,

@@ -30,7 +30,7 @@ from sympo.judges.base import Judge, JudgeStopped
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judged import JudgedFile, Samples
 from sympo.judges.judging import judge_answers, questions
-from sympo.records import CellName, git_commit, run_folders
+from sympo.runs.folder import CellName, git_commit, run_folders
 from sympo.types import BadInput, Comparison, printable
 
 CACHE = Path("stages") / "verdicts.sqlite"

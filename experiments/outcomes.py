@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from sympo.disk import write_atomically
-from sympo.records import PATHS
 from sympo.types import printable
+
+# settings that name files
+PATHS = frozenset({"path", "name_or_path", "tokenizer_path"})
 
 Status = Literal["complete", "skipped", "busy", "failed"]
 

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from experiments import checkpoints
 from experiments.cells import Cell
 from experiments.listener import Listener
 from sympo.evaluation.rewards import label_metrics
@@ -20,6 +19,7 @@ from sympo.models.attention import LAYOUTS
 from sympo.models.scorer import AUTOCAST, Scorer, Splittable
 from sympo.noise import flip
 from sympo.ranges import Count, NotNegative, Positive
+from sympo.runs import checkpoints
 from sympo.training.optimizer import Recipe
 from sympo.training.preference import Objective, PreferenceTrainer
 from sympo.types import (
@@ -58,6 +58,13 @@ class PreferenceJob(Recipe):
     evaluated_train_pairs: Count
 
     selected_by: ClassVar = "validation/noisy_accuracy"
+    # how a pass is computed, what is kept, and how often
+    outside_identity: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("tokens_per_pass", "checkpoint_minutes", "gradient_checkpointing"),
+            *("attention", "compile", "save_policy", "save_model"),
+        }
+    )
     together: ClassVar = False  # a model each, trained one after the other
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,10 +18,10 @@ from sympo.disk import write_atomically
 from sympo.models.causal import Policy
 from sympo.models.language import LanguageModel
 from sympo.models.rows import Rows
-from sympo.models.sampling import Answers, Sampling
+from sympo.models.sampling import Answers, Sampling, Transformers
 from sympo.ranges import Amount, Count, Seed
-from sympo.records import identity
-from sympo.stages import Stages
+from sympo.runs.identity import Identity, identity_of, joined, part_identity
+from sympo.runs.stages import Stages
 from sympo.training.fine_tuning import fine_tune
 from sympo.training.optimizer import Recipe
 from sympo.types import (
@@ -36,6 +36,8 @@ from sympo.types import (
 SPLITS = ("train", "validation", "test")
 # the account of rows, beside pairs and in run folders
 ACCOUNT = "data.json"
+# who draws the pairs of data sets whose responses are a policy's: part of the data, no choice
+PAIRS_DRAWN_BY = Transformers()
 _told: set[str] = set()  # once in a process is enough
 
 
@@ -53,6 +55,10 @@ class Reference:
 
     model: before supervised fine-tuning. precision: float32 or bfloat16, of the matrix products.
     """
+
+    outside_identity: ClassVar[frozenset[str]] = frozenset(
+        {"tokens_per_pass", "gradient_checkpointing", "attention", "compile"}
+    )
 
     model: LanguageModel
     sft: FineTuning
@@ -104,7 +110,8 @@ class Shared:
             content = reference.model.fingerprint()
         self.contents = {"dataset": cell.contents["dataset"], "model": content}
         parts = {"dataset": cell.config["dataset"], "model": {}, **settings}
-        self._parts = identity(parts, self.contents)
+        options = {"dataset": cell.name.dataset, "model": cell.name.model}
+        self._parts = identity_of(parts, options, self.contents)
 
     @property
     def tokenizer(self) -> Any:
@@ -122,15 +129,14 @@ class Shared:
         return self.made_by
 
     @property
-    def _sft_key(self) -> Mapping[str, Any]:
-        dataset = self._parts["dataset"]
-        return {
-            "dataset": {k: v for k, v in dataset.items() if k not in self.dataset.beside_corpus},
-            "model": self._parts["model"],
-            "sft": self._parts["sft"],
-            "precision": self.source.precision,
+    def _sft_key(self) -> Identity:
+        return joined(
+            dataset=self._parts["dataset"].without(*self.dataset.beside_corpus),
+            model=self._parts["model"],
+            sft=self._parts["sft"],
+            precision=self.source.precision,
             **self._reading,
-        }
+        )
 
     @property
     def _reading(self) -> Mapping[str, Any]:
@@ -138,18 +144,19 @@ class Shared:
         return {} if self.dataset.from_policy else {"reading": self.dataset.reading}
 
     @property
-    def _preferences_key(self) -> Mapping[str, Any]:
+    def _preferences_key(self) -> Identity:
         data = {"dataset": self._parts["dataset"], "tokenizer": self.contents["model"]}
         if not self.dataset.from_policy:
-            return {**data, "texts": list(self.dataset.texts_hold), **self._reading}
+            return joined(**data, texts=list(self.dataset.texts_hold), **self._reading)
         sampling = self.source.sampling
-        return {
+        return joined(
             **data,
-            "policy": self._sft_key,
-            "seed": self.cell.name.seed,
-            "max_new_tokens": sampling.max_new_tokens,
-            "batch_size": sampling.batch_size,
-        }
+            policy=self._sft_key,
+            seed=self.cell.name.seed,
+            max_new_tokens=sampling.max_new_tokens,
+            batch_size=sampling.batch_size,
+            sampler=part_identity(PAIRS_DRAWN_BY),
+        )
 
     def reference_folder(self) -> Path:
         """The model after supervised fine-tuning, in the hub's format."""
@@ -197,7 +204,7 @@ class Shared:
         reference = cache(self.reference)  # loaded for data sets that ask it
 
         def answer(prompts: Any, seed: int) -> Answers:
-            return self.cell.sampler.sample(
+            return PAIRS_DRAWN_BY.sample(
                 reference(), prompts, self.vocabulary, self.source.sampling, seed,
                 temperature=1, top_p=1,
             )  # fmt: skip
@@ -222,7 +229,7 @@ class Shared:
             }
             np.savez(folder / "logps.npz", **scores)
 
-        key = {"policy": self._sft_key, "pairs": self._preferences_key}
+        key = joined(policy=self._sft_key, pairs=self._preferences_key)
         with np.load(self.stages.get("reference-logps", key, make) / "logps.npz") as found:
             return {name: found[name] for name in SPLITS}
 
@@ -239,12 +246,13 @@ class Shared:
             )
             _save_ids(folder / "answers.npz", answers.ids, truncated=answers.truncated)
 
-        key = {
-            "policy": self._sft_key,
-            "pairs": self._preferences_key,
-            "sampling": self._parts["sampling"],
-            "seed": self.cell.name.seed,
-        }
+        key = joined(
+            policy=self._sft_key,
+            pairs=self._preferences_key,
+            sampling=self._parts["sampling"],
+            seed=self.cell.name.seed,
+            sampler=self.cell.folder.sampler,
+        )
         folder = self.stages.get("reference-answers", key, make)
         with np.load(folder / "answers.npz") as found:
             return Answers(_ids(found), found["truncated"])

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from experiments import checkpoints
 from experiments.cells import Cell, draw
 from experiments.listener import Listener
 from sympo.data.images import ImageDataset
 from sympo.noise import flip
+from sympo.runs import checkpoints
 from sympo.training.cells import CellTrainer, RewardCell, Schedule
 from sympo.types import BadInput, Evaluation, within
 

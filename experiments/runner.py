@@ -18,7 +18,8 @@ from experiments.judge import CACHE, Verdicts, judged
 from experiments.outcomes import Outcome
 from experiments.progress import Progress, Screen, Terminal, heading, percent
 from sympo.evaluation.selection import reported
-from sympo.tracking import Tracker, hint
+from sympo.runs.adoption import adopt_run
+from sympo.runs.tracking import Tracker, hint
 from sympo.types import Evaluation
 
 THREADS = torch.get_num_threads()
@@ -135,6 +136,8 @@ class CellRun:
             self.progress.screen.line(self.progress.place, line)
         try:
             folder, since = self.folder, self.cell.since
+            if line := adopt_run(folder, self._config_yaml):
+                self.progress.note(line)
             if self.cell.judge is not None or not folder.completed_since(since):
                 self.locked = folder.acquire()
                 if not self.locked:

@@ -69,8 +69,6 @@ class TextRewardModelJob(PreferenceJob):
                 f"job.reference=null: the pairs of dataset={cell.name.dataset} are answers of a "
                 "policy, which it must describe"
             )
-        if cell.dataset.from_policy:
-            cell.sampler.check(cell.device)
         self.check_parts(cell)
         lengths = {"dataset.max_length": cell.dataset.max_length}
         if cell.model.reads_tokens:

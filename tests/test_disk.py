@@ -14,7 +14,8 @@ from experiments.outcomes import Outcome, outcomes, report
 from experiments.progress import Terminal
 from sympo.analysis.__main__ import main
 from sympo.disk import check_folder, litter, remove_litter, temporary_name, write_atomically
-from sympo.records import CellName, RunFolder
+from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.identity import Identity
 from sympo.types import BadInput, printable
 from tests.analysis.synthetic import write_run
 
@@ -78,7 +79,9 @@ def test_litter_is_what_no_living_process_owns(tmp_path: Path, dead: int) -> Non
 
 
 def test_the_next_run_cleans_its_folder(tmp_path: Path, dead: int) -> None:
-    cell = RunFolder(tmp_path, CellName("policy", "d", "ramp", 0.3, "symmetric", "m", 0), {})
+    cell = RunFolder(
+        tmp_path, CellName("policy", "d", "ramp", 0.3, "symmetric", "m", 0), Identity({})
+    )
     assert cell.acquire()
     (cell.path / f".config.yaml.{dead}").write_text("")
     cell.start("noise: 0.3\n", since=0)

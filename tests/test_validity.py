@@ -10,12 +10,13 @@ import pytest
 
 from sympo.analysis import Collection
 from sympo.analysis.__main__ import main
-from sympo.records import CellName, RunFolder, identity
+from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.identity import Identity
 from sympo.validity import bounds, history_fault, metrics_fault, summary_fault
 from tests.analysis.synthetic import write_run
 
 NAME = CellName("reward_model", "digits", "ramp", 0.3, "symmetric", "small_cnn", 0)
-IDENTITY = identity({"noise": 0.3, "dataset": {"train_pairs": 10}}, {})
+IDENTITY = Identity({"noise": 0.3, "dataset": {"train_pairs": 10}})
 
 
 def finished(tmp_path: Path) -> RunFolder:

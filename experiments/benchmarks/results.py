@@ -11,7 +11,7 @@ from typing import Any
 from experiments.benchmarks import charts
 from sympo.disk import write_atomically
 from sympo.models.compiled import compiled
-from sympo.records import git_commit, versions
+from sympo.runs.folder import git_commit, versions
 
 PEAK = Path(__file__).with_name("peak.cpp")
 

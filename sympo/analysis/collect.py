@@ -20,7 +20,7 @@ from sympo.analysis.judge_estimates import Judging, judging
 from sympo.analysis.judged import JudgedFiles
 from sympo.analysis.outcome_files import OUTCOMES, read_outcomes, sets_of, write_outcomes
 from sympo.analysis.run_files import read_runs, tell_damaged
-from sympo.records import run_folders
+from sympo.runs.folder import run_folders
 
 _OPTIONS = ["job", "dataset", "loss", "noise_model", "model"]
 _PATH_KEYS = ["job", "dataset", "loss", "noise", "seed", "hash"]

@@ -17,7 +17,8 @@ from sympo.judges.base import OPPONENTS, Judge
 from sympo.judges.damaged import set_aside
 from sympo.judges.judging import Item, Judged, Line
 from sympo.judges.protocol import by_authors
-from sympo.records import git_commit, settings_hash, versions
+from sympo.runs.folder import git_commit, versions
+from sympo.runs.identity import digest as settings_hash
 from sympo.types import BadInput
 
 log = logging.getLogger(__name__)

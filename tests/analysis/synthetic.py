@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sympo.outcomes import Scored
-from sympo.records import file_of_test_set
+from sympo.runs.folder import file_of_test_set
 
 ROBUST = {"sigmoid", "ramp", "unhinged"}
 

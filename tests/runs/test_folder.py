@@ -5,73 +5,15 @@ from pathlib import Path
 import pytest
 
 from sympo.disk import write_atomically
-from sympo.records import CellName, RunFolder, identity, settings_hash
+from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.identity import Identity, digest
 
 NAME = CellName("reward_model", "digits", "ramp", 0.3, "symmetric", "small_cnn", 0)
-CONFIG = {
-    "dataset": {"_target_": "X", "path": "/here", "train_pairs": 10, "temperature": 1.0},
-    "loss": {"_target_": "Y"},
-    "job": {"learning_rate": 1e-3},
-    "noise": 0.3,
-    "seed": 0,
-    "results_dir": "results",
-    "report_dir": "results/latest",
-    "device": "cpu",
-    "threads": None,
-    "force": False,
-    "assumed_rate": None,
-    "wandb": {"mode": "auto"},
-    "progress": {"cell": 1, "cells": 9},
-}
-
-
-def hash_of(**changes: object) -> str:
-    return settings_hash(identity({**CONFIG, **changes}, {"dataset": "content"}))
-
-
-@pytest.mark.parametrize(
-    "same",
-    [
-        {"results_dir": "elsewhere"},
-        {"report_dir": "elsewhere"},
-        {"device": "cuda"},
-        {"force": True},
-        {"threads": 2},
-        {"assumed_rate": 0.2},
-        {"wandb": {"mode": "offline"}},
-        {"progress": {"cell": 3, "cells": 4}},
-        {"dataset": {**CONFIG["dataset"], "path": "/there"}},
-        {"dataset": {**CONFIG["dataset"], "temperature": 1}},
-    ],
-)
-def test_what_cannot_change_a_number_is_not_identity(same: dict) -> None:
-    assert hash_of(**same) == hash_of()
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"noise": 0.2},
-        {"seed": 1},
-        {"job": {"learning_rate": 1e-4}},
-        {"loss": {"_target_": "Y", "assumed_rate": 0.1}},
-        {"dataset": {**CONFIG["dataset"], "train_pairs": 11}},
-        {"something_new": 1},
-    ],
-)
-def test_everything_else_is_identity(other: dict) -> None:
-    assert hash_of(**other) != hash_of()
-
-
-def test_numbers_are_normalised() -> None:
-    assert hash_of(noise=0) == hash_of(noise=0.0)
-    assert settings_hash(identity(CONFIG, {"dataset": "a"})) != settings_hash(
-        identity(CONFIG, {"dataset": "b"})
-    )
+IDENTITY = Identity({"dataset": {"_identity_": "x", "pairs": 10}, "noise": 0.3, "seed": 0})
 
 
 def folder(tmp_path: Path) -> RunFolder:
-    return RunFolder(tmp_path, NAME, identity(CONFIG, {"dataset": "content"}))
+    return RunFolder(tmp_path, NAME, IDENTITY)
 
 
 def test_a_run_from_start_to_summary(tmp_path: Path) -> None:
@@ -94,7 +36,7 @@ def test_a_run_from_start_to_summary(tmp_path: Path) -> None:
     assert summary["last"] == {"epoch": 2, "a": 0.7}
     assert summary["selected"] == {"epoch": 1, "a": None}
     assert {"versions", "git_commit", "device", "wall_seconds", "epochs"} <= set(summary)
-    assert summary["hash"] == run.hash == settings_hash(summary["config"])
+    assert summary["hash"] == run.hash == digest(summary["config"])
 
 
 def test_starting_again_leaves_nothing_of_the_unfinished_run(tmp_path: Path) -> None:

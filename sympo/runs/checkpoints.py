@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from sympo.evaluation.selection import reported
-from sympo.records import RunFolder
+from sympo.runs.folder import RunFolder
 from sympo.types import Evaluation
 
 # of what jobs keep in them; raise it when that changes, since cells go on from no other

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlparse
 
-from sympo.records import RunFolder
+from sympo.runs.folder import RunFolder
 from sympo.types import BadInput
 
 MODES = ("auto", "online", "offline", "disabled")

@@ -6,7 +6,6 @@ It holds `config.yaml` (resolved), `metrics.jsonl` (one line per evaluation), `s
 what its job leaves beside them.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -35,20 +34,9 @@ from sympo.disk import (
     write_atomically,
 )
 from sympo.outcomes import TestSet
+from sympo.runs.identity import FORMAT, Identity, joined
 from sympo.validity import history_fault, summary_fault
 
-# Settings that cannot change a cell's numbers in principle. `assumed_rate` reaches a cell through
-# the losses that take it, which carry its resolved value themselves.
-NOT_IDENTITY = frozenset(
-    {
-        *("results_dir", "report_dir", "device", "threads", "force", "wandb", "progress"),
-        *("judge", "sampler", "assumed_rate"),
-        *("job.tokens_per_pass", "job.checkpoint_minutes", "job.gradient_checkpointing"),
-        *("job.attention", "job.compile"),
-        *("job.save_policy", "job.save_model"),
-    }
-)
-PATHS = frozenset({"path", "name_or_path", "tokenizer_path"})
 # whose digests a summary holds; of models, which are large, none
 GUARDED = ("metrics.jsonl", "samples/*.jsonl")
 PACKAGES = (
@@ -94,50 +82,22 @@ def _below(folder: str, of_noise: bool, levels: int) -> Iterator[str]:
                 yield from _below(entry.path, entry.name.startswith("noise="), levels - 1)
 
 
-def identity(config: Mapping[str, Any], contents: Mapping[str, str | None]) -> dict[str, Any]:
-    """The part of a resolved config that can change a cell's numbers.
-
-    Paths are replaced by the fingerprint of what lies there, and numbers are normalised (0 and 0.0,
-    1e-3 and 0.001 are the same).
-
-    contents: the fingerprint of each group's files, None for a group that has none.
-    """
-    kept: dict[str, Any] = dict(_without(config))
-    for group, fingerprint in contents.items():
-        if fingerprint is not None:
-            settings = {key: item for key, item in kept[group].items() if key not in PATHS}
-            kept[group] = settings | {"content": fingerprint}
-    return _normalised(kept)
-
-
-def _without(config: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if f"{place}{key}" not in NOT_IDENTITY:
-            inside = isinstance(value, Mapping)
-            yield key, dict(_without(value, f"{place}{key}.")) if inside else value
-
-
-def _normalised(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _normalised(item) for key, item in sorted(value.items())}
-    if isinstance(value, list | tuple):
-        return [_normalised(item) for item in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
-
-
-def settings_hash(identity: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits over settings: a cell's identity, or a judge's key."""
-    text = json.dumps(identity, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
-
-
 class RunFolder:
-    """The folder of one cell. Only the process that holds its lock writes to it."""
+    """The folder of one cell. Only the process that holds its lock writes to it.
 
-    def __init__(self, results_dir: str | Path, name: CellName, identity: dict[str, Any]) -> None:
-        self.name, self.identity, self.hash = name, identity, settings_hash(identity)
+    sampler: how the cell's responses are drawn, which is not part of its hash; None if it leaves
+        none.
+    """
+
+    def __init__(
+        self,
+        results_dir: str | Path,
+        name: CellName,
+        identity: Identity,
+        sampler: Identity | None = None,
+    ) -> None:
+        self.name, self.identity, self.sampler = name, identity, sampler
+        self.hash = identity.digest(4)
         self.path = (
             Path(results_dir) / "runs" / name.job / name.dataset / name.loss
             / f"noise={name.noise:g}" / f"seed={name.seed}-{self.hash}"
@@ -174,8 +134,7 @@ class RunFolder:
         fault = summary_fault(content, self.path.absolute().parts[-5:])
         if not fault:
             summary = json.loads(content)
-            if settings_hash(summary["config"]) != self.hash:
-                fault = "config is not that of its hash"
+            fault = self._settings_fault(summary["config"], summary.get("at_default", []))
         if fault:
             return f"{self._summary} is damaged: {fault}"
         metrics = self.path / "metrics.jsonl"
@@ -187,6 +146,12 @@ class RunFolder:
             if kept is not None and content_digest(kept) != digest:
                 return f"{self.path / name} is damaged: it is not what the run wrote"
         return ""
+
+    def _settings_fault(self, settings: Mapping[str, Any], at_default: list[str]) -> str:
+        found = Identity(settings, frozenset(at_default)).without("sampler")
+        if found.digest(4) != self.hash:
+            return "config is not that of its hash"
+        return self.identity.contradiction(settings, at_default)
 
     def set_aside_damaged(self) -> str:
         """Rename the summary and the evaluations of a damaged run, so that it is run again; what
@@ -200,6 +165,15 @@ class RunFolder:
 
     def summary(self) -> dict[str, Any]:
         return json.loads(self._summary.read_bytes())
+
+    def settings(self) -> dict[str, Any]:
+        """What a summary says of the cell's identity."""
+        sampler = joined() if self.sampler is None else joined(sampler=self.sampler)
+        return {
+            "identity": FORMAT,
+            "config": {**self.identity.settings, **sampler.settings},
+            "at_default": sorted(self.identity.at_default | sampler.at_default),
+        }
 
     def completed_since(self, moment: float) -> bool:
         """Whether the cell was completed after a moment in seconds since the epoch."""
@@ -305,7 +279,7 @@ class RunFolder:
             "hash": self.hash,
             "last": _finite(last),
             "selected": _finite(selected),
-            "config": self.identity,
+            **self.settings(),
             "started": self._started,
             "wall_seconds": round(wall_seconds, 3),
             "versions": versions(),

@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
-from sympo.records import RunFolder, identity
-from sympo.tracking import Tracker, hint, resolve_mode
+from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.identity import Identity
+from sympo.runs.tracking import Tracker, hint, resolve_mode
 from sympo.types import BadInput
-from tests.test_records import CONFIG, NAME
+
+NAME = CellName("reward_model", "digits", "ramp", 0.3, "symmetric", "small_cnn", 0)
+CONFIG = {"noise": 0.3, "seed": 0, "dataset": {"train_pairs": 10}}
 
 SETTINGS = {"mode": "offline", "project": "sympo", "entity": None, "group": "sweep-1"}
 
@@ -47,7 +50,7 @@ def records(path: Path) -> Iterator[Any]:
 
 
 def folder(tmp_path: Path) -> RunFolder:
-    run = RunFolder(tmp_path, NAME, identity(CONFIG, {"dataset": "content"}))
+    run = RunFolder(tmp_path, NAME, Identity(CONFIG))
     run.path.mkdir(parents=True, exist_ok=True)
     return run
 
@@ -124,8 +127,8 @@ def test_impossible_modes_are_refused() -> None:
 def test_a_server_that_is_not_there_does_not_stop_a_cell(tmp_path: Path, root: Path) -> None:
     """A key is configured, the server refuses the connection: the run goes on without W&B."""
     code = f"""
-import sympo.tracking as tracking
-from tests.test_tracking import CONFIG, SETTINGS, SUMMARY, folder
+import sympo.runs.tracking as tracking
+from tests.runs.test_tracking import CONFIG, SETTINGS, SUMMARY, folder
 from pathlib import Path
 tracking.SECONDS_TO_CONNECT = 3
 tracker = tracking.Tracker(folder(Path({str(tmp_path)!r})), {{**SETTINGS, "mode": "auto"}}, CONFIG)

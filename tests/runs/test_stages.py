@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sympo import stages as stages_module
 from sympo.disk import content_digest
-from sympo.stages import Stages, digest
+from sympo.runs import stages as stages_module
+from sympo.runs.identity import Identity
+from sympo.runs.stages import Stages
 
 
 def make(folder: Path) -> None:
@@ -23,34 +24,41 @@ def test_made_once_and_kept(tmp_path: Path) -> None:
     stages = Stages(tmp_path, notes.append)
     calls = []
     for _ in range(3):
-        folder = stages.get("sft", {"a": 1}, lambda path: (calls.append(path), make(path))[0])
+        folder = stages.get(
+            "sft", Identity({"a": 1}), lambda path: (calls.append(path), make(path))[0]
+        )
     assert len(calls) == 1 and (folder / "weights").read_text() == "1"
     assert json.loads((folder / "key.json").read_text()) == {
-        "stage": "sft", "a": 1, "files": {"weights": [1, content_digest(b"1")]}
+        "stage": "sft", "a": 1, "identity": 2, "at_default": [],
+        "files": {"weights": [1, content_digest(b"1")]},
     }  # fmt: skip
-    assert folder.name == f"sft-{digest({'a': 1})}"
+    assert folder.name == f"sft-{Identity({'a': 1}).digest(8)}"
     assert [note.split(":")[1].split()[0] for note in notes] == ["making", "made"]
 
 
 def test_a_changed_key_is_another_stage(tmp_path: Path) -> None:
     stages = Stages(tmp_path, lambda note: None)
-    assert stages.get("sft", {"a": 1}, make) != stages.get("sft", {"a": 2}, make)
-    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert stages.get("sft", Identity({"a": 1}), make) != stages.get(
+        "sft", Identity({"a": 2}), make
+    )
+    assert Identity({"a": 1, "b": 2}).digest(8) == Identity({"b": 2, "a": 1}).digest(8)
 
 
 def test_made_anew_where_it_is_older_than_asked_for(tmp_path: Path) -> None:
-    Stages(tmp_path, lambda note: None).get("sft", {}, make)
+    Stages(tmp_path, lambda note: None).get("sft", Identity({}), make)
 
     def make_other(folder: Path) -> None:
         (folder / "weights").write_text("2")
 
     notes: list[str] = []
     young = Stages(tmp_path, notes.append, since=time.time() + 1)
-    os.utime(tmp_path / f"sft-{digest({})}" / "key.json", (0, 0))
+    os.utime(tmp_path / f"sft-{Identity({}).digest(8)}" / "key.json", (0, 0))
     young.since = 1.0
-    folder = young.get("sft", {}, make_other)
+    folder = young.get("sft", Identity({}), make_other)
     assert (folder / "weights").read_text() == "2" and notes[0] == "sft: making"
-    assert young.get("sft", {}, make) == folder and (folder / "weights").read_text() == "2"
+    assert (
+        young.get("sft", Identity({}), make) == folder and (folder / "weights").read_text() == "2"
+    )
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == [folder]
 
 
@@ -62,9 +70,9 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
         raise RuntimeError("no disk")
 
     with pytest.raises(RuntimeError, match="no disk"):
-        stages.get("sft", {}, fail)
+        stages.get("sft", Identity({}), fail)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
-    assert (stages.get("sft", {}, make) / "weights").is_file()
+    assert (stages.get("sft", Identity({}), make) / "weights").is_file()
 
 
 def slow(root: Path, log: Path) -> None:
@@ -74,7 +82,7 @@ def slow(root: Path, log: Path) -> None:
         make(folder)
         time.sleep(1.5)
 
-    Stages(root, lambda note: None).get("sft", {}, work)
+    Stages(root, lambda note: None).get("sft", Identity({}), work)
 
 
 def test_processes_make_a_stage_once(tmp_path: Path) -> None:
@@ -102,7 +110,7 @@ def test_a_killed_process_leaves_nothing_behind(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert not [path for path in root.iterdir() if path.name.startswith("sft")]
-    folder = Stages(root, lambda note: None).get("sft", {}, make)
+    folder = Stages(root, lambda note: None).get("sft", Identity({}), make)
     assert [path for path in root.iterdir() if path.is_dir()] == [folder]
 
 
@@ -112,11 +120,15 @@ DAMAGE = {
     "missing": (lambda stage: (stage / "weights").unlink(), "weights is missing"),
     "broken key": (lambda stage: (stage / "key.json").write_text("{"), "key.json is damaged"),
     "odd key": (
-        lambda stage: (stage / "key.json").write_text('{"stage": "sft", "a": 1, "files": [3]}'),
+        lambda stage: (stage / "key.json").write_text(
+            '{"stage": "sft", "a": 1, "at_default": [], "files": [3]}'
+        ),
         "key.json is damaged",
     ),
     "another key": (
-        lambda stage: (stage / "key.json").write_text('{"stage": "sft", "a": 2, "files": {}}'),
+        lambda stage: (stage / "key.json").write_text(
+            '{"stage": "sft", "a": 2, "at_default": [], "files": {}}'
+        ),
         "key.json is not that of its stage",
     ),
 }
@@ -126,13 +138,13 @@ DAMAGE = {
 def test_a_damaged_stage_is_set_aside_and_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    folder = Stages(tmp_path, lambda note: None).get("sft", {"a": 1}, make)
+    folder = Stages(tmp_path, lambda note: None).get("sft", Identity({"a": 1}), make)
     for _ in range(2):  # what was set aside before gives way
         monkeypatch.setattr(stages_module, "_read", set())
         damage, words = DAMAGE[kind]
         damage(folder)
         notes: list[str] = []
-        again = Stages(tmp_path, notes.append).get("sft", {"a": 1}, make)
+        again = Stages(tmp_path, notes.append).get("sft", Identity({"a": 1}), make)
         assert again == folder and (folder / "weights").read_text() == "1"
         assert words in notes[0] and f"set aside as {folder}.damaged, made again" in notes[0]
         assert (tmp_path / f"{folder.name}.damaged").is_dir()
@@ -141,24 +153,9 @@ def test_a_damaged_stage_is_set_aside_and_made_again(
 def test_sizes_are_looked_at_each_time_and_digests_once(tmp_path: Path) -> None:
     notes: list[str] = []
     stages = Stages(tmp_path, notes.append)
-    folder = stages.get("sft", {}, make)
+    folder = stages.get("sft", Identity({}), make)
     (folder / "weights").write_text("2")  # this process has read it
-    assert (stages.get("sft", {}, make) / "weights").read_text() == "2"
+    assert (stages.get("sft", Identity({}), make) / "weights").read_text() == "2"
     (folder / "weights").write_text("22")
-    assert (stages.get("sft", {}, make) / "weights").read_text() == "1"
+    assert (stages.get("sft", Identity({}), make) / "weights").read_text() == "1"
     assert "2 bytes of 1" in notes[-3]
-
-
-def test_a_stage_without_digests_gets_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Stages(tmp_path, lambda note: None).get("sft", {"a": 1}, make)
-    (folder / "key.json").write_text(json.dumps({"stage": "sft", "a": 1}))
-    (folder / ".key.json.1").write_text("{")  # another process is about to do so too
-    os.utime(folder / "key.json", (5, 5))
-    monkeypatch.setattr(stages_module, "_told", set())
-    notes: list[str] = []
-    Stages(tmp_path, notes.append).get("sft", {"a": 1}, make)
-    assert json.loads((folder / "key.json").read_text())["files"] == {
-        "weights": [1, content_digest(b"1")]
-    }
-    assert (folder / "key.json").stat().st_mtime == 5
-    assert len(notes) == 1 and "kept from before" in notes[0]

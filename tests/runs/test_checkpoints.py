@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from experiments import checkpoints
-from sympo.records import CellName, RunFolder
+from sympo.runs import checkpoints
+from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.identity import Identity
 
 NAME = CellName("policy", "gold_language", "ramp", 0.3, "symmetric", "tiny_lm", 0)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
-    run = RunFolder(tmp_path, NAME, {"a": 1})
+    run = RunFolder(tmp_path, NAME, Identity({"a": 1}))
     run.unfinished.mkdir(parents=True)
     return run
 
