@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from experiments import batches
 from experiments.cells import Planned, prepare
-from experiments.runner import run_cells
+from sympo.pipelines.runner import run_cells
 from sympo.runs.folder import RunFolder
 from tests.test_configs import composed
 from tests.test_run import SMALL, cells, run, start

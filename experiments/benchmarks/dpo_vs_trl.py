@@ -44,7 +44,6 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from experiments.benchmarks.results import processor, write
-from experiments.preference_stages import checkpoint_activations
 from sympo.data.hh import HH
 from sympo.data.ultrafeedback import UltraFeedback
 from sympo.losses import Logistic
@@ -53,6 +52,7 @@ from sympo.models.attention import LAYOUTS
 from sympo.models.causal import Policy
 from sympo.models.head import chunk
 from sympo.models.rows import Rows
+from sympo.pipelines.reference import checkpoint_activations
 from sympo.training.optimizer import Recipe
 from sympo.training.preference import Objective, PreferenceTrainer
 from sympo.types import Encoded

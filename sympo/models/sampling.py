@@ -22,11 +22,11 @@ class Sampling:
     max_new_tokens: longest answer; batch_size: prompts that are answered at a time.
     """
 
-    prompts: Count
-    temperature: Positive
-    top_p: Annotated[float, Range(above=0, most=1)]
-    max_new_tokens: Count
-    batch_size: Count
+    prompts: Count = 1024
+    temperature: Positive = 0.7
+    top_p: Annotated[float, Range(above=0, most=1)] = 0.95
+    max_new_tokens: Count = 512
+    batch_size: Count = 64
 
     def __post_init__(self) -> None:
         ranges.check(self)

@@ -4,4 +4,13 @@ Run folders keep their config as it was composed, with the Python path of each c
 when a class that a config can name moves or is renamed; nothing is ever taken out.
 """
 
-MOVED: dict[str, str] = {}
+MOVED = {
+    "experiments.policy.FineTuning": "sympo.pipelines.reference.FineTuning",
+    "experiments.policy.PolicyJob": "sympo.pipelines.policy.PolicyJob",
+    "experiments.preference_stages.FineTuning": "sympo.pipelines.reference.FineTuning",
+    "experiments.preference_stages.Reference": "sympo.pipelines.reference.Reference",
+    "experiments.reward_model.RewardModelJob": "sympo.pipelines.image_reward_model.RewardModelJob",
+    "experiments.text_reward_model.TextRewardModelJob": (
+        "sympo.pipelines.text_reward_model.TextRewardModelJob"
+    ),
+}

@@ -63,10 +63,10 @@ class Schedule:
     evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
     """
 
-    epochs: Count
-    batch_size: Count
-    learning_rate: Positive
-    evaluate_every: Count
+    epochs: Count = 100
+    batch_size: Count = 512
+    learning_rate: Positive = 1e-3
+    evaluate_every: Count = 5
 
 
 class Diverged(RuntimeError):

@@ -17,12 +17,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from experiments.text_reward_model import END
 from sympo.data.chat import PLAIN, ChatFormat, TextPair
 from sympo.data.encoding import encode
 from sympo.models.classifiers import PADDING, HubReward, TinyReward, save, with_padding
 from sympo.models.reward import RewardModel
 from sympo.models.rows import Rows
+from sympo.pipelines.text_reward_model import END
 from sympo.types import TokenPairs, Vocabulary
 from tests.conftest import DATA
 

@@ -11,18 +11,20 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from experiments.cells import Cell
-from experiments.listener import Listener
+from sympo import ranges
 from sympo.evaluation.rewards import label_metrics
 from sympo.margins import Margin
 from sympo.models.attention import LAYOUTS
 from sympo.models.scorer import AUTOCAST, Scorer, Splittable
 from sympo.noise import flip
+from sympo.pipelines.cell import Cell
+from sympo.protocols.jobs import Listener
 from sympo.ranges import Count, NotNegative, Positive
 from sympo.runs import checkpoints
 from sympo.training.optimizer import Recipe
 from sympo.training.preference import Objective, PreferenceTrainer
 from sympo.types import (
+    BadArgument,
     BadInput,
     Evaluation,
     NoisyPairs,
@@ -48,14 +50,14 @@ class PreferenceJob(Recipe):
     evaluated_train_pairs: of which the memorised share is measured.
     """
 
-    evaluate_every: Positive
-    precision: str
-    gradient_checkpointing: bool
-    tokens_per_pass: Count
-    attention: str
-    compile: bool
-    checkpoint_minutes: NotNegative
-    evaluated_train_pairs: Count
+    evaluate_every: Positive = 0.25
+    precision: str = "float32"
+    gradient_checkpointing: bool = False
+    tokens_per_pass: Count = 4096
+    attention: str = "grouped"
+    compile: bool = False
+    checkpoint_minutes: NotNegative = 10
+    evaluated_train_pairs: Count = 1024
 
     selected_by: ClassVar = "validation/noisy_accuracy"
     # how a pass is computed, what is kept, and how often
@@ -69,20 +71,21 @@ class PreferenceJob(Recipe):
 
     def __post_init__(self) -> None:
         if self.precision not in AUTOCAST:
-            raise BadInput(
-                f"job.precision={self.precision} is not known: use one of {', '.join(AUTOCAST)}"
+            raise BadArgument(
+                "precision", self.precision, f"is not known: use one of {', '.join(AUTOCAST)}"
             )
         if self.attention not in LAYOUTS:
-            raise BadInput(
-                f"job.attention={self.attention} is not known: use one of {', '.join(LAYOUTS)}"
+            raise BadArgument(
+                "attention", self.attention, f"is not known: use one of {', '.join(LAYOUTS)}"
             )
+        ranges.check(self)
 
     def check_parts(self, cell: Cell) -> None:
         """Refuse models and noise that cannot work; raises BadInput."""
         _quieten_transformers()
         check_model(cell.model)
         if self.attention == "flex" and cell.device == "cpu":
-            raise BadInput("job.attention=flex trains on CUDA only: use job.attention=grouped")
+            raise BadArgument("attention", "flex", "trains on CUDA only: use attention=grouped")
         # pairs are there only after the shared stages; one like them tells what can be flipped
         gap = None if cell.dataset.gold_reward is None else np.ones(1)
         score_gap = np.ones(1) if cell.dataset.scored else None

@@ -3,14 +3,14 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
-from experiments.cells import Cell, draw
-from experiments.listener import Listener
 from sympo.data.images import ImageDataset
 from sympo.noise import flip
+from sympo.pipelines.cell import Cell, draw
+from sympo.protocols.jobs import Listener
 from sympo.runs import checkpoints
 from sympo.training.cells import CellTrainer, RewardCell, Schedule
 from sympo.types import BadInput, Evaluation, within
@@ -23,6 +23,8 @@ _told: set[str] = set()  # once in a process is enough
 @dataclass(frozen=True)
 class RewardModelJob(Schedule):
     """Draw pairs, flip labels, train by the schedule, and evaluate against the true order."""
+
+    identity: ClassVar[str] = "reward_model"
 
     # the metrics of which progress shows the first, and the one by which noisy validation selects
     headlines = ("test/order_accuracy",)

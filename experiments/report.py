@@ -6,40 +6,22 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from sympo.disk import write_atomically
+from sympo.pipelines.result import RunResult
 from sympo.types import printable
 
 # settings that name files
 PATHS = frozenset({"path", "name_or_path", "tokenizer_path"})
 
-Status = Literal["complete", "skipped", "busy", "failed"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a cell: `busy` means that another process is at work on it.
-
-    final: what made it fail would make all the others fail.
-    """
-
-    cell: str
-    folder: Path
-    status: Status
-    error: str = ""
-    log: Path | None = None
-    final: bool = False
-
 
 # of this process, which `run.py` turns into its exit code
-outcomes: list[Outcome] = []
+outcomes: list[RunResult] = []
 
 
 def report(
-    found: Sequence[Outcome],
+    found: Sequence[RunResult],
     out: Path,
     provenance: Callable[[Sequence[Path]], tuple[str, str]],
     words: tuple[str, str, str] = ("cells", "run", "complete before"),
@@ -56,7 +38,7 @@ def report(
             print(f"error: {printable(f'no report in {out}: {error}')}", file=sys.stderr)
         else:
             traceback.print_exc()
-        outcomes.append(Outcome("report", out, "failed", str(error)))
+        outcomes.append(RunResult("report", out, "failed", str(error)))
     count = Counter(outcome.status for outcome in found)
     what, done, before = words
     print(
@@ -77,7 +59,7 @@ def _draw(
 
     collection = Collection.from_runs(folders)
     for sentence in collection.set_aside:
-        outcomes.append(Outcome("report", out, "failed", sentence))
+        outcomes.append(RunResult("report", out, "failed", sentence))
     if collection.cells.empty:
         print("", *collection.set_aside, sep="\n")
         return

@@ -8,17 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from experiments.cells import Cell
-from experiments.listener import Listener
-from experiments.preference_job import PreferenceJob, Run, check_lengths, check_model
-from experiments.preference_stages import (
-    SPLITS,
-    Reference,
-    Shared,
-    checkpoint_activations,
-    drawing,
-    tell_account,
-)
 from sympo.data.chat import PLAIN
 from sympo.data.text import TRIED_FIRST
 from sympo.evaluation.rewards import agreement, clean_metrics, gaps
@@ -27,6 +16,13 @@ from sympo.models.classifiers import save, with_padding
 from sympo.models.reward import RewardModel
 from sympo.models.scorer import Scorer, Splittable
 from sympo.outcomes import Scored, prompt_keys
+from sympo.pipelines.cell import Cell
+from sympo.pipelines.pair_files import SPLITS
+from sympo.pipelines.preference import PreferenceJob, Run, check_lengths, check_model
+from sympo.pipelines.reference import Reference, checkpoint_activations
+from sympo.pipelines.shared_stages import Shared, drawing, tell_account
+from sympo.protocols.jobs import Listener
+from sympo.ranges import Amount, Positive
 from sympo.types import Account, BadInput, Evaluation, PreferencePairs, taken
 
 Texts = Sequence[Mapping[str, Any]]
@@ -42,8 +38,12 @@ class TextRewardModelJob(PreferenceJob):
     save_model: in the hub's format, in the cell's folder.
     """
 
-    reference: Reference | None
-    save_model: bool
+    identity: ClassVar[str] = "text_reward_model"
+
+    learning_rate: Positive = 1e-5
+    warmup_steps: Amount = 20
+    reference: Reference | None = None
+    save_model: bool = False
 
     headlines: ClassVar = ("test/order_accuracy", "test/label_accuracy")
     leaves_samples: ClassVar = False

@@ -4,37 +4,24 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+import yaml
 
-from experiments.cells import Cell, prepare
-from experiments.judge import CACHE, Verdicts, judged
-from experiments.outcomes import Outcome
-from experiments.progress import Progress, Screen, Terminal, heading, percent
 from sympo.evaluation.selection import reported
+from sympo.pipelines.cell import Cell
+from sympo.pipelines.progress import Progress, Screen, Terminal, heading, percent
+from sympo.pipelines.result import RunResult
 from sympo.runs.adoption import adopt_run
 from sympo.runs.tracking import Tracker, hint
 from sympo.types import Evaluation
 
 THREADS = torch.get_num_threads()
-
-
-def run_cell(config: DictConfig, choices: Mapping[str, Any], wait: bool) -> Outcome:
-    """Run a cell unless it is complete. Raises BadInput before any work; a cell that fails after
-    that leaves `error.log` and an outcome, and stops no other.
-
-    wait: where another process is at work on the cell, wait for it; otherwise say `busy`.
-    """
-    cell = prepare(config, choices)
-    progress = cell.config["progress"]
-    (outcome,) = run_cells([cell], after=progress["cells"] - progress["cell"], wait=wait)
-    return outcome
 
 
 def run_cells(
@@ -43,7 +30,7 @@ def run_cells(
     screen: Screen | None = None,
     place: int = 0,
     wait: bool = False,
-) -> list[Outcome]:
+) -> list[RunResult]:
     """What became of cells that are run together: data set, model, schedule and device the same.
 
     after: how often as much as this is still to come in the sweep; screen, place: where to show
@@ -119,7 +106,7 @@ class CellRun:
         self.at, self.of = at["cell"], at["cells"]
         head = heading(self.at, self.of, cell.name)
         self.progress = Progress(head, cell.job.epochs, screen=screen, place=place)
-        self.outcome: Outcome | None = None
+        self.outcome: RunResult | None = None
         self.evaluations: list[dict[str, Any]] = []
         self.outcomes: list[dict[str, str]] = []
         self.tracker: Tracker | None = None
@@ -163,7 +150,7 @@ class CellRun:
         self.folder.tidy()
 
     def _config_yaml(self) -> str:
-        return OmegaConf.to_yaml(OmegaConf.create(self.cell.config))
+        return yaml.safe_dump(self.cell.config, sort_keys=False, allow_unicode=True)
 
     def start(self) -> None:
         """Open the folder and the W&B run."""
@@ -219,6 +206,8 @@ class CellRun:
         try:
             found = None
             if self.cell.judge is not None:
+                from experiments.judge import CACHE, Verdicts, judged
+
                 verdicts = Verdicts(
                     Path(self.cell.config["results_dir"]) / CACHE, self.cell.since
                 )  # fmt: skip
@@ -239,12 +228,12 @@ class CellRun:
         with suppress(OSError):  # a full disk must not stop the other cells
             self.folder.fail(error)
         self.progress.note(f"failed: {reason} ({self.folder.error_log})")
-        self.outcome = Outcome(
+        self.outcome = RunResult(
             self.name, self.folder.path, "failed", reason, self.folder.error_log
         )  # fmt: skip
 
     def _ends(self, status: Any) -> None:
-        self.outcome = Outcome(self.name, self.folder.path, status)
+        self.outcome = RunResult(self.name, self.folder.path, status)
 
     def release(self) -> None:
         """Let other processes have the cell."""

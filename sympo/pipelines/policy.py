@@ -3,30 +3,25 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
-from experiments.cells import Cell
-from experiments.listener import Listener
-from experiments.preference_job import Metrics, PreferenceJob, Run, check_lengths
-from experiments.preference_stages import (
-    SPLITS,
-    FineTuning,
-    Reference,
-    Shared,
-    drawing,
-    tell_account,
-)
 from sympo import seeding
 from sympo.disk import write_atomically
 from sympo.evaluation.policy import implicit_metrics, mean_metrics, wins
 from sympo.evaluation.rewards import agreement, gaps
-from sympo.margins import Margin
+from sympo.margins import DPO, Margin
 from sympo.models.rows import Rows
 from sympo.models.sampling import Answers, Sampling
 from sympo.outcomes import Scored, prompt_keys
+from sympo.pipelines.cell import Cell
+from sympo.pipelines.pair_files import SPLITS
+from sympo.pipelines.preference import Metrics, PreferenceJob, Run, check_lengths
+from sympo.pipelines.reference import FineTuning, Reference
+from sympo.pipelines.shared_stages import Shared, drawing, tell_account
+from sympo.protocols.jobs import Listener
 from sympo.types import BadInput, Evaluation
 
 
@@ -38,10 +33,12 @@ class PolicyJob(PreferenceJob):
         and how policies answer. save_policy: in the hub's format, in the cell's folder.
     """
 
-    margin: Margin
-    sft: FineTuning
-    sampling: Sampling
-    save_policy: bool
+    identity: ClassVar[str] = "policy"
+
+    margin: Margin = field(default_factory=DPO)
+    sft: FineTuning = field(default_factory=FineTuning)
+    sampling: Sampling = field(default_factory=Sampling)
+    save_policy: bool = False
 
     headlines: ClassVar = ("policy/win_rate", "test/implicit_accuracy")
     leaves_samples: ClassVar = True

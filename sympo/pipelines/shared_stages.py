@@ -1,86 +1,39 @@
 """The stages that cells share: the reference, pairs, its log-probabilities, its answers."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 
-from experiments.cells import Cell
 from sympo import seeding
 from sympo.data import account
 from sympo.disk import write_atomically
 from sympo.models.causal import Policy
-from sympo.models.language import LanguageModel
 from sympo.models.rows import Rows
-from sympo.models.sampling import Answers, Sampling, Transformers
-from sympo.ranges import Amount, Count, Seed
+from sympo.models.sampling import Answers, Transformers
+from sympo.pipelines.cell import Cell
+from sympo.pipelines.pair_files import (
+    ACCOUNT,
+    SPLITS,
+    load_ids,
+    load_preferences,
+    load_rows,
+    save_ids,
+    save_pairs,
+)
+from sympo.pipelines.reference import Reference
 from sympo.runs.identity import Identity, identity_of, joined, part_identity
 from sympo.runs.stages import Stages
 from sympo.training.fine_tuning import fine_tune
-from sympo.training.optimizer import Recipe
-from sympo.types import (
-    Account,
-    Encoded,
-    Preferences,
-    TokenPairs,
-    Vocabulary,
-    chosen_over_rejected,
-)
+from sympo.types import Account, Preferences, Vocabulary
 
-SPLITS = ("train", "validation", "test")
-# the account of rows, beside pairs and in run folders
-ACCOUNT = "data.json"
 # who draws the pairs of data sets whose responses are a policy's: part of the data, no choice
 PAIRS_DRAWN_BY = Transformers()
 _told: set[str] = set()  # once in a process is enough
-
-
-@dataclass(frozen=True, kw_only=True)
-class FineTuning(Recipe):
-    """Supervised fine-tuning, the same for every cell; 0 epochs take the model as it is."""
-
-    epochs: Amount
-    seed: Seed = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """The policy that a cell starts from or asks for its pairs, and how it answers.
-
-    model: before supervised fine-tuning. precision: float32 or bfloat16, of the matrix products.
-    """
-
-    outside_identity: ClassVar[frozenset[str]] = frozenset(
-        {"tokens_per_pass", "gradient_checkpointing", "attention", "compile"}
-    )
-
-    model: LanguageModel
-    sft: FineTuning
-    sampling: Sampling
-    precision: str
-    gradient_checkpointing: bool = False
-    tokens_per_pass: Count = 4096
-    attention: str = "grouped"
-    compile: bool = False
-
-    def policy(self, model: Any, longest: int, device: str) -> Policy:
-        """A model as a policy on a device, for sequences of at most `longest` tokens."""
-        if self.gradient_checkpointing:
-            checkpoint_activations(model)
-        return Policy(model.to(device), self.precision, longest, self.attention, self.compile)
-
-
-def checkpoint_activations(model: Any) -> None:
-    """Have a model of `transformers` compute activations again instead of keeping them."""
-    # the old name of it before transformers 5.2x, where the new one is not there
-    enable = getattr(model, "activation_checkpointing_enable", None)
-    (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 class Shared:
@@ -198,7 +151,7 @@ class Shared:
         return self.stages.get("pairs", self._preferences_key, self._make_preferences)
 
     def preferences(self) -> Preferences:
-        return _load_preferences(self.preferences_folder())
+        return load_preferences(self.preferences_folder())
 
     def _make_preferences(self, folder: Path) -> None:
         reference = cache(self.reference)  # loaded for data sets that ask it
@@ -211,12 +164,12 @@ class Shared:
 
         made = self.dataset.preferences(self.cell.name.seed, self.tokenizer, answer)
         for name in SPLITS:
-            _save_pairs(folder, name, getattr(made, name))
+            save_pairs(folder, name, getattr(made, name))
         (folder / ACCOUNT).write_text(account.text(made.account))
 
     def rows(self) -> dict[str, Rows]:
         """The pairs of each split as rows of two sides."""
-        return _rows(self.preferences_folder())
+        return load_rows(self.preferences_folder())
 
     def reference_logps(self) -> dict[str, np.ndarray]:
         """Log-probabilities of both answers of every pair under the reference; (n, 2) by split."""
@@ -244,7 +197,7 @@ class Shared:
                 self.source.sampling,
                 seeding.derive(self.cell.name.seed, "reference answers"),
             )
-            _save_ids(folder / "answers.npz", answers.ids, truncated=answers.truncated)
+            save_ids(folder / "answers.npz", answers.ids, truncated=answers.truncated)
 
         key = joined(
             policy=self._sft_key,
@@ -255,7 +208,7 @@ class Shared:
         )
         folder = self.stages.get("reference-answers", key, make)
         with np.load(folder / "answers.npz") as found:
-            return Answers(_ids(found), found["truncated"])
+            return Answers(load_ids(found), found["truncated"])
 
 
 def tell_account(cell: Cell, found: Account, note: Callable[[str], None]) -> None:
@@ -274,59 +227,3 @@ def drawing(device: str, seed: int, purpose: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=[] if device == "cpu" else [device]):
         torch.manual_seed(seeding.derive(seed, purpose))
         yield
-
-
-def _save_ids(path: Path, ids: Any, **more: Any) -> None:
-    lengths = np.array([len(own) for own in ids], dtype=np.int64)
-    flat = np.concatenate([*ids, np.empty(0, np.int64)]).astype(np.int64)
-    np.savez(path, ids=flat, lengths=lengths, **more)
-
-
-def _ids(found: Any) -> list[np.ndarray]:
-    return np.split(found["ids"], np.cumsum(found["lengths"])[:-1])
-
-
-def _save_pairs(folder: Path, name: str, made: TokenPairs) -> None:
-    for side, encoded in (("chosen", made.chosen), ("rejected", made.rejected)):
-        _save_ids(folder / f"{name}-{side}.npz", encoded.ids, start=encoded.start)
-    gaps = {"gap": made.pairs.gap, "score_gap": made.pairs.score_gap}
-    known = {key: gap for key, gap in gaps.items() if gap is not None}
-    _save_ids(folder / f"{name}-prompts.npz", made.prompts, pair=made.pairs.ids, **known)
-    with (folder / f"{name}.jsonl").open("w") as file:
-        file.writelines(json.dumps(text) + "\n" for text in made.texts)
-
-
-def _load_preferences(folder: Path) -> Preferences:
-    return _loaded(folder, _made(folder))
-
-
-def _rows(folder: Path) -> dict[str, Rows]:
-    return _packed(folder, _made(folder))
-
-
-def _made(folder: Path) -> int:
-    # a stage that was made anew is read anew
-    return (folder / "key.json").stat().st_mtime_ns
-
-
-@lru_cache(maxsize=4)
-def _loaded(folder: Path, made: int) -> Preferences:
-    splits = {}
-    for name in SPLITS:
-        sides = []
-        for side in ("chosen", "rejected"):
-            with np.load(folder / f"{name}-{side}.npz") as found:
-                sides.append(Encoded(_ids(found), found["start"]))
-        with np.load(folder / f"{name}-prompts.npz") as found:
-            gaps = found.get("gap"), found.get("score_gap")
-            pairs, prompts = chosen_over_rejected(found["pair"], *gaps), _ids(found)
-        texts = [json.loads(line) for line in (folder / f"{name}.jsonl").open()]
-        splits[name] = TokenPairs(pairs, sides[0], sides[1], prompts, texts)
-    return Preferences(**splits, account=account.read((folder / ACCOUNT).read_text()))
-
-
-@lru_cache(maxsize=4)
-def _packed(folder: Path, made: int) -> dict[str, Rows]:
-    preferences = _loaded(folder, made)
-    splits = {name: getattr(preferences, name) for name in SPLITS}
-    return {name: Rows(split.chosen, split.rejected) for name, split in splits.items()}
