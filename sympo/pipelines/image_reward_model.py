@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from sympo.data.images import ImageDataset
@@ -47,6 +48,9 @@ class RewardModelJob(Schedule):
         with within("model"):
             cell.model.check((images.shape[1], images.shape[2]))
 
+    def lacks(self, cell: Cell) -> str:
+        return ""  # networks of images are not saved
+
     def images(self, cell: Cell) -> int:
         """How many images a cell sends through the network in training: what its time goes by."""
         return 2 * cell.dataset.train_pairs * self.epochs
@@ -82,6 +86,25 @@ class RewardModelJob(Schedule):
             _Pass(self, numbers, cells, states, listener).train()
 
 
+class ImageScorer:
+    """One cell's reward model; a `TrainedScorer`.
+
+    model: the networks of all cells that were trained together, stacked; place: which one.
+    """
+
+    def __init__(self, trainer: CellTrainer, place: int) -> None:
+        self.model, self.place, self._trainer = trainer.model, place, trainer
+
+    def rewards(self, split: str) -> np.ndarray:
+        pairs = getattr(self._trainer.data[self.place], split)
+        found = self._trainer.rewards()[self.place]
+        return np.stack([found[pairs.first], found[pairs.second]], 1)
+
+    def rewards_of(self, images: np.ndarray) -> np.ndarray:
+        """Rewards of images (n, H, W) in the units of the data set; (n,) float64."""
+        return self._trainer.rewards_of(images, self.place)
+
+
 class _Pass:
     """Cells that are equally far, from there to their last evaluation.
 
@@ -106,7 +129,7 @@ class _Pass:
         kept = [state for n in numbers if (state := states[n]) is not None]
         if kept:
             self.trainer.restore([state["trainer"] for state in kept])
-            listener.goes_on(self.trainer.epoch)
+            listener.resumed(self.trainer.epoch)
             for place, state in enumerate(kept):
                 for epoch, metrics, outcomes in state["evaluations"]:
                     self._tell(place, epoch, Evaluation(metrics, outcomes))
@@ -117,6 +140,9 @@ class _Pass:
             self.listener.note(advice)
             _told.add(advice)
         self.trainer.train(self._after_epoch)
+        for place, number in enumerate(self.numbers):
+            if place not in self.trainer.diverged:
+                self.listener.trained(number, ImageScorer(self.trainer, place))
 
     def _tell(self, place: int, epoch: int, found: Evaluation) -> None:
         self.evaluations[place].append((epoch, found))

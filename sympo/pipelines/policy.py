@@ -71,6 +71,10 @@ class PolicyJob(PreferenceJob):
             },
         )
 
+    def lacks(self, cell: Cell) -> str:
+        missing = self.save_policy and not (cell.folder.path / "policy").is_dir()
+        return "save_policy=true" if missing else ""
+
     def shared(self, cell: Cell, listener: Listener) -> Shared:
         """The stages that the cell shares with others."""
         reference = Reference(

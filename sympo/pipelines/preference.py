@@ -185,6 +185,7 @@ class Run(ABC):
             self._evaluate()
         self.trainer.train(self._after_step)
         self.save()
+        self.listener.trained(self.place, PreferenceScorer(self))
 
     def rewards(self, name: str, pairs: int | None = None) -> np.ndarray:
         """Rewards of the answers of a split's first pairs, item by item; (2n,)."""
@@ -218,7 +219,7 @@ class Run(ABC):
         self.trainer.restore(state["trainer"])
         self.losses = state["losses"]
         self.evaluations = [(epoch, Evaluation(*found)) for epoch, *found in state["evaluations"]]
-        self.listener.goes_on(self.epoch)
+        self.listener.resumed(self.epoch)
         for epoch, found in self.evaluations:
             self.listener.evaluation(self.place, epoch, found)
 
@@ -252,6 +253,20 @@ class Run(ABC):
         value = found.metrics[self.job.selected_by]
         assert value is not None
         return value
+
+
+class PreferenceScorer:
+    """A trained policy or reward model of texts; a `TrainedScorer`."""
+
+    def __init__(self, run: Run) -> None:
+        self.scorer, self._run = run.scorer, run
+
+    @property
+    def model(self) -> Any:
+        return self.scorer.model
+
+    def rewards(self, split: str) -> np.ndarray:
+        return self._run.rewards(split).reshape(-1, 2)
 
 
 @lru_cache(maxsize=8)

@@ -50,6 +50,16 @@ class Terminal:
             print(f"\r\033[K{shown}", end="", file=self.stream, flush=True)
 
 
+class Silent:
+    """Shows nothing."""
+
+    def line(self, place: int, text: str) -> None:
+        pass
+
+    def live(self, place: int, text: str) -> None:
+        pass
+
+
 class Progress:
     """Reports what is trained together: one cell, or a batch of them.
 

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from sympo.evaluation.selection import reported
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.progress import Progress, Screen, Terminal, heading, percent
 from sympo.pipelines.result import RunResult
+from sympo.protocols.jobs import TrainedScorer
 from sympo.runs.adoption import adopt_run
 from sympo.runs.tracking import Tracker, hint
 from sympo.types import Evaluation
@@ -37,7 +38,11 @@ def run_cells(
     progress.
     """
     screen = Terminal(sys.stdout) if screen is None else screen
-    runs = [CellRun(cell, screen, place) for cell in cells]
+    return run_all([CellRun(cell, screen, place) for cell in cells], after, wait)
+
+
+def run_all(runs: Sequence["CellRun"], after: float = 0.0, wait: bool = False) -> list[RunResult]:
+    """`run_cells` of cells that know where to show progress."""
     try:
         for run in runs:
             run.take(wait)
@@ -98,9 +103,13 @@ def _train_together(runs: Sequence["CellRun"], after: float) -> None:
 
 
 class CellRun:
-    """One cell, from its lock to its outcome."""
+    """One cell, from its lock to its outcome.
 
-    def __init__(self, cell: Cell, screen: Screen, place: int) -> None:
+    keeps_scorer: whether what was trained stays in memory, as `scorer`.
+    """
+
+    def __init__(self, cell: Cell, screen: Screen, place: int, keeps_scorer: bool = False) -> None:
+        self.keeps_scorer, self.scorer = keeps_scorer, cast(TrainedScorer | None, None)
         self.cell, self.folder, self.name = cell, cell.folder, str(cell.name)
         at = cell.config["progress"]
         self.at, self.of = at["cell"], at["cells"]
@@ -143,8 +152,8 @@ class CellRun:
 
     def _found_complete(self) -> None:
         self.progress.note(f"complete already: {self.folder.path}")
-        if lacking := _lacking(self.cell):
-            self.progress.note(f"it was run without {lacking}; force=true runs it again")
+        if lacking := self.cell.job.lacks(self.cell):
+            self.progress.note(f"it was run without job.{lacking}; force=true runs it again")
         if self.folder.mend_config(self._config_yaml):
             self.progress.note("its config.yaml was garbled and is written again")
         self.folder.tidy()
@@ -266,8 +275,12 @@ class Recorder:
         if self.runs[cell].outcome is None:
             self.runs[cell].fail(error)
 
-    def goes_on(self, epoch: float) -> None:
-        self.progress.note(f"goes on from epoch {epoch:.3g}")
+    def trained(self, cell: int, scorer: TrainedScorer) -> None:
+        run = self.runs[cell]
+        run.scorer = scorer if run.keeps_scorer else None
+
+    def resumed(self, epoch: float) -> None:
+        self.progress.note(f"resumes from epoch {epoch:.3g}")
         self.progress.restart(epoch)
 
     def step(self, epoch: float) -> None:
@@ -278,16 +291,6 @@ class Recorder:
 
     def note(self, text: str) -> None:
         self.progress.note(text)
-
-
-def _lacking(cell: Cell) -> str | None:
-    """The setting by which a cell should have left what is not in its folder."""
-    if not getattr(cell.model, "reads_tokens", False):
-        return None  # nothing of it is ever saved
-    for what in ("model", "policy"):
-        if getattr(cell.job, f"save_{what}", False) and not (cell.folder.path / what).is_dir():
-            return f"job.save_{what}=true"
-    return None
 
 
 def _device_name(device: str) -> str:

@@ -94,6 +94,12 @@ class TextRewardModelJob(PreferenceJob):
             with drawing(cell.device, cell.name.seed, "training"):
                 run.train()
 
+    def lacks(self, cell: Cell) -> str:
+        # of models that are linear in words nothing is saved
+        saved = cell.model.reads_tokens and self.save_model
+        missing = saved and not (cell.folder.path / "model").is_dir()
+        return "save_model=true" if missing else ""
+
     def shared(self, cell: Cell, listener: Listener) -> Shared:
         """The stages that the cell shares with others, policies among them."""
         settings = cell.config["job"]["reference"] or {}

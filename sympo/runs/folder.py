@@ -166,6 +166,10 @@ class RunFolder:
     def summary(self) -> dict[str, Any]:
         return json.loads(self._summary.read_bytes())
 
+    def history(self) -> list[dict[str, float | None]]:
+        """Every evaluation of a complete run."""
+        return [json.loads(line) for line in self._metrics.read_text().splitlines() if line]
+
     def settings(self) -> dict[str, Any]:
         """What a summary says of the cell's identity."""
         sampler = joined() if self.sampler is None else joined(sampler=self.sampler)

@@ -254,6 +254,15 @@ class CellTrainer:
             filled.append(values)
         return filled
 
+    @torch.no_grad()
+    def rewards_of(self, images: np.ndarray, cell: int) -> np.ndarray:
+        """One cell's rewards of any images (n, H, W), in evaluation mode; (n,) float64."""
+        self.model.eval()
+        rows = self._tensor(images).to(self.dtype).expand(len(self.seeds), *images.shape)
+        parts = ((rows - self.mean) / self.std).split(EVALUATION_IMAGES, 1)
+        found = torch.cat([self.model(part)[cell] for part in parts])
+        return found.double().cpu().numpy()
+
     def evaluate(self) -> list[Evaluation]:
         """What each cell does on its train, validation and test splits; of one that diverged,
         nothing."""
