@@ -16,12 +16,12 @@ from experiments.cells import Cell
 from experiments.listener import Listener
 from sympo.evaluation.rewards import label_metrics
 from sympo.margins import Margin
-from sympo.models.attention import LAYOUTS
-from sympo.models.scorer import AUTOCAST, Scorer, Splittable
+from sympo.models.texts.scorers import AUTOCAST, Scorer, Splittable
+from sympo.models.texts.shared_prefix_attention import LAYOUTS
 from sympo.noise import flip
 from sympo.ranges import Count, NotNegative, Positive
 from sympo.training.optimizer import Recipe
-from sympo.training.preference import Objective, PreferenceTrainer
+from sympo.training.pairwise import Objective, PreferenceTrainer
 from sympo.types import (
     BadInput,
     Evaluation,

@@ -15,12 +15,13 @@ from experiments.cells import Cell
 from sympo import seeding
 from sympo.data import account
 from sympo.disk import write_atomically
-from sympo.models.causal import Policy
-from sympo.models.language import LanguageModel
-from sympo.models.rows import Rows
-from sympo.models.sampling import Answers, Sampling
+from sympo.models.texts.language_models import LanguageModel
+from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.policies import Policy
 from sympo.ranges import Amount, Count, Seed
 from sympo.records import identity
+from sympo.sampling.responses import Responses
+from sympo.sampling.settings import Sampling
 from sympo.stages import Stages
 from sympo.training.fine_tuning import fine_tune
 from sympo.training.optimizer import Recipe
@@ -161,7 +162,7 @@ class Shared:
         source, model, sft = self.source, self.source.model, self.source.sft
         built = model.build(self.vocabulary, sft.seed)
         if sft.epochs:
-            rows = Rows(self.dataset.corpus(self.tokenizer))
+            rows = PackedRows(self.dataset.corpus(self.tokenizer))
             adapted = model.adapt(built, seeding.derive(sft.seed, "fine-tuning"))
             policy = source.policy(adapted, self.dataset.max_length, self.cell.device)
             if note := sft.slow_start(len(rows)):
@@ -196,7 +197,7 @@ class Shared:
     def _make_preferences(self, folder: Path) -> None:
         reference = cache(self.reference)  # loaded for data sets that ask it
 
-        def answer(prompts: Any, seed: int) -> Answers:
+        def answer(prompts: Any, seed: int) -> Responses:
             return self.cell.sampler.sample(
                 reference(), prompts, self.vocabulary, self.source.sampling, seed,
                 temperature=1, top_p=1,
@@ -207,7 +208,7 @@ class Shared:
             _save_pairs(folder, name, getattr(made, name))
         (folder / ACCOUNT).write_text(account.text(made.account))
 
-    def rows(self) -> dict[str, Rows]:
+    def rows(self) -> dict[str, PackedRows]:
         """The pairs of each split as rows of two sides."""
         return _rows(self.preferences_folder())
 
@@ -226,7 +227,7 @@ class Shared:
         with np.load(self.stages.get("reference-logps", key, make) / "logps.npz") as found:
             return {name: found[name] for name in SPLITS}
 
-    def reference_answers(self) -> Answers:
+    def reference_answers(self) -> Responses:
         """The reference policy's answers to the first prompts of the test split."""
 
         def make(folder: Path) -> None:
@@ -247,7 +248,7 @@ class Shared:
         }
         folder = self.stages.get("reference-answers", key, make)
         with np.load(folder / "answers.npz") as found:
-            return Answers(_ids(found), found["truncated"])
+            return Responses(_ids(found), found["truncated"])
 
 
 def tell_account(cell: Cell, found: Account, note: Callable[[str], None]) -> None:
@@ -292,7 +293,7 @@ def _load_preferences(folder: Path) -> Preferences:
     return _loaded(folder, _made(folder))
 
 
-def _rows(folder: Path) -> dict[str, Rows]:
+def _rows(folder: Path) -> dict[str, PackedRows]:
     return _packed(folder, _made(folder))
 
 
@@ -318,7 +319,7 @@ def _loaded(folder: Path, made: int) -> Preferences:
 
 
 @lru_cache(maxsize=4)
-def _packed(folder: Path, made: int) -> dict[str, Rows]:
+def _packed(folder: Path, made: int) -> dict[str, PackedRows]:
     preferences = _loaded(folder, made)
     splits = {name: getattr(preferences, name) for name in SPLITS}
-    return {name: Rows(split.chosen, split.rejected) for name, split in splits.items()}
+    return {name: PackedRows(split.chosen, split.rejected) for name, split in splits.items()}

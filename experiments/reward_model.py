@@ -12,7 +12,7 @@ from experiments.cells import Cell, draw
 from experiments.listener import Listener
 from sympo.data.images import ImageDataset
 from sympo.noise import flip
-from sympo.training.cells import CellTrainer, RewardCell, Schedule
+from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
 from sympo.types import BadInput, Evaluation, within
 
 # what a kill may cost, and more time than saving takes
