@@ -17,7 +17,10 @@ MAY_IMPORT = {
     "sympo.losses": {"sympo.types", "sympo.ranges"},
     "sympo.noise": {"sympo.types", "sympo.seeding", "sympo.numeric", "sympo.ranges"},
     "sympo.data": {"sympo.types", "sympo.seeding", "sympo.numeric", "sympo.ranges"},
-    "sympo.models": {"sympo.types", "sympo.seeding", "sympo.ranges"},
+    "sympo.models": set(),
+    "sympo.models.images": {"sympo.types", "sympo.seeding", "sympo.ranges"},
+    "sympo.models.texts": {"sympo.types", "sympo.seeding", "sympo.ranges"},
+    "sympo.sampling": {"sympo.types", "sympo.seeding", "sympo.ranges", "sympo.models.texts"},
     "sympo.margins": {"sympo.types", "sympo.ranges"},
     "sympo.evaluation": {"sympo.types", "sympo.numeric", "sympo.seeding"},
     "sympo.training": {

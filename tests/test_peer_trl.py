@@ -15,15 +15,17 @@ import torch
 from sympo.losses import CDPO, IPO, RDPO, ROPO, DrDPO, Hinge, Logistic, MarginLoss, Ramp, Sigmoid
 from sympo.margins import DPO, Margin
 from sympo.margins import IPO as LengthAveraged
-from sympo.models.causal import Policy
-from sympo.models.rows import Rows
+from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.policies import Policy
 from sympo.types import Encoded
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 trl = pytest.importorskip("trl", reason="TRL is in the test extra")
 
 BETA = 0.5
-Policies = tuple[Policy, Policy, Rows]  # the policy, its reference and the pairs of our engine
+Policies = tuple[
+    Policy, Policy, PackedRows
+]  # the policy, its reference and the pairs of our engine
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def peer(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return tiny.trainer(trl.DPOTrainer, args)
 
 
-def rows_of(peer: Any) -> Rows:
+def rows_of(peer: Any) -> PackedRows:
     """The token ids that the peer trains on."""
 
     def side(name: str) -> Encoded:
@@ -50,7 +52,7 @@ def rows_of(peer: Any) -> Rows:
         ]
         return Encoded(ids, np.array([len(row["prompt_ids"]) for row in peer.train_dataset]))
 
-    return Rows(side("chosen"), side("rejected"))
+    return PackedRows(side("chosen"), side("rejected"))
 
 
 @pytest.fixture(scope="module")

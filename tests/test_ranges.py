@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from experiments.cells import GROUPS, build, check_keys, prepare
 from sympo import ranges
-from sympo.models.cnn import CNN
+from sympo.models.images.cnn import CNN
 from sympo.ranges import Count, Positive, Range, Rate
 from sympo.types import BadInput
 from tests.test_configs import MARGINS, OPTIONS, composed

@@ -10,10 +10,10 @@ import numpy as np
 
 from sympo.judges.base import Judge, OnVerdict
 from sympo.judges.protocol import FIRST, SECOND, TIE
-from sympo.models.classifiers import Released
-from sympo.models.reward import RewardModel
-from sympo.models.rows import Rows
-from sympo.models.scorer import AUTOCAST
+from sympo.models.texts.classifiers import Released
+from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.reward_models import RewardModel
+from sympo.models.texts.scorers import AUTOCAST
 from sympo.types import BadInput, Comparison, Verdict
 
 # that are scored before their verdicts are told
@@ -118,7 +118,7 @@ class RewardModelJudge(Judge):
         )
         found = np.full((len(comparisons), 2), np.nan)
         if len(made):
-            rows = Rows(made.chosen, made.rejected)
+            rows = PackedRows(made.chosen, made.rejected)
             found[made.pairs.ids.astype(int)] = self._scorer.score(rows, self.tokens_per_pass)
         return found
 

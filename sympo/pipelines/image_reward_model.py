@@ -13,7 +13,7 @@ from sympo.noise import flip
 from sympo.pipelines.cell import Cell, draw
 from sympo.protocols.jobs import Listener
 from sympo.runs import checkpoints
-from sympo.training.cells import CellTrainer, RewardCell, Schedule
+from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
 from sympo.types import BadInput, Evaluation, within
 
 # what a kill may cost, and more time than saving takes

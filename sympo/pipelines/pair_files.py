@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sympo.data import account
-from sympo.models.rows import Rows
+from sympo.models.texts.packed_rows import PackedRows
 from sympo.types import Encoded, Preferences, TokenPairs, chosen_over_rejected
 
 SPLITS = ("train", "validation", "test")
@@ -40,7 +40,7 @@ def load_preferences(folder: Path) -> Preferences:
     return _loaded(folder, _made(folder))
 
 
-def load_rows(folder: Path) -> dict[str, Rows]:
+def load_rows(folder: Path) -> dict[str, PackedRows]:
     return _packed(folder, _made(folder))
 
 
@@ -66,7 +66,7 @@ def _loaded(folder: Path, made: int) -> Preferences:
 
 
 @lru_cache(maxsize=4)
-def _packed(folder: Path, made: int) -> dict[str, Rows]:
+def _packed(folder: Path, made: int) -> dict[str, PackedRows]:
     preferences = _loaded(folder, made)
     splits = {name: getattr(preferences, name) for name in SPLITS}
-    return {name: Rows(split.chosen, split.rejected) for name, split in splits.items()}
+    return {name: PackedRows(split.chosen, split.rejected) for name, split in splits.items()}

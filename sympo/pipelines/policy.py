@@ -13,8 +13,7 @@ from sympo.disk import write_atomically
 from sympo.evaluation.policy import implicit_metrics, mean_metrics, wins
 from sympo.evaluation.rewards import agreement, gaps
 from sympo.margins import DPO, Margin
-from sympo.models.rows import Rows
-from sympo.models.sampling import Answers, Sampling
+from sympo.models.texts.packed_rows import PackedRows
 from sympo.outcomes import Scored, prompt_keys
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.pair_files import SPLITS
@@ -22,6 +21,7 @@ from sympo.pipelines.preference import Metrics, PreferenceJob, Run, check_length
 from sympo.pipelines.reference import FineTuning, Reference
 from sympo.pipelines.shared_stages import Shared, drawing, tell_account
 from sympo.protocols.jobs import Listener
+from sympo.sampling import Responses, Sampling
 from sympo.types import BadInput, Evaluation
 
 
@@ -148,7 +148,7 @@ class _Run(Run):
             self.policy.use_default_attention()
             self.policy.model.save_pretrained(self.cell.folder.unfinished / "policy")
 
-    def _answers(self, name: str, **distribution: float) -> Answers:
+    def _answers(self, name: str, **distribution: float) -> Responses:
         # the draws are the same at every evaluation, for every loss and noise rate
         seed = seeding.derive(self.seed, "policy", name)
         return self.cell.sampler.sample(
@@ -160,7 +160,7 @@ class _Run(Run):
             **distribution,
         )
 
-    def _on_answers(self, answers: Answers) -> Evaluation:
+    def _on_answers(self, answers: Responses) -> Evaluation:
         reference, gold = self.reference_answers, self.cell.dataset.gold_reward
         found: Metrics = {
             "policy/length": float(answers.lengths.mean()),
@@ -186,12 +186,12 @@ class _Run(Run):
             found["reference/gold_reward"] = float(theirs.mean())
         return Evaluation(found, outcomes)
 
-    def _divergence(self, answers: Answers) -> Metrics:
+    def _divergence(self, answers: Responses) -> Metrics:
         """KL(policy || reference), estimated by the mean of log pi - log pi_ref on answers from
         the policy's own distribution, which is the only unbiased one."""
         if not self.policy_job.sampling.exact:
             answers = self._answers("exact answers", temperature=1.0, top_p=1.0)
-        rows = Rows(answers.after(self.prompts))
+        rows = PackedRows(answers.after(self.prompts))
         own, reference = (
             policy.score(rows, self.job.tokens_per_pass)[:, 0]
             for policy in (self.policy, self.reference)
@@ -200,7 +200,7 @@ class _Run(Run):
         error = float(ratio.std(ddof=1) / math.sqrt(len(ratio))) if len(ratio) > 1 else None
         return {"policy/kl": float(ratio.mean()), "policy/kl_se": error}
 
-    def _write_answers(self, which: str, answers: Answers) -> None:
+    def _write_answers(self, which: str, answers: Responses) -> None:
         """All that is needed to judge the answers again."""
         decode = self.cell.dataset.text
         ids = self.data.test.pairs.ids

@@ -14,15 +14,15 @@ import torch
 from sympo import ranges
 from sympo.evaluation.rewards import label_metrics
 from sympo.margins import Margin
-from sympo.models.attention import LAYOUTS
-from sympo.models.scorer import AUTOCAST, Scorer, Splittable
+from sympo.models.texts.scorers import AUTOCAST, Scorer, Splittable
+from sympo.models.texts.shared_prefix_attention import LAYOUTS
 from sympo.noise import flip
 from sympo.pipelines.cell import Cell
 from sympo.protocols.jobs import Listener
 from sympo.ranges import Count, NotNegative, Positive
 from sympo.runs import checkpoints
 from sympo.training.optimizer import Recipe
-from sympo.training.preference import Objective, PreferenceTrainer
+from sympo.training.pairwise import Objective, PreferenceTrainer
 from sympo.types import (
     BadArgument,
     BadInput,

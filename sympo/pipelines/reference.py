@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from sympo.models.causal import Policy
-from sympo.models.language import LanguageModel
-from sympo.models.sampling import Sampling
+from sympo.models.texts.language_models import LanguageModel
+from sympo.models.texts.policies import Policy
 from sympo.ranges import Amount, Count, Seed
+from sympo.sampling import Sampling
 from sympo.training.optimizer import Recipe
 
 

@@ -12,9 +12,8 @@ import torch
 from sympo import seeding
 from sympo.data import account
 from sympo.disk import write_atomically
-from sympo.models.causal import Policy
-from sympo.models.rows import Rows
-from sympo.models.sampling import Answers, Transformers
+from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.policies import Policy
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.pair_files import (
     ACCOUNT,
@@ -28,6 +27,7 @@ from sympo.pipelines.pair_files import (
 from sympo.pipelines.reference import Reference
 from sympo.runs.identity import Identity, identity_of, joined, part_identity
 from sympo.runs.stages import Stages
+from sympo.sampling import Responses, Transformers
 from sympo.training.fine_tuning import fine_tune
 from sympo.types import Account, Preferences, Vocabulary
 
@@ -121,7 +121,7 @@ class Shared:
         source, model, sft = self.source, self.source.model, self.source.sft
         built = model.build(self.vocabulary, sft.seed)
         if sft.epochs:
-            rows = Rows(self.dataset.corpus(self.tokenizer))
+            rows = PackedRows(self.dataset.corpus(self.tokenizer))
             adapted = model.adapt(built, seeding.derive(sft.seed, "fine-tuning"))
             policy = source.policy(adapted, self.dataset.max_length, self.cell.device)
             if note := sft.slow_start(len(rows)):
@@ -156,7 +156,7 @@ class Shared:
     def _make_preferences(self, folder: Path) -> None:
         reference = cache(self.reference)  # loaded for data sets that ask it
 
-        def answer(prompts: Any, seed: int) -> Answers:
+        def answer(prompts: Any, seed: int) -> Responses:
             return PAIRS_DRAWN_BY.sample(
                 reference(), prompts, self.vocabulary, self.source.sampling, seed,
                 temperature=1, top_p=1,
@@ -167,7 +167,7 @@ class Shared:
             save_pairs(folder, name, getattr(made, name))
         (folder / ACCOUNT).write_text(account.text(made.account))
 
-    def rows(self) -> dict[str, Rows]:
+    def rows(self) -> dict[str, PackedRows]:
         """The pairs of each split as rows of two sides."""
         return load_rows(self.preferences_folder())
 
@@ -186,7 +186,7 @@ class Shared:
         with np.load(self.stages.get("reference-logps", key, make) / "logps.npz") as found:
             return {name: found[name] for name in SPLITS}
 
-    def reference_answers(self) -> Answers:
+    def reference_answers(self) -> Responses:
         """The reference policy's answers to the first prompts of the test split."""
 
         def make(folder: Path) -> None:
@@ -208,7 +208,7 @@ class Shared:
         )
         folder = self.stages.get("reference-answers", key, make)
         with np.load(folder / "answers.npz") as found:
-            return Answers(load_ids(found), found["truncated"])
+            return Responses(load_ids(found), found["truncated"])
 
 
 def tell_account(cell: Cell, found: Account, note: Callable[[str], None]) -> None:

@@ -12,9 +12,9 @@ from sympo.data.chat import PLAIN
 from sympo.data.text import TRIED_FIRST
 from sympo.evaluation.rewards import agreement, clean_metrics, gaps
 from sympo.margins import Reward
-from sympo.models.classifiers import save, with_padding
-from sympo.models.reward import RewardModel
-from sympo.models.scorer import Scorer, Splittable
+from sympo.models.texts.classifiers import save, with_padding
+from sympo.models.texts.reward_models import RewardModel
+from sympo.models.texts.scorers import Scorer, Splittable
 from sympo.outcomes import Scored, prompt_keys
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.pair_files import SPLITS

@@ -16,9 +16,8 @@ import numpy as np
 
 from sympo import losses
 from sympo.losses import MarginLoss
-from sympo.models.cnn import CNN
-from sympo.models.sampling import Sampler, Transformers
-from sympo.models.tfidf import Tfidf
+from sympo.models.images.cnn import CNN
+from sympo.models.texts.tfidf import Tfidf
 from sympo.noise import NoiseModel, Symmetric
 from sympo.pipelines.cell import assemble
 from sympo.pipelines.image_reward_model import RewardModelJob
@@ -28,6 +27,8 @@ from sympo.pipelines.runner import CellRun, run_all
 from sympo.pipelines.text_reward_model import TextRewardModelJob
 from sympo.protocols.jobs import Job, TrainedScorer
 from sympo.runs.identity import as_config, stable_name
+from sympo.sampling import Transformers
+from sympo.sampling.base import Sampler
 
 # the paper's network needs images of at least this many pixels a side
 SMALLEST_FOR_PAPERS_CNN = 28

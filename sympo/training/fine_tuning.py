@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sympo.models.causal import Policy
-from sympo.models.rows import Rows
+from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.policies import Policy
 from sympo.training.optimizer import Optimizer, Recipe, batches
 
 
 def fine_tune(
     policy: Policy,
-    rows: Rows,
+    rows: PackedRows,
     recipe: Recipe,
     seed: int,
     tokens: int,
