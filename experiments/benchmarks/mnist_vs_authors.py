@@ -29,12 +29,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.batches import CELLS_ON_CPU
 from experiments.benchmarks.results import multiply_add_rate, processor, write
-from sympo.data.images import ImagePreferences
 from sympo.data.mnist import MNIST
 from sympo.losses import Hinge, Logistic, Ramp, Sigmoid, Square, TruncatedHinge, Unhinged
 from sympo.models.cnn import CNN
 from sympo.noise import Symmetric, flip
 from sympo.training.cells import CellTrainer, RewardCell, Schedule
+from sympo.types import ImagePreferences
 
 PAIRS, BATCH, RATE, NOISE = 10_000, 512, 1e-3, 0.4
 # the paper's; a cell alone has the first
@@ -168,15 +168,15 @@ def authors_epoch(
     noisy = flip(Symmetric(), NOISE, data.train, 0)
     pairs = noisy.pairs
     images = torch.from_numpy(data.pixels).float()
-    digits = torch.from_numpy(data.digits).float()
+    rewards = torch.from_numpy(data.rewards).float()
     first, second = torch.from_numpy(pairs.first), torch.from_numpy(pairs.second)
     loader = DataLoader(
         TensorDataset(
             torch.stack([images[first], images[second]], 1),
             torch.from_numpy(noisy.noisy_label > 0).float(),
             torch.from_numpy(pairs.label > 0).float(),
-            digits[first] - digits[second],
-            torch.stack([digits[first], digits[second]], 1),
+            rewards[first] - rewards[second],
+            torch.stack([rewards[first], rewards[second]], 1),
         ),
         batch_size=BATCH,
         shuffle=True,

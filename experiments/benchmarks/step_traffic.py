@@ -23,11 +23,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.benchmarks.mnist_vs_authors import BATCH, LOSSES, PAIRS, RATE
 from experiments.benchmarks.results import write
-from sympo.data.images import ImagePreferences
 from sympo.models import tile_kernels, tiles
 from sympo.models.cnn import CNN, StackedCNN
 from sympo.training.cells import CellTrainer, RewardCell, Schedule
-from sympo.types import NoisyPairs, PreferencePairs
+from sympo.types import ImagePreferences, NoisyPairs, PreferencePairs
 
 SEEDS, RATES, EPOCHS = 5, 5, 100
 # they move nothing: other shapes of the same numbers, and memory that is only reserved
@@ -131,7 +130,7 @@ def grid() -> CellTrainer:
     pairs = PreferencePairs(one.astype(np.uint64), one, one, one + 1.0, one + 1.0)
     draw = ImagePreferences(
         np.zeros((1, 28, 28), np.uint8), 0.0, 1.0, np.zeros(1, np.int64), pairs, pairs, pairs,
-        one[:1],
+        one[:1], one[:1],
     )  # fmt: skip
     noisy = NoisyPairs(pairs, one > 0)
     cells = [
