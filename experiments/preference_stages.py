@@ -13,7 +13,7 @@ import torch
 
 from experiments.cells import Cell
 from sympo import seeding
-from sympo.data import account
+from sympo.data import row_account
 from sympo.disk import write_atomically
 from sympo.models.causal import Policy
 from sympo.models.language import LanguageModel
@@ -205,7 +205,7 @@ class Shared:
         made = self.dataset.preferences(self.cell.name.seed, self.tokenizer, answer)
         for name in SPLITS:
             _save_pairs(folder, name, getattr(made, name))
-        (folder / ACCOUNT).write_text(account.text(made.account))
+        (folder / ACCOUNT).write_text(row_account.text(made.account))
 
     def rows(self) -> dict[str, Rows]:
         """The pairs of each split as rows of two sides."""
@@ -252,11 +252,11 @@ class Shared:
 
 def tell_account(cell: Cell, found: Account, note: Callable[[str], None]) -> None:
     """Keep what became of the rows beside what a cell leaves, and say it once in a process."""
-    text = account.text(found)
+    text = row_account.text(found)
     write_atomically(cell.folder.unfinished / ACCOUNT, text)
     if text not in _told:
         _told.add(text)
-        for line in account.lines(found, cell.dataset.on_rendered):
+        for line in row_account.lines(found, cell.dataset.on_rendered):
             note(line)
 
 
@@ -314,7 +314,7 @@ def _loaded(folder: Path, made: int) -> Preferences:
             pairs, prompts = chosen_over_rejected(found["pair"], *gaps), _ids(found)
         texts = [json.loads(line) for line in (folder / f"{name}.jsonl").open()]
         splits[name] = TokenPairs(pairs, sides[0], sides[1], prompts, texts)
-    return Preferences(**splits, account=account.read((folder / ACCOUNT).read_text()))
+    return Preferences(**splits, account=row_account.read((folder / ACCOUNT).read_text()))
 
 
 @lru_cache(maxsize=4)

@@ -19,8 +19,8 @@ from experiments.preference_stages import (
     drawing,
     tell_account,
 )
-from sympo.data.chat import PLAIN
-from sympo.data.text import TRIED_FIRST
+from sympo.data.chat_format import PLAIN
+from sympo.data.text_dataset import TRIED_FIRST
 from sympo.evaluation.rewards import agreement, clean_metrics, gaps
 from sympo.margins import Reward
 from sympo.models.classifiers import save, with_padding

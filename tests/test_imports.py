@@ -15,8 +15,13 @@ MAY_IMPORT = {
     "sympo.seeding": set(),
     "sympo.outcomes": set(),
     "sympo.losses": {"sympo.types", "sympo.ranges"},
-    "sympo.noise": {"sympo.types", "sympo.seeding", "sympo.numeric", "sympo.ranges"},
-    "sympo.data": {"sympo.types", "sympo.seeding", "sympo.numeric", "sympo.ranges"},
+    "sympo.protocols": {"sympo.types"},
+    "sympo.noise": {
+        "sympo.types", "sympo.protocols", "sympo.seeding", "sympo.numeric", "sympo.ranges",
+    },
+    "sympo.data": {
+        "sympo.types", "sympo.protocols", "sympo.seeding", "sympo.numeric", "sympo.ranges",
+    },
     "sympo.models": {"sympo.types", "sympo.seeding", "sympo.ranges"},
     "sympo.margins": {"sympo.types", "sympo.ranges"},
     "sympo.evaluation": {"sympo.types", "sympo.numeric", "sympo.seeding"},

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from sympo import seeding
-from sympo.noise import Asymmetric, InstanceDependent, NoiseModel, Symmetric, flip
+from sympo.noise import Asymmetric, InstanceDependent, Symmetric, flip
+from sympo.protocols.data import NoiseModel
 from sympo.types import BadInput, PreferencePairs
 
 MODELS = [Symmetric(), Asymmetric(0.5), Asymmetric(-1), InstanceDependent()]

@@ -18,8 +18,9 @@ from transformers import (
 )
 
 from experiments.text_reward_model import END
-from sympo.data.chat import PLAIN, ChatFormat, TextPair
-from sympo.data.encoding import encode
+from sympo.data.chat_format import PLAIN, ChatFormat
+from sympo.data.pair_encoding import encode
+from sympo.data.text_pair import TextPair
 from sympo.models.classifiers import PADDING, HubReward, TinyReward, save, with_padding
 from sympo.models.reward import RewardModel
 from sympo.models.rows import Rows
