@@ -15,8 +15,13 @@ MAY_IMPORT = {
     "sympo.seeding": set(),
     "sympo.outcomes": set(),
     "sympo.losses": {"sympo.types", "sympo.ranges"},
-    "sympo.noise": {"sympo.types", "sympo.seeding", "sympo.numeric", "sympo.ranges"},
-    "sympo.data": {"sympo.types", "sympo.seeding", "sympo.numeric", "sympo.ranges"},
+    "sympo.protocols": {"sympo.types"},
+    "sympo.noise": {
+        "sympo.types", "sympo.protocols", "sympo.seeding", "sympo.numeric", "sympo.ranges",
+    },
+    "sympo.data": {
+        "sympo.types", "sympo.protocols", "sympo.seeding", "sympo.numeric", "sympo.ranges",
+    },
     "sympo.models": set(),
     "sympo.models.images": {"sympo.types", "sympo.seeding", "sympo.ranges"},
     "sympo.models.texts": {"sympo.types", "sympo.seeding", "sympo.ranges"},

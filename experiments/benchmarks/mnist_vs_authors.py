@@ -29,12 +29,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.batches import CELLS_ON_CPU
 from experiments.benchmarks.results import multiply_add_rate, processor, write
-from sympo.data.images import ImagePreferences
 from sympo.data.mnist import MNIST
 from sympo.losses import Hinge, Logistic, Ramp, Sigmoid, Square, TruncatedHinge, Unhinged
 from sympo.models.images.cnn import CNN
 from sympo.noise import Symmetric, flip
 from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
+from sympo.types import ImagePreferences
 
 PAIRS, BATCH, RATE, NOISE = 10_000, 512, 1e-3, 0.4
 # the paper's; a cell alone has the first

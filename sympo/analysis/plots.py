@@ -192,17 +192,20 @@ def metric_vs_kl(trails: pd.DataFrame) -> Figure:
 
 @mpl.rc_context(DRAWN)
 def reward_vs_digit(rewards: pd.DataFrame) -> Figure:
-    """Standardised learned reward of each digit, a panel per noise rate, beside the true reward.
+    """Standardised learned reward against the true reward (digits: the digit), a panel per noise
+    rate, beside the true reward itself.
 
     rewards: `reward_by_item` of one experiment.
     """
     truth = Line2D([], [], color="#9a9a9a", linewidth=6, alpha=0.45, label="true reward")
-    figure = _bands(rewards, "item", "Digit", truth)
-    digits = np.sort(rewards["item"].dropna().unique())
+    items = np.sort(rewards["item"].dropna().unique())
+    label = "Digit" if np.array_equal(items, np.arange(10)) else "True reward"
+    figure = _bands(rewards, "item", label, truth)
     for ax in figure.axes:
-        true = (digits - digits.mean()) / digits.std()
-        ax.plot(digits, true, color=truth.get_color(), linewidth=6, alpha=0.45, zorder=1.5)
-        ax.set_xticks(digits)
+        true = (items - items.mean()) / items.std()
+        ax.plot(items, true, color=truth.get_color(), linewidth=6, alpha=0.45, zorder=1.5)
+        if np.array_equal(items, np.round(items)):
+            ax.set_xticks(items)
     return figure
 
 

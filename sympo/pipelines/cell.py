@@ -81,7 +81,8 @@ def _fingerprint(part: Any) -> str | None:
 @lru_cache(maxsize=DRAWS)
 def draw(dataset: Any, seed: int) -> Any:
     """One seed's draw of a data set, shared by the cells that see it."""
-    return dataset.draw(seed)
+    with within("dataset"):
+        return dataset.draw(seed)
 
 
 @lru_cache(maxsize=8)

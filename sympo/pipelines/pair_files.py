@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sympo.data import account
+from sympo.data import row_account
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.types import Encoded, Preferences, TokenPairs, chosen_over_rejected
 
@@ -62,7 +62,7 @@ def _loaded(folder: Path, made: int) -> Preferences:
             pairs, prompts = chosen_over_rejected(found["pair"], *gaps), load_ids(found)
         texts = [json.loads(line) for line in (folder / f"{name}.jsonl").open()]
         splits[name] = TokenPairs(pairs, sides[0], sides[1], prompts, texts)
-    return Preferences(**splits, account=account.read((folder / ACCOUNT).read_text()))
+    return Preferences(**splits, account=row_account.read((folder / ACCOUNT).read_text()))
 
 
 @lru_cache(maxsize=4)

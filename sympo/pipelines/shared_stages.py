@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sympo import seeding
-from sympo.data import account
+from sympo.data import row_account
 from sympo.disk import write_atomically
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
@@ -165,7 +165,7 @@ class Shared:
         made = self.dataset.preferences(self.cell.name.seed, self.tokenizer, answer)
         for name in SPLITS:
             save_pairs(folder, name, getattr(made, name))
-        (folder / ACCOUNT).write_text(account.text(made.account))
+        (folder / ACCOUNT).write_text(row_account.text(made.account))
 
     def rows(self) -> dict[str, PackedRows]:
         """The pairs of each split as rows of two sides."""
@@ -213,11 +213,11 @@ class Shared:
 
 def tell_account(cell: Cell, found: Account, note: Callable[[str], None]) -> None:
     """Keep what became of the rows beside what a cell leaves, and say it once in a process."""
-    text = account.text(found)
+    text = row_account.text(found)
     write_atomically(cell.folder.unfinished / ACCOUNT, text)
     if text not in _told:
         _told.add(text)
-        for line in account.lines(found, cell.dataset.on_rendered):
+        for line in row_account.lines(found, cell.dataset.on_rendered):
             note(line)
 
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sympo.data.chat import PLAIN
-from sympo.data.text import TRIED_FIRST
+from sympo.data.chat_format import PLAIN
+from sympo.data.text_dataset import TRIED_FIRST
 from sympo.evaluation.rewards import agreement, clean_metrics, gaps
 from sympo.margins import Reward
 from sympo.models.texts.classifiers import save, with_padding

@@ -18,13 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from sympo import seeding
-from sympo.data.images import ImagePreferences
 from sympo.evaluation import rewards as evaluation
 from sympo.losses import MarginLoss
 from sympo.outcomes import Scored
 from sympo.ranges import Count, Positive
 from sympo.training.adam import Adam
-from sympo.types import Evaluation, NoisyPairs
+from sympo.types import Evaluation, ImagePreferences, NoisyPairs
 
 EVALUATION_IMAGES = 1024
 
@@ -323,8 +322,9 @@ def _evaluation(
     reward: np.ndarray, cell: RewardCell, draw: ImagePreferences, scored: Scored
 ) -> Evaluation:
     assert draw.test.gap is not None  # the true rewards of images are known
+    shown = draw.test_images
     test = evaluation.order_metrics(reward, draw.test) | evaluation.rank_metrics(
-        reward[draw.test_images], draw.digits[draw.test_images]
+        reward[shown], draw.rewards[shown], draw.levels[shown]
     )
     found = {
         "test": test,

@@ -9,7 +9,6 @@ import torch
 from scipy import stats
 
 from sympo.data.digits import Digits
-from sympo.data.images import ImagePreferences
 from sympo.losses import (
     CDPO,
     DrDPO,
@@ -32,7 +31,7 @@ from sympo.training.stacked_cells import (
     Schedule,
     shared_losses,
 )
-from sympo.types import Evaluation
+from sympo.types import Evaluation, ImagePreferences
 
 DATASET = Digits(train_images=1300, validation_images=197, train_pairs=2000, validation_pairs=2000,
                  test_pairs=5000, pairing="sampled")  # fmt: skip

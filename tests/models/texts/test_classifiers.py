@@ -17,8 +17,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from sympo.data.chat import PLAIN, ChatFormat, TextPair
-from sympo.data.encoding import encode
+from sympo.data.chat_format import PLAIN, ChatFormat
+from sympo.data.pair_encoding import encode
+from sympo.data.text_pair import TextPair
 from sympo.models.texts.classifiers import PADDING, HubReward, TinyReward, save, with_padding
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.reward_models import RewardModel

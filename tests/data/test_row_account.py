@@ -2,7 +2,7 @@
 
 import pytest
 
-from sympo.data.account import lines, near, read, rendered, text
+from sympo.data.row_account import lines, near, read, rendered, text
 from sympo.types import Account, SplitAccount
 
 

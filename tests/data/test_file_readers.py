@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from sympo.data.files import file_rows
+from sympo.data.row_sources import file_rows
 from sympo.types import BadInput
 
 ROWS = [{"a": f"{i}, é", "b": 'say "no"\nor not'} for i in range(3)]

@@ -10,8 +10,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from sympo.data.chat import TEXTS, ChatFormat, Message, TextPair, common_prefix, score_gaps
-from sympo.data.rendering import THOUGHTS, left_out
+from sympo.data.chat_format import ChatFormat, common_prefix
+from sympo.data.template_checks import THOUGHTS, left_out
+from sympo.data.text_pair import TEXTS, Message, TextPair, score_gaps
 from sympo.types import BadInput, Encoded, TokenPairs, chosen_over_rejected
 
 

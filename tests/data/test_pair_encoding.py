@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sympo.data.chat import ChatFormat, RawFormat, TextPair, common_prefix
-from sympo.data.encoding import Encoding, distinct, encode
+from sympo.data.chat_format import ChatFormat, RawFormat, common_prefix
+from sympo.data.pair_encoding import Encoding, distinct, encode
+from sympo.data.text_pair import TextPair
 from sympo.types import BadInput
 from tests.data.made_tokenizers import CHATML, DATED, KINDS, MAKERS, tokenizer
 

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from sympo import seeding
-from sympo.data.account import counted, near, rendered
-from sympo.data.chat import TEXTS, ChatFormat, Message, TextPair, score_gaps
-from sympo.data.encoding import Encoding, distinct, encode
-from sympo.data.files import Row
-from sympo.data.messages import Unusable
+from sympo.data.chat_format import ChatFormat
+from sympo.data.message_parsing import Unusable
+from sympo.data.pair_encoding import Encoding, distinct, encode
+from sympo.data.row_account import counted, near, rendered
+from sympo.data.row_sources import Row
+from sympo.data.text_pair import TEXTS, Message, TextPair, score_gaps
 from sympo.ranges import Count
 from sympo.types import (
     Account,

@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sympo.data.messages import is_message
+from sympo.data.message_parsing import is_message
 from sympo.types import BadInput
 
 Numbered = Iterator[tuple[int, dict[str, Any]]]
@@ -174,8 +174,9 @@ def _object(row: Any, file: Path, number: int) -> dict[str, Any]:
 def _enclosed(found: Any) -> list[Any]:
     if isinstance(found, dict):
         for key, held in found.items():
-            rows = isinstance(held, list) and held and isinstance(held[0], dict)
-            if rows and (key == "data" or len(found) == 1) and not is_message(held[0]):
+            if not (isinstance(held, list) and held and isinstance(held[0], dict)):
+                continue
+            if (key == "data" or len(found) == 1) and not is_message(held[0]):
                 return held
     return [found]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sympo.data.rendering import THOUGHTS, left_out, open_thought
+from sympo.data.template_checks import THOUGHTS, left_out, open_thought
 
 
 def said(role: str, content: str, **more: Any) -> dict[str, Any]:

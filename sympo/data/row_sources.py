@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sympo.data.formats import READERS
+from sympo.data.file_readers import READERS
 from sympo.types import BadInput
 
 SUFFIXES = tuple(READERS)

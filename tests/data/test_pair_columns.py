@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sympo.data.chat import TextPair
-from sympo.data.columns import answers, gap, joined, said, with_system, without_prompt
-from sympo.data.messages import Unusable
+from sympo.data.message_parsing import Unusable
+from sympo.data.pair_columns import answers, gap, joined, said, with_system, without_prompt
+from sympo.data.text_pair import TextPair
 from sympo.types import BadInput
 
 BRIEF = {"role": "system", "content": "Be brief."}

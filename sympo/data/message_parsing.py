@@ -10,7 +10,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sympo.data.chat import Message, TextPair
+from sympo.data.text_pair import Message, TextPair
 from sympo.types import BadInput
 
 ROLES = ("system", "user", "assistant", "tool")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sympo.data.chat import TextPair
-from sympo.data.files import Row
-from sympo.data.messages import value
-from sympo.data.text import Rows, TextDataset
+from sympo.data.message_parsing import value
+from sympo.data.row_sources import Row
+from sympo.data.text_dataset import Rows, TextDataset
+from sympo.data.text_pair import TextPair
 from sympo.types import BadInput
 from tests.data.made_tokenizers import tokenizer
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sympo.data.files import file_rows, folder, held_splits, hub_rows, located, split_files
+from sympo.data.row_sources import file_rows, folder, held_splits, hub_rows, located, split_files
 from sympo.types import BadInput
 
 ROWS = [{"a": 1, "b": [{"c": "x"}]}, {"a": None, "b": []}]

@@ -9,8 +9,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from sympo.data.chat import Message, TextPair
-from sympo.data.messages import Unusable, answer, is_message, listed, messages, short, value
+from sympo.data.message_parsing import Unusable, answer, is_message, listed, messages, short, value
+from sympo.data.text_pair import Message, TextPair
 from sympo.types import BadInput
 
 # how a list of messages begins where a file, such as CSV, can hold texts only

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from sympo.data.chat import TextPair
-from sympo.data.messages import Unusable, dialogue_pair, has_thoughts, messages, short, value
+from sympo.data.message_parsing import Unusable, dialogue_pair, has_thoughts, messages, short, value
+from sympo.data.text_pair import TextPair
 from sympo.types import BadInput
 
 ASKED = {"role": "user", "content": "Hi"}

@@ -6,12 +6,13 @@ on, and an answer closes with the end of sequence that ends a sampled one.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sympo.data.rendering import open_thought
+from sympo.data.template_checks import open_thought
+from sympo.data.text_pair import Message, TextPair
 from sympo.types import BadInput
 
 if TYPE_CHECKING:
@@ -27,35 +28,6 @@ PLAIN = (
 # templates ask for today's date by this name; a cell must not depend on the day of its run
 FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}{{ '' }}"
 QUESTION, ANSWER = "Question", "Answer"
-
-# `role` (system, user, assistant or tool) and `content`, a text; where tools are used also
-# `tool_calls`, `name` and `tool_call_id`, as chat templates know them
-Message = dict[str, Any]
-# what is kept of a pair for people and judges
-TEXTS = ("prompt", "chosen", "rejected", "criterion")
-
-
-@dataclass(frozen=True)
-class TextPair:
-    """Two answers to one prompt, a list of messages.
-
-    criterion: what made people prefer the chosen one, `helpful` or `harmless`.
-    gap: how far apart the answers' scores are that came with the label; None where there are none.
-    notes: what was changed in reading the row, to be counted.
-    """
-
-    prompt: list[Message]
-    chosen: str
-    rejected: str
-    criterion: str = "helpful"
-    gap: float | None = None
-    notes: tuple[str, ...] = ()
-
-
-def score_gaps(pairs: Sequence[TextPair]) -> np.ndarray | None:
-    """(n,) the gaps between the answers' scores; None unless every pair has one."""
-    gaps = [pair.gap for pair in pairs]
-    return None if None in gaps else np.array(gaps, dtype=np.float64)
 
 
 class ChatFormat:
@@ -164,20 +136,20 @@ class ChatFormat:
     def _render(
         self, dialogues: Sequence[list[Message]], add_generation_prompt: bool = False
     ) -> list[str]:
-        rendered: Any = self.tokenizer.apply_chat_template(
+        rendered = self.tokenizer.apply_chat_template(
             list(dialogues),
             chat_template=self.template,
             add_generation_prompt=add_generation_prompt,
             tokenize=False,
             enable_thinking=False,  # the pairs hold no thoughts; templates without any ignore it
         )
-        return rendered
+        return cast("list[str]", rendered)
 
     def _text(self, ids: np.ndarray) -> str:
-        text: Any = self.tokenizer.decode(
+        text = self.tokenizer.decode(
             ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        return text
+        return cast(str, text)
 
     def _end(self, answered: str, after: str) -> np.ndarray:
         whole, part = self.ids([answered + after, answered])
