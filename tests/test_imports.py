@@ -27,7 +27,8 @@ MAY_IMPORT = {
     },
     "sympo.integrations": {"sympo.types", "sympo.losses", "sympo.margins"},
     "sympo.disk": {"sympo.types"},
-    "sympo.validity": set(),
+    "sympo.metrics": set(),
+    "sympo.validity": {"sympo.metrics"},
     "sympo.records": {"sympo.types", "sympo.disk", "sympo.validity", "sympo.outcomes"},
     "sympo.stages": {"sympo.disk"},
     "sympo.tracking": {"sympo.types", "sympo.records"},
@@ -39,7 +40,7 @@ MAY_IMPORT = {
     },
     "sympo.analysis": {
         "sympo.types", "sympo.records", "sympo.evaluation", "sympo.outcomes",
-        "sympo.judges.protocol", "sympo.disk", "sympo.validity",
+        "sympo.judges.protocol", "sympo.disk", "sympo.validity", "sympo.metrics",
     },
     "sympo": set(),
     "experiments": {"sympo"},

@@ -10,8 +10,9 @@ import pytest
 
 from sympo.analysis import Collection
 from sympo.analysis.__main__ import main
+from sympo.metrics import bounds
 from sympo.records import CellName, RunFolder, identity
-from sympo.validity import bounds, history_fault, metrics_fault, summary_fault
+from sympo.validity import history_fault, metrics_fault, summary_fault
 from tests.analysis.synthetic import write_run
 
 NAME = CellName("reward_model", "digits", "ramp", 0.3, "symmetric", "small_cnn", 0)

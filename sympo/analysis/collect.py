@@ -17,7 +17,7 @@ from sympo.analysis.csv import write_csv
 from sympo.analysis.frames import KEYS, WHICH, group_columns, show, variants
 from sympo.analysis.intervals import Outcomes
 from sympo.analysis.judge_estimates import Judging, judging
-from sympo.analysis.judged import JudgedFiles
+from sympo.analysis.judged_files import JudgedFiles
 from sympo.analysis.outcome_files import OUTCOMES, read_outcomes, sets_of, write_outcomes
 from sympo.analysis.run_files import read_runs, tell_damaged
 from sympo.records import run_folders

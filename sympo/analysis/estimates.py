@@ -11,9 +11,9 @@ import pandas as pd
 
 from sympo.analysis.frames import group_columns, judge_of, variants
 from sympo.analysis.intervals import Outcomes, Spread
+from sympo.metrics import KL
 
 _CELL = ["loss", "variant", "noise"]
-KL = "policy/kl"
 
 
 def summarise(

@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from sympo.metrics import EPOCHS
+
 KEYS = ["job", "dataset", "loss", "noise", "noise_model", "seed"]
-WHICH = ["last", "selected"]
+WHICH = list(EPOCHS)
 _OPPONENTS = {
     "chosen": "the chosen answers",
     "rejected": "the rejected answers",

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sympo.analysis.frames import group_columns, variants
-from sympo.analysis.judged import JudgedItems
+from sympo.analysis.judged_files import JudgedItems
 from sympo.evaluation import verdicts
 
 _ESTIMATES = ["first_shown_wins", "win_rate", "authors_win_rate"]

@@ -24,13 +24,12 @@ import pyarrow.json as arrow_json
 
 from sympo.analysis.frames import KEYS, WHICH, flatten
 from sympo.disk import config_is_garbled
+from sympo.metrics import bounds, is_metric
 from sympo.validity import (
     OPTIONS,
     PLACE,
-    bounds,
     history_fault,
     in_place,
-    is_metric,
     summary_fault,
 )
 
