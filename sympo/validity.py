@@ -71,6 +71,9 @@ def _parts_fault(summary: Mapping[str, Any]) -> str:
     for name in ("config", "last", "selected", "files", "outcomes"):
         if not isinstance(summary.get(name, {}), dict):
             return f"{name} is {str(summary[name])[:40]!r}, not an object"
+    told = summary.get("at_default", [])
+    if not isinstance(told, list) or not all(isinstance(name, str) for name in told):
+        return f"at_default is {str(told)[:40]!r}, not a list of settings"
     for which in ("last", "selected"):
         if which in summary and (fault := metrics_fault(summary[which])):
             return f"{which}: {fault}"

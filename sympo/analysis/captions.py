@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from sympo.analysis.frames import show
+from sympo.analysis.frames import before, show
 
 # in a caption
 _ONE_SEED = {
@@ -32,7 +32,7 @@ TWO_SEEDS = "two seeds are too few for a t interval, whose factor is 12.7"
 def title(estimates: pd.DataFrame) -> str:
     """The experiment of the estimates: data set, noise model and the settings that differ."""
     first = estimates.iloc[0]
-    leaves = list(estimates.columns[3 : estimates.columns.get_loc("loss")])  # type: ignore[misc]
+    leaves = before(estimates, "loss")[3:]
     parts = [f"{first['dataset']}, {first['noise_model']} noise, {first['job']}"]
     parts += [f"{leaf} = {show(first[leaf])}" for leaf in leaves if pd.notna(first[leaf])]
     return ", ".join(parts)

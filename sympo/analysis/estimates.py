@@ -9,7 +9,7 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 
-from sympo.analysis.frames import group_columns, judge_of, variants
+from sympo.analysis.frames import before, group_columns, judge_of, variants
 from sympo.analysis.intervals import Outcomes, Spread
 from sympo.metrics import KL
 
@@ -87,7 +87,7 @@ def reward_by_item(
     """
     metric = f"{which}/test/reward_mean"
     columns = [name for name in cells.columns if name.startswith(f"{metric}/")]
-    keys = list(cells.columns[: cells.columns.get_loc("oracle") + 1])  # type: ignore[operator,misc]
+    keys = [*before(cells, "oracle"), "oracle"]
     rewards = cells[columns].to_numpy(dtype=float)
     if columns:
         with np.errstate(invalid="ignore", divide="ignore"):

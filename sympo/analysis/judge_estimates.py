@@ -146,7 +146,7 @@ def _differences(items: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _by(frame: pd.DataFrame, *names: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    yield from frame.groupby(list(names), observed=True)  # type: ignore[misc]
+    yield from frame.groupby(list(names), observed=True)
 
 
 def _wide(rows: pd.DataFrame, index: list[str], columns: str) -> pd.DataFrame:

@@ -1,7 +1,9 @@
 """Figures of judges: what they say of policies, how far they can be trusted, how far they agree."""
 
 import textwrap
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -171,7 +173,7 @@ def _around_50(ax: Axes) -> tuple[float, float]:
     return 50 - reach, 50 + reach
 
 
-def _agreed(row: dict) -> str:
+def _agreed(row: Mapping[Hashable, Any]) -> str:
     raw = f"{100 * row['agreement']:.1f}% agree\nn = {row['n']:,}"
     if not np.isfinite(row["kappa"]):
         return f"kappa undefined\n{raw}"

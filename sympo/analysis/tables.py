@@ -1,12 +1,13 @@
 """A summary as text, for the end of a sweep."""
 
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sympo.analysis.captions import INTERVALS, TWO_SEEDS, ties, title
-from sympo.analysis.frames import implied, judge_of, over, show
+from sympo.analysis.frames import before, implied, judge_of, over, show
 from sympo.analysis.style import ordered
 from sympo.metrics import EPOCHS, metric_of
 
@@ -18,7 +19,7 @@ def format_table(summary: pd.DataFrame) -> str:
     summary: as `report.summary` makes it, with the opponent of every judge in `against`.
     """
     blocks = []
-    by = list(summary.columns[: summary.columns.get_loc("loss")])  # type: ignore[misc]
+    by = before(summary, "loss")
     told = implied(summary[by].drop_duplicates())
     for _, experiment in summary.groupby(by, dropna=False):
         for metric, rows in experiment.groupby("metric", sort=False):
@@ -46,7 +47,7 @@ def _block(rows: pd.DataFrame, factor: float) -> str:
     return "\n".join("  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def _cell(row: dict[str, Any], factor: float) -> str:
+def _cell(row: Mapping[Hashable, Any], factor: float) -> str:
     n, expected = row["n_seeds"], row["n_seeds"] + row["missing"]
     if not n:
         return "missing"
@@ -65,7 +66,7 @@ def _footnotes(summary: pd.DataFrame) -> str:
         notes.append(tied)
     if summary["oracle"].any():
         notes.append("*: the loss was given the true noise rate (oracle)")
-    by = list(summary.columns[: summary.columns.get_loc("loss")])  # type: ignore[misc]
+    by = before(summary, "loss")
     rows = summary.assign(
         experiment=summary.groupby(by, dropna=False).ngroup(), judge=summary["metric"].map(judge_of)
     )
