@@ -9,11 +9,11 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 
-from sympo.analysis.frames import group_columns, judge_of, variants
+from sympo.analysis.frames import before, group_columns, judge_of, variants
 from sympo.analysis.intervals import Outcomes, Spread
+from sympo.metrics import KL
 
 _CELL = ["loss", "variant", "noise"]
-KL = "policy/kl"
 
 
 def summarise(
@@ -88,7 +88,7 @@ def reward_by_item(
     """
     metric = f"{which}/test/reward_mean"
     columns = [name for name in cells.columns if name.startswith(f"{metric}/")]
-    keys = list(cells.columns[: cells.columns.get_loc("oracle") + 1])  # type: ignore[operator,misc]
+    keys = [*before(cells, "oracle"), "oracle"]
     rewards = cells[columns].to_numpy(dtype=float, copy=True)
     # each data set has true rewards of its own
     for at in cells.groupby(group_columns(cells), dropna=False).indices.values() if columns else ():

@@ -2,8 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sympo.analysis import Collection, against_kl, draw, loss_gallery
-from sympo.analysis.plots import save
+from sympo.analysis import Collection, against_kl, draw, loss_gallery, save_figure
 from tests.analysis.synthetic import policy_history, write_policy_sweep, write_run, write_sweep
 
 
@@ -145,7 +144,8 @@ def test_an_estimate_outside_of_its_range_is_inside_the_panel(tmp_path):
 
 def test_files_are_the_same_bytes_each_time(collection, tmp_path):
     saved = [
-        save(draw(collection)["accuracy_vs_noise"], tmp_path / name) for name in ("first", "second")
+        save_figure(draw(collection)["accuracy_vs_noise"], tmp_path / name)
+        for name in ("first", "second")
     ]
     for first, second in zip(*saved, strict=True):
         assert first.stat().st_size > 5000
