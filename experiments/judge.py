@@ -26,7 +26,7 @@ from experiments.cells import (
 )
 from experiments.outcomes import Outcome, command, outcomes, report
 from experiments.progress import Progress, heading, percent
-from sympo.judges.base import Judge, JudgeStopped
+from sympo.protocols.judging import Judge, JudgeStopped
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judged import JudgedFile, Samples
 from sympo.judges.judging import judge_answers, questions

@@ -21,7 +21,7 @@ from experiments.preference_stages import (
 )
 from sympo import seeding
 from sympo.disk import write_atomically
-from sympo.evaluation.policy import implicit_metrics, mean_metrics, wins
+from sympo.evaluation.policy_metrics import implicit_metrics, mean_metrics, wins
 from sympo.evaluation.rewards import agreement, gaps
 from sympo.margins import Margin
 from sympo.models.rows import Rows

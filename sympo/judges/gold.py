@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympo.judges.base import Judge, OnVerdict
+from sympo.protocols.judging import Judge, OnVerdict
 from sympo.judges.protocol import FIRST, SECOND, TIE
 from sympo.types import BadInput, Comparison, Verdict
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sympo.judges.base import Judge, OnVerdict
+from sympo.protocols.judging import Judge, OnVerdict
 from sympo.judges.protocol import FIRST, SECOND, TIE
 from sympo.models.classifiers import Released
 from sympo.models.reward import RewardModel

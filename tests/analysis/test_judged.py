@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sympo.analysis import Collection
-from sympo.judges.base import Judge, OnVerdict
+from sympo.protocols.judging import Judge, OnVerdict
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judged import JudgedFile, Samples
 from sympo.judges.judging import judge_answers

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from sympo.judges.base import JudgeStopped
+from sympo.protocols.judging import JudgeStopped
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judging import Item, judge_answers
 from sympo.judges.openai import PATIENCE, OpenAIJudge

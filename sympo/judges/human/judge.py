@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sympo.judges.base import Judge, JudgeStopped, OnVerdict
+from sympo.protocols.judging import Judge, JudgeStopped, OnVerdict
 from sympo.judges.human.page import CRITERIA
 from sympo.types import Comparison
 
