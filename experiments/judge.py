@@ -24,13 +24,13 @@ from experiments.cells import (
     unknown,
 )
 from experiments.report import command, outcomes, report
-from sympo.judges.base import Judge, JudgeStopped
 from sympo.judges.cache import VerdictCache
-from sympo.judges.judged import JudgedFile, Samples
+from sympo.judges.judged_file import JudgedFile, Samples
 from sympo.judges.judging import judge_answers, questions
 from sympo.pipelines.cell import STARTED
 from sympo.pipelines.progress import Progress, heading, percent
 from sympo.pipelines.result import RunResult
+from sympo.protocols.judging import Judge, JudgeStopped
 from sympo.runs.folder import CellName, git_commit, run_folders
 from sympo.types import BadInput, Comparison, printable
 

@@ -7,7 +7,7 @@ on, and an answer closes with the end of sequence that ends a sampled one.
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sympo.judges.base import Judge, OnVerdict
 from sympo.judges.protocol import FIRST, SECOND, TIE
 from sympo.models.texts.classifiers import Released
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.reward_models import RewardModel
 from sympo.models.texts.scorers import AUTOCAST
+from sympo.protocols.judging import Judge, OnVerdict
 from sympo.types import BadInput, Comparison, Verdict
 
 # that are scored before their verdicts are told

@@ -10,7 +10,7 @@ import numpy as np
 
 from sympo import seeding
 from sympo.disk import write_atomically
-from sympo.evaluation.policy import implicit_metrics, mean_metrics, wins
+from sympo.evaluation.policy_metrics import implicit_metrics, mean_metrics, wins
 from sympo.evaluation.rewards import agreement, gaps
 from sympo.margins import DPO, Margin
 from sympo.models.texts.packed_rows import PackedRows

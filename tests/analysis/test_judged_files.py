@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pytest
+from sympo.judges.judged import JudgedFile, Samples
 
 from sympo.analysis import Collection
-from sympo.judges.base import Judge, OnVerdict
 from sympo.judges.cache import VerdictCache
-from sympo.judges.judged import JudgedFile, Samples
 from sympo.judges.judging import judge_answers
+from sympo.protocols.judging import Judge, OnVerdict
 from sympo.types import Comparison, Verdict
 from tests.analysis.synthetic import write_policy_sweep, write_run
 from tests.analysis.synthetic_judged import judge_run

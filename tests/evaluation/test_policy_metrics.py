@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sympo.evaluation.policy import implicit_metrics, mean_metrics, wins
+from sympo.evaluation.policy_metrics import implicit_metrics, mean_metrics, wins
 from sympo.types import chosen_over_rejected
 
 

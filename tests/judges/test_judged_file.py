@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sympo.judges.judged import JudgedFile, Samples, judged_metrics
 
 from sympo.judges.cache import VerdictCache
-from sympo.judges.judged import JudgedFile, Samples, judged_metrics
 from sympo.judges.judging import judge_answers
 from sympo.types import BadInput
 from tests.judges.scripted import Scripted, line, longer

@@ -1,22 +1,24 @@
-"""What a policy makes of preference pairs and of prompts, in numbers."""
+"""Metrics of a policy on preference pairs, and of its responses to prompts."""
 
 import numpy as np
+import numpy.typing as npt
 
 from sympo import seeding
 from sympo.evaluation.rewards import agreement, clustered_error, gaps
 from sympo.types import PreferencePairs
 
 RESAMPLES = 2000
+Floats = npt.NDArray[np.float64]
 
 
 def implicit_metrics(
-    rewards: np.ndarray, pairs: PreferencePairs, cluster: np.ndarray
+    rewards: Floats, pairs: PreferencePairs, cluster: npt.NDArray[np.int64]
 ) -> dict[str, float]:
-    """How often implicit rewards prefer the chosen answer, with its standard error over prompts,
-    how often neither, and the mean of r(chosen) - r(rejected).
+    """How often implicit rewards prefer the chosen response, with its standard error over prompts;
+    how often they tie; and the mean of r(chosen) - r(rejected).
 
-    rewards: (2n,) implicit reward of every answer. cluster: (n,) of integers from 0 on, the prompt
-    of each pair.
+    rewards: (2n,), the implicit reward of every response. cluster: (n,), the prompt of each pair as
+    an integer, at least 0.
     """
     gap = gaps(rewards, pairs)
     scores = agreement(gap, pairs.label)
@@ -28,15 +30,15 @@ def implicit_metrics(
     }
 
 
-def wins(own: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """1 where the policy's answer has the higher gold reward, 0 where the other has, 1/2 on ties.
+def wins(own: Floats, other: Floats) -> Floats:
+    """1 if the policy's response has the higher gold reward, 0 if the other has, 1/2 on ties; (n,).
 
-    own, other: (n,) gold rewards of two answers to the same prompts.
+    own, other: (n,), gold rewards of two responses to the same prompts.
     """
     return agreement(own - other, np.ones(len(own)))
 
 
-def mean_metrics(name: str, values: np.ndarray, seed: int) -> dict[str, float]:
+def mean_metrics(name: str, values: Floats, seed: int) -> dict[str, float]:
     """The mean of one value per prompt, its standard error and its 95% bootstrap interval."""
     draw = seeding.generator(seed, "bootstrap", name)
     n = len(values)

@@ -13,10 +13,10 @@ import numpy as np
 from sympo.disk import content_digest, write_atomically
 from sympo.evaluation.judged_content import read, sealed
 from sympo.evaluation.verdicts import length_adjusted, position_bias, win_rate
-from sympo.judges.base import OPPONENTS, Judge
 from sympo.judges.damaged import set_aside
 from sympo.judges.judging import Item, Judged, Line
 from sympo.judges.protocol import by_authors
+from sympo.protocols.judging import OPPONENTS, Judge
 from sympo.runs.folder import git_commit, versions
 from sympo.runs.identity import digest as settings_hash
 from sympo.types import BadInput

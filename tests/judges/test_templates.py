@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sympo.judges.prompts import FOLDER, choice, fill, read_template
+from sympo.judges.templates import FOLDER, choice, fill, read_template
 from sympo.types import BadInput, Comparison
 
 TEMPLATES = sorted((FOLDER / "prompts").glob("*.txt"))
