@@ -1,28 +1,29 @@
 """The job that trains policies on noisy preference pairs."""
 
-import json
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
-from sympo import seeding
-from sympo.disk import write_atomically
-from sympo.evaluation.policy_metrics import implicit_metrics, mean_metrics, wins
+from sympo.evaluation.policy_metrics import implicit_metrics
 from sympo.evaluation.rewards import agreement, gaps
 from sympo.margins import DPO, Margin
-from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.policies import Policy
 from sympo.outcomes import Scored, prompt_keys
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.pair_files import SPLITS
-from sympo.pipelines.preference import Metrics, PreferenceJob, Run, check_lengths
+from sympo.pipelines.preference import PreferenceJob, Run, check_lengths
 from sympo.pipelines.reference import FineTuning, Reference
+from sympo.pipelines.responses import ResponseEvaluation
 from sympo.pipelines.shared_stages import Shared, drawing, tell_account
 from sympo.protocols.jobs import Listener
-from sympo.sampling import Responses, Sampling
+from sympo.sampling import Sampling
 from sympo.types import BadInput, Evaluation
+
+# where a run folder keeps the weights of its last and of its selected epoch
+WEIGHTS = {"last": "policy", "selected": "policy_selected"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,38 +93,43 @@ class PolicyJob(PreferenceJob):
         return Shared(cell, reference, settings, listener.note, listener.status)
 
     def train(self, cells: Sequence[Cell], listener: Listener) -> None:
-        """Train cells one after the other, from their last checkpoint where there is one."""
+        """Train cells one after the other, from their last checkpoint if there is one."""
         for place, cell in enumerate(cells):
             run = _Run(cell, self, listener, place)
             with drawing(cell.device, cell.name.seed, "training"):
                 run.train()
+
+    def can_sample_again(self, cell: Cell) -> bool:
+        """Whether the weights of a complete cell were kept."""
+        return all((cell.folder.path / name).is_dir() for name in WEIGHTS.values())
+
+    def sample_again(self, cell: Cell, listener: Listener) -> Mapping[str, Evaluation]:
+        """Draw the responses of the last and of the selected epoch by the cell's sampler, from the
+        weights that were kept, and evaluate them."""
+        shared = self.shared(cell, listener)
+        responses, found = ResponseEvaluation(cell, self, shared), {}
+        for which, name in WEIGHTS.items():
+            policy = _policy(cell, shared, lambda base, name=name: _trained(cell, base, name))
+            drawn, found[which] = responses.of(policy)
+            responses.write(which, drawn)
+        return found
 
 
 class _Run(Run):
     """One cell from the shared stages to its last evaluation."""
 
     def __init__(self, cell: Cell, job: PolicyJob, listener: Listener, place: int) -> None:
-        self.policy_job, self.seed = job, cell.name.seed
-        self.shared = shared = job.shared(cell, listener)
+        self.policy_job, shared = job, job.shared(cell, listener)
         self.data, rows = shared.preferences(), shared.rows()
         tell_account(cell, self.data.account, listener.note)
         reference_logps = {} if job.margin.reference_free else shared.reference_logps()
-        self.reference_answers = shared.reference_answers()
-        self.reference = shared.reference()
-        self.prompts = self.data.test.prompts[: job.sampling.prompts]
-        self.answers = self.reference_answers
-        ids, keys = (
-            self.data.test.pairs.ids,
-            prompt_keys(p.tolist() for p in self.data.test.prompts),
-        )
+        self.responses = ResponseEvaluation(cell, job, shared)
+        self.drawn = self.responses.reference
+        keys = prompt_keys(prompt.tolist() for prompt in self.data.test.prompts)
         self.cluster = np.unique(keys, return_inverse=True)[1]
-        sampled = len(self.prompts)
-        # the test pairs, and the prompts that are answered
-        self.scored, self.sampled = Scored(ids, keys), Scored(ids[:sampled], keys[:sampled])
-        for scored in (self.scored, self.sampled):
-            cell.folder.keep_test_set(scored.test_set)
-        model = cell.model.adapt(cell.model.load(shared.reference_folder()), self.seed)
-        self.policy = shared.source.policy(model, cell.dataset.max_length, cell.device)
+        self.scored = Scored(self.data.test.pairs.ids, keys)
+        cell.folder.keep_test_set(self.scored.test_set)
+        self.policy = _policy(cell, shared, lambda base: cell.model.adapt(base, cell.name.seed))
         pairs = {name: getattr(self.data, name).pairs for name in SPLITS}
         super().__init__(
             cell, job, listener, place, pairs, rows, self.policy, job.margin, reference_logps
@@ -137,85 +143,27 @@ class _Run(Run):
         )
 
     def beside(self) -> Evaluation:
-        self.answers = self._answers("answers")
-        return self._on_answers(self.answers)
+        self.drawn, found = self.responses.of(self.policy)
+        return found
 
     def keep(self, which: str) -> None:
-        self._write_answers(which, self.answers)
+        self.responses.write(which, self.drawn)
+        if which == "selected":
+            self._save(which)
 
     def save(self) -> None:
+        self._save("last")
+
+    def _save(self, which: str) -> None:
         if self.policy_job.save_policy:
-            self.policy.use_default_attention()
-            self.policy.model.save_pretrained(self.cell.folder.unfinished / "policy")
+            self.policy.save(self.cell.folder.unfinished / WEIGHTS[which])
 
-    def _answers(self, name: str, **distribution: float) -> Responses:
-        # the draws are the same at every evaluation, for every loss and noise rate
-        seed = seeding.derive(self.seed, "policy", name)
-        return self.cell.sampler.sample(
-            self.policy,
-            self.prompts,
-            self.shared.vocabulary,
-            self.policy_job.sampling,
-            seed,
-            **distribution,
-        )
 
-    def _on_answers(self, answers: Responses) -> Evaluation:
-        reference, gold = self.reference_answers, self.cell.dataset.gold_reward
-        found: Metrics = {
-            "policy/length": float(answers.lengths.mean()),
-            "policy/truncated": float(answers.truncated.mean()),
-            "reference/length": float(reference.lengths.mean()),
-            **self._divergence(answers),
-        }
-        outcomes = {}
-        if gold is not None:
-            own = gold(self.prompts, answers.ids)
-            theirs = gold(self.prompts, reference.ids)
-            starts = self.data.test.chosen.start
-            chosen = gold(
-                self.prompts,
-                [ids[starts[i] :] for i, ids in enumerate(self.data.test.chosen.ids)][: len(own)],
-            )
-            for name, other in (("win_rate", theirs), ("win_rate_chosen", chosen)):
-                won = wins(own, other)
-                found |= mean_metrics(f"policy/{name}", won, self.seed)
-                outcomes[f"policy/{name}"] = self.sampled.pack(won)
-            found["policy/tie_rate"] = float((own == theirs).mean())
-            found |= mean_metrics("policy/gold_reward", own, self.seed)
-            found["reference/gold_reward"] = float(theirs.mean())
-        return Evaluation(found, outcomes)
+def _policy(cell: Cell, shared: Shared, made: Callable[[Any], Any]) -> Policy:
+    """A policy on the cell's device; `made` turns the reference model into it."""
+    model = made(cell.model.load(shared.reference_folder()))
+    return shared.source.policy(model, cell.dataset.max_length, cell.device)
 
-    def _divergence(self, answers: Responses) -> Metrics:
-        """KL(policy || reference), estimated by the mean of log pi - log pi_ref on answers from
-        the policy's own distribution, which is the only unbiased one."""
-        if not self.policy_job.sampling.exact:
-            answers = self._answers("exact answers", temperature=1.0, top_p=1.0)
-        rows = PackedRows(answers.after(self.prompts))
-        own, reference = (
-            policy.score(rows, self.job.tokens_per_pass)[:, 0]
-            for policy in (self.policy, self.reference)
-        )
-        ratio = own - reference
-        error = float(ratio.std(ddof=1) / math.sqrt(len(ratio))) if len(ratio) > 1 else None
-        return {"policy/kl": float(ratio.mean()), "policy/kl_se": error}
 
-    def _write_answers(self, which: str, answers: Responses) -> None:
-        """All that is needed to judge the answers again."""
-        decode = self.cell.dataset.text
-        ids = self.data.test.pairs.ids
-        lines = [
-            {
-                "id": int(ids[i]),
-                **self.data.test.texts[i],
-                "policy": decode(answers.ids[i], self.shared.tokenizer),
-                "reference": decode(self.reference_answers.ids[i], self.shared.tokenizer),
-                "policy_truncated": bool(answers.truncated[i]),
-                "reference_truncated": bool(self.reference_answers.truncated[i]),
-            }
-            for i in range(len(self.prompts))
-        ]
-        folder = self.cell.folder.unfinished / "samples"
-        folder.mkdir(exist_ok=True)
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        write_atomically(folder / f"{which}.jsonl", text)
+def _trained(cell: Cell, base: Any, name: str) -> Any:
+    return cell.model.restored(base, cell.folder.path / name)
