@@ -28,7 +28,7 @@ ROLES = {
     "dataset": ("check", "fingerprint"),
     "loss": ("properties", "reduce", "log_weight"),
     "noise_model": ("rates",),
-    "model": ("check", "build"),
+    "model": ("reads", "answers", "check", "build"),
     "sampler": ("check", "sample"),
     "judge": ("check", "of", "compare"),
 }
@@ -114,7 +114,9 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
         model=str(choices["model"]),
         seed=settings["seed"],
     )
-    contents = {"dataset": _fingerprint(dataset), "model": _fingerprint(model)}
+    with within("model"):
+        content = _fingerprint(model)
+    contents = {"dataset": _fingerprint(dataset), "model": content}
     folder = RunFolder(settings["results_dir"], name, identity(settings, contents))
     judge = _judge(choices["judge"], settings["judge"], job, dataset)
     cell = Cell(

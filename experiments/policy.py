@@ -23,7 +23,7 @@ from sympo import seeding
 from sympo.disk import write_atomically
 from sympo.evaluation.policy import implicit_metrics, mean_metrics, wins
 from sympo.evaluation.rewards import agreement, gaps
-from sympo.margins import Margin
+from sympo.margins import BaseMargin
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.outcomes import Scored, prompt_keys
 from sympo.sampling.responses import Responses
@@ -39,7 +39,7 @@ class PolicyJob(PreferenceJob):
         and how policies answer. save_policy: in the hub's format, in the cell's folder.
     """
 
-    margin: Margin
+    margin: BaseMargin
     sft: FineTuning
     sampling: Sampling
     save_policy: bool
@@ -53,7 +53,7 @@ class PolicyJob(PreferenceJob):
             raise BadInput(
                 f"dataset={cell.name.dataset} has no prompts and answers, which job=policy needs"
             )
-        if not getattr(cell.model, "answers", False):
+        if not cell.model.answers:
             raise BadInput(
                 f"model={cell.name.model} gives no answers; job=policy needs tiny_lm or hub"
             )

@@ -18,6 +18,7 @@ from experiments.judge import CACHE, Verdicts, judged
 from experiments.outcomes import Outcome
 from experiments.progress import Progress, Screen, Terminal, heading, percent
 from sympo.evaluation.selection import reported
+from sympo.process import keep_freed_memory
 from sympo.tracking import Tracker, hint
 from sympo.types import Evaluation
 
@@ -93,6 +94,7 @@ def _reason(error: Exception) -> str:
 def _train_together(runs: Sequence["CellRun"], after: float) -> None:
     cell = runs[0].cell
     torch.set_num_threads(cell.config["threads"] or THREADS)
+    keep_freed_memory()
     if cell.device != "cpu":
         torch.cuda.reset_peak_memory_stats(cell.device)
     started = time.monotonic()
@@ -290,7 +292,7 @@ class Recorder:
 
 def _lacking(cell: Cell) -> str | None:
     """The setting by which a cell should have left what is not in its folder."""
-    if not getattr(cell.model, "reads_tokens", False):
+    if cell.model.reads != "tokens":
         return None  # nothing of it is ever saved
     for what in ("model", "policy"):
         if getattr(cell.job, f"save_{what}", False) and not (cell.folder.path / what).is_dir():
