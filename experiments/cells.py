@@ -28,7 +28,7 @@ ROLES = {
     "dataset": ("check", "fingerprint"),
     "loss": ("properties", "reduce", "log_weight"),
     "noise_model": ("rates",),
-    "model": ("check", "build"),
+    "model": ("reads", "answers", "check", "build"),
     "sampler": ("check", "sample"),
     "judge": ("check", "of", "compare"),
 }

@@ -52,9 +52,10 @@ from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
 from sympo.models.texts.shared_prefix_attention import LAYOUTS
 from sympo.models.texts.token_logps import chunk
+from sympo.objective import Objective
 from sympo.pipelines.reference import checkpoint_activations
 from sympo.training.optimizer import Recipe
-from sympo.training.pairwise import Objective, PreferenceTrainer
+from sympo.training.pairwise import PreferenceTrainer
 from sympo.types import Encoded
 
 BATCH, BETA, RATE, NORM = 8, 0.1, 1e-6, 1.0

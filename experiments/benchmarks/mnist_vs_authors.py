@@ -33,6 +33,7 @@ from sympo.data.mnist import MNIST
 from sympo.losses import Hinge, Logistic, Ramp, Sigmoid, Square, TruncatedHinge, Unhinged
 from sympo.models.images.cnn import CNN
 from sympo.noise import Symmetric, flip
+from sympo.process import keep_freed_memory
 from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
 from sympo.types import ImagePreferences
 
@@ -112,6 +113,7 @@ def work(cells: int, arguments: argparse.Namespace, pipe: Connection) -> None:
     """Run one epoch at each message, and answer with its seconds for a cell and the device's matrix
     rate; cells: that are trained together, 0 for the authors' loop."""
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
     device = torch.device(arguments.device)
     dataset = MNIST(
         path=str(arguments.mnist), train_images=30_000, validation_images=1_000,

@@ -68,10 +68,7 @@ class RewardModelJudge(Judge):
                 raise BadInput(
                     f"judge.{key}={value} must be at least 1 and at most {MOST_TOKENS:,}"
                 )
-        try:
-            self._released.check()
-        except BadInput as error:
-            raise BadInput(str(error).replace("model.", "judge.")) from error
+        self._released.check()
 
     def key(self) -> dict[str, Any]:
         return {**super().key(), "model": self._released.fingerprint()}

@@ -64,7 +64,10 @@ def assemble(
         dataset.check()
     named = {key: str(options[key]) for key in ("job", "dataset", "loss", "noise_model", "model")}
     name = CellName(**named, noise=float(config["noise"]), seed=config["seed"])
-    contents = {"dataset": _fingerprint(dataset), "model": _fingerprint(model)}
+    with within("model"):
+        # networks of images start from weights of their own
+        content = None if model.reads == "images" else _fingerprint(model)
+    contents = {"dataset": _fingerprint(dataset), "model": content}
     identity = identity_of({key: config[key] for key in IDENTITY}, named, contents)
     sampler = part_identity(config["sampler"]) if job.leaves_samples else None
     folder = RunFolder(config["results_dir"], name, identity, sampler)
@@ -75,7 +78,8 @@ def assemble(
 
 @lru_cache(maxsize=16)
 def _fingerprint(part: Any) -> str | None:
-    return part.fingerprint() if hasattr(part, "fingerprint") else None
+    found: str | None = part.fingerprint()
+    return found
 
 
 @lru_cache(maxsize=DRAWS)

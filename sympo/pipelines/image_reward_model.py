@@ -41,7 +41,7 @@ class RewardModelJob(Schedule):
                 f"dataset={cell.name.dataset} is no data set of images; one of texts suggests "
                 "what job=reward_model needs, see conf/dataset/hh.yaml"
             )
-        if getattr(cell.model, "answers", False) or getattr(cell.model, "rewards_texts", False):
+        if cell.model.reads != "images":
             raise BadInput(f"model={cell.name.model} is no model of images; use small_cnn or cnn")
         _reward_cell(cell)
         images = draw(cell.dataset, cell.name.seed).pixels
@@ -135,7 +135,7 @@ class _Pass:
                     self._tell(place, epoch, Evaluation(metrics, outcomes))
 
     def train(self) -> None:
-        advice = getattr(self.trainer.model, "advice", "")
+        advice = self.trainer.model.advice
         if advice and advice not in _told:
             self.listener.note(advice)
             _told.add(advice)

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from sympo.evaluation.policy_metrics import implicit_metrics
 from sympo.evaluation.rewards import agreement, gaps
-from sympo.margins import DPO, Margin
+from sympo.margins import DPO, BaseMargin
 from sympo.models.texts.policies import Policy
 from sympo.outcomes import Scored, prompt_keys
 from sympo.pipelines.cell import Cell
@@ -36,7 +35,7 @@ class PolicyJob(PreferenceJob):
 
     identity: ClassVar[str] = "policy"
 
-    margin: Margin = field(default_factory=DPO)
+    margin: BaseMargin = field(default_factory=DPO)
     sft: FineTuning = field(default_factory=FineTuning)
     sampling: Sampling = field(default_factory=Sampling)
     save_policy: bool = False
@@ -50,7 +49,7 @@ class PolicyJob(PreferenceJob):
             raise BadInput(
                 f"dataset={cell.name.dataset} has no prompts and answers, which job=policy needs"
             )
-        if not getattr(cell.model, "answers", False):
+        if not cell.model.answers:
             raise BadInput(
                 f"model={cell.name.model} gives no answers; job=policy needs tiny_lm or hub"
             )

@@ -13,16 +13,18 @@ import torch
 
 from sympo import ranges
 from sympo.evaluation.rewards import label_metrics
-from sympo.margins import Margin
-from sympo.models.texts.scorers import AUTOCAST, Scorer, Splittable
+from sympo.models.texts.scorers import AUTOCAST
 from sympo.models.texts.shared_prefix_attention import LAYOUTS
 from sympo.noise import flip
+from sympo.objective import Objective
 from sympo.pipelines.cell import Cell
+from sympo.process import quiet_transformers
 from sympo.protocols.jobs import Listener
+from sympo.protocols.models import Margin, Scorer, Splittable
 from sympo.ranges import Count, NotNegative, Positive
 from sympo.runs import checkpoints
 from sympo.training.optimizer import Recipe
-from sympo.training.pairwise import Objective, PreferenceTrainer
+from sympo.training.pairwise import PreferenceTrainer
 from sympo.types import (
     BadArgument,
     BadInput,
@@ -82,7 +84,7 @@ class PreferenceJob(Recipe):
 
     def check_parts(self, cell: Cell) -> None:
         """Refuse models and noise that cannot work; raises BadInput."""
-        _quieten_transformers()
+        quiet_transformers()
         check_model(cell.model)
         if self.attention == "flex" and cell.device == "cpu":
             raise BadArgument("attention", "flex", "trains on CUDA only: use attention=grouped")
@@ -274,15 +276,6 @@ def check_model(model: Any) -> None:
     """Check a model, once for all cells of a sweep: that builds it, though without weights."""
     with within("model"):
         model.check()
-
-
-def _quieten_transformers() -> None:
-    # its progress bars and advice go to the terminal, where the cell's own line lives; downloads,
-    # which are over by now, keep theirs
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
 
 
 def _first(noisy: NoisyPairs, count: int) -> NoisyPairs:

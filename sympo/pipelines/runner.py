@@ -17,6 +17,7 @@ from sympo.evaluation.selection import reported
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.progress import Progress, Screen, Terminal, heading, percent
 from sympo.pipelines.result import RunResult
+from sympo.process import keep_freed_memory
 from sympo.protocols.jobs import TrainedScorer
 from sympo.runs.adoption import adopt_run
 from sympo.runs.tracking import Tracker, hint
@@ -86,6 +87,7 @@ def _reason(error: Exception) -> str:
 def _train_together(runs: Sequence["CellRun"], after: float) -> None:
     cell = runs[0].cell
     torch.set_num_threads(cell.config["threads"] or THREADS)
+    keep_freed_memory()
     if cell.device != "cpu":
         torch.cuda.reset_peak_memory_stats(cell.device)
     started = time.monotonic()

@@ -14,7 +14,6 @@ from sympo.evaluation.rewards import agreement, clean_metrics, gaps
 from sympo.margins import Reward
 from sympo.models.texts.classifiers import save, with_padding
 from sympo.models.texts.reward_models import RewardModel
-from sympo.models.texts.scorers import Scorer, Splittable
 from sympo.outcomes import Scored, prompt_keys
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.pair_files import SPLITS
@@ -22,8 +21,9 @@ from sympo.pipelines.preference import PreferenceJob, Run, check_lengths, check_
 from sympo.pipelines.reference import Reference, checkpoint_activations
 from sympo.pipelines.shared_stages import Shared, drawing, tell_account
 from sympo.protocols.jobs import Listener
+from sympo.protocols.models import Scorer, Splittable
 from sympo.ranges import Amount, Positive
-from sympo.types import Account, BadInput, Evaluation, PreferencePairs, taken
+from sympo.types import Account, BadInput, Evaluation, PreferencePairs, taken, within
 
 Texts = Sequence[Mapping[str, Any]]
 # what closes an answer that was written by the plain template
@@ -54,7 +54,7 @@ class TextRewardModelJob(PreferenceJob):
             raise BadInput(
                 f"dataset={cell.name.dataset} has no prompts and answers, which this job needs"
             )
-        if not getattr(cell.model, "rewards_texts", False):
+        if cell.model.answers or cell.model.reads == "images":
             raise BadInput(
                 f"model={cell.name.model} is no reward model of texts; use hub_reward, tiny_reward "
                 "or tfidf"
@@ -71,7 +71,7 @@ class TextRewardModelJob(PreferenceJob):
             )
         self.check_parts(cell)
         lengths = {"dataset.max_length": cell.dataset.max_length}
-        if cell.model.reads_tokens:
+        if cell.model.reads == "tokens":
             check_lengths(cell, cell.model, f"model={cell.name.model}", lengths)
         elif not cell.dataset.from_policy:
             _check_words(cell.model, cell.dataset)
@@ -112,7 +112,7 @@ class _TextRun(Run):
 
     def __init__(self, cell: Cell, job: TextRewardModelJob, listener: Listener, place: int) -> None:
         self.text_job, shared = job, job.shared(cell, listener)
-        reads = _Tokens if cell.model.reads_tokens else _Words
+        reads = _Tokens if cell.model.reads == "tokens" else _Words
         self.reader = reads(cell, job, shared)
         tell_account(cell, self.reader.account, listener.note)
         pairs = self.reader.pairs
@@ -213,7 +213,10 @@ def _worded(
     and the account of the rows with what was left out here."""
     kept = {name: np.flatnonzero(~_alike(model, texts[name], name)) for name in SPLITS}
     left = {name: [texts[name][int(i)] for i in index] for name, index in kept.items()}
-    features = model.features(_sides(left["train"]), [_sides(left[name]) for name in SPLITS[1:]])
+    with within("model"):
+        features = model.features(
+            _sides(left["train"]), [_sides(left[name]) for name in SPLITS[1:]]
+        )
     rows = dict(zip(SPLITS, features, strict=True))
     splits = {
         name: split.after(

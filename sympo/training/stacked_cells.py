@@ -1,47 +1,31 @@
-"""Training reward models, a batch of cells at a time; a single run is the batch of one.
+"""Trains reward models of images, a batch of cells at a time; a single run is a batch of one.
 
 A cell is one point of a sweep. The cells of one seed see the same pairs in the same order, start
 from the same weights and drop the same units; they differ in their flips and their loss. Each cell
-has weights of its own, stacked along a leading dimension, and every step of the optimizer is
-elementwise, so no cell feels another.
+has its own weights, stacked along a leading dimension, and every step of the optimizer is
+elementwise, so cells do not affect each other.
 """
 
-import ctypes
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sympo import seeding
 from sympo.evaluation import rewards as evaluation
-from sympo.losses import MarginLoss
+from sympo.margins import Reward
 from sympo.outcomes import Scored
+from sympo.protocols.models import ImageModel, Loss
 from sympo.ranges import Count, Positive
 from sympo.training.adam import Adam
+from sympo.training.diverged import Diverged
+from sympo.training.stacked_objective import StackedObjective
 from sympo.types import Evaluation, ImagePreferences, NoisyPairs
 
 EVALUATION_IMAGES = 1024
-
-
-class RewardModels(Protocol):
-    """Settings that build a stack of reward models; images (S, N, H, W) -> rewards (C, N).
-
-    What is stacked over cells in its `state_dict` has them as its first dimension; extra state is
-    the same for all cells that were trained equally long.
-    """
-
-    def check(self, image_size: tuple[int, int]) -> None:
-        """Raise BadInput where images of this size do not fit, before any work starts."""
-        ...
-
-    def build(
-        self, image_size: tuple[int, int], seeds: Sequence[int], cells_per_seed: Sequence[int]
-    ) -> nn.Module: ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +33,7 @@ class RewardCell:
     """One cell: its seed, its loss, and the pairs with the flips that it sees."""
 
     seed: int
-    loss: MarginLoss
+    loss: Loss
     train: NoisyPairs
     validation: NoisyPairs
 
@@ -68,33 +52,28 @@ class Schedule:
     evaluate_every: Count = 5
 
 
-class Diverged(RuntimeError):
-    """A cell's training loss or its rewards are no longer finite numbers."""
-
-
-# called after every epoch: how many are done, and what each cell's evaluation, if any, found
+# called after every epoch with the number of epochs done and each cell's evaluation, if one is due
 AfterEpoch = Callable[[int, list[Evaluation] | None], None]
 
 
 class CellTrainer:
     """Trains cells side by side on one device.
 
-    cells: those of one seed stand together; all have equally many training pairs.
+    cells: those of one seed are adjacent; all have equally many training pairs.
     data: the draw of each seed.
 
-    epoch: how many are done. diverged: the cells that diverged, by number; they take no part in
-    what the others learn, and what is said of them from there on means nothing.
+    epoch: epochs done. diverged: the cells that diverged, by number; they do not affect the others,
+    and their later numbers mean nothing.
     """
 
     def __init__(
         self,
         cells: Sequence[RewardCell],
         data: Mapping[int, ImagePreferences],
-        model: RewardModels,
+        model: ImageModel,
         schedule: Schedule,
         device: torch.device | str = "cpu",
     ) -> None:
-        keep_freed_memory()
         self.cells, self.schedule = list(cells), schedule
         self.device = torch.device(device)
         self.seeds = list(dict.fromkeys(cell.seed for cell in cells))
@@ -102,7 +81,7 @@ class CellTrainer:
         if [cell.seed for cell in cells] != [
             seed for seed, count in zip(self.seeds, counts, strict=True) for _ in range(count)
         ]:
-            raise ValueError("the cells of one seed must stand together")
+            raise ValueError("the cells of one seed must be adjacent")
         draws = [data[seed] for seed in self.seeds]
         self.data = [data[cell.seed] for cell in cells]
         self.dtype = torch.get_default_dtype()
@@ -119,8 +98,9 @@ class CellTrainer:
         self.seed_of_cell = self._tensor(np.repeat(np.arange(len(draws)), counts))
         labels = np.stack([cell.train.noisy_label for cell in cells])
         self.label = self._tensor(labels).to(self.dtype)
-        self.losses, order = shared_losses(cells, self.device)
-        self.order, self.place = self._tensor(order), self._tensor(np.argsort(order))
+        self.objective = StackedObjective(
+            Reward(), [cell.loss for cell in cells], self.device, shared=self.device.type != "cpu"
+        )
         self.scored = [_scored_images(draw) for draw in draws]
         test = {seed: _test_pairs(data[seed]) for seed in self.seeds}
         self.test = [test[cell.seed] for cell in cells]
@@ -131,8 +111,7 @@ class CellTrainer:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def train(self, after_epoch: AfterEpoch) -> None:
-        """Train the epochs that are left, or until all cells have diverged, and evaluate at the set
-        cadence."""
+        """Train the remaining epochs, or until all cells have diverged, evaluating on schedule."""
         every, epochs = self.schedule.evaluate_every, self.schedule.epochs
         while self.epoch < epochs and len(self.diverged) < len(self.cells):
             losses = self.train_epoch()
@@ -166,7 +145,7 @@ class CellTrainer:
             self._diverges(
                 number,
                 f"the mean training loss of {{cell}} is {losses[number]} in epoch {self.epoch}; a "
-                "lower job.learning_rate may help",
+                "lower learning rate may help",
             )
         return losses
 
@@ -176,7 +155,7 @@ class CellTrainer:
         self.diverged.setdefault(number, error)
 
     def state(self) -> list[dict[str, Any]]:
-        """What each cell needs to go on from here, in whichever batch."""
+        """The checkpoint of each cell, which can be resumed in any batch."""
         model = self.model.state_dict()
         return [
             {
@@ -188,7 +167,7 @@ class CellTrainer:
         ]
 
     def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from the `state` of each cell; all were trained equally long."""
+        """Resume from the `state` of each cell; all were trained equally long."""
         self.epoch = states[0]["epoch"]
         model: dict[str, Any] = {}
         for key, value in states[0]["model"].items():
@@ -203,23 +182,10 @@ class CellTrainer:
         images = torch.cat([self.first.gather(1, index), self.second.gather(1, index)], 1)
         reward = self.model(self._images(images))
         first, second = reward.chunk(2, dim=1)
-        margin = self.label.gather(1, index[self.seed_of_cell]) * (first - second)
-        parts = margin.index_select(0, self.order).split([count for _, count in self.losses])
-        values, reduced = [], []
-        for (loss, _), z in zip(self.losses, parts, strict=True):
-            losses = loss(z)
-            # each cell's own reduction over its pairs, summed over cells: each its own gradient
-            numbers = loss.reduce(losses)
-            if losses.shape != z.shape or numbers.shape != z.shape[:1]:
-                raise ValueError(
-                    f"{loss} must make a loss of each margin, {tuple(z.shape)}, and reduce the "
-                    f"last dimension, {tuple(z.shape[:1])}; its shapes are {tuple(losses.shape)} "
-                    f"and {tuple(numbers.shape)}"
-                )
-            values.append(losses.detach())
-            reduced.append(numbers)
-        self.optimizer.step(torch.cat(reduced).sum())
-        return torch.cat(values).sum(1)[self.place]
+        label = self.label.gather(1, index[self.seed_of_cell])
+        total, sums = self.objective(first, second, label)
+        self.optimizer.step(total)
+        return sums
 
     def _images(self, index: Tensor) -> Tensor:
         """Normalised images (S, n, H, W) of image numbers (S, n)."""
@@ -239,7 +205,7 @@ class CellTrainer:
         # multiple of what a cache line holds, so that products round alike for every cell
         longest = -(-max(map(len, self.scored)) // 16) * 16
         index = np.stack([np.pad(s, (0, longest - len(s)), mode="edge") for s in self.scored])
-        batches = self._tensor(index).split(EVALUATION_IMAGES, 1)
+        batches = torch.split(self._tensor(index), EVALUATION_IMAGES, 1)
         parts = [self.model(self._images(batch)) for batch in batches]
         found = torch.cat(parts, 1).double().cpu().numpy()
         filled = []
@@ -247,7 +213,7 @@ class CellTrainer:
             zip(self.seed_of_cell.tolist(), found, strict=True)
         ):
             if not np.isfinite(reward).all():
-                self._diverges(number, "rewards of {cell} are no finite numbers")
+                self._diverges(number, "rewards of {cell} are not finite")
             values = np.full(len(self.pixels), np.nan)
             values[index[place]] = reward
             filled.append(values)
@@ -263,8 +229,7 @@ class CellTrainer:
         return found.double().cpu().numpy()
 
     def evaluate(self) -> list[Evaluation]:
-        """What each cell does on its train, validation and test splits; of one that diverged,
-        nothing."""
+        """Each cell's metrics on its train, validation and test splits; none if it diverged."""
         rewards = self.rewards()
         return [
             Evaluation({}, {}) if number in self.diverged else _evaluation(reward, cell, draw, test)
@@ -272,34 +237,6 @@ class CellTrainer:
                 zip(rewards, self.cells, self.data, self.test, strict=True)
             )
         ]
-
-
-def shared_losses(
-    cells: Sequence[RewardCell], device: torch.device
-) -> tuple[list[tuple[MarginLoss, int]], np.ndarray]:
-    """Each loss with the number of its cells, and the cells in that order.
-
-    On a GPU cells with the same loss share its calls: hundreds would take most of a step. On CPU a
-    call is cheap, and each cell has its own, because what it gives for a number can depend on the
-    number's place, and so on the other cells.
-    """
-    alike: list[tuple[MarginLoss, list[int]]] = []
-    for number, cell in enumerate(cells):
-        same = (which for loss, which in alike if _are_one(loss, cell.loss))
-        which = next(same, None) if device.type != "cpu" else None
-        if which is None:
-            alike.append((cell.loss, which := []))
-        which.append(number)
-    order = [number for _, which in alike for number in which]
-    return [(loss, len(which)) for loss, which in alike], np.array(order)
-
-
-def _are_one(loss: MarginLoss, other: MarginLoss) -> bool:
-    """Whether two losses are of one class, with the same parameters."""
-    try:
-        return loss is other or (type(loss) is type(other) and bool(vars(loss) == vars(other)))
-    except Exception:  # parameters that cannot be compared, such as tensors
-        return False
 
 
 def _of_cell(value: Any, number: int) -> Any:
@@ -336,20 +273,3 @@ def _evaluation(
         {f"{split}/{name}": part[name] for split, part in found.items() for name in part},
         {"test/order_accuracy": scored.pack(right)},
     )
-
-
-def keep_freed_memory() -> None:
-    """Have large tensors on CPU reuse memory, in huge pages, instead of mapping it anew.
-
-    Activations of some megabytes are allocated at every step. By default glibc returns each freed
-    block to the system and faults the next one in page by page, a third of a step in all.
-    """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read by torch at its first large block
-    if sys.platform == "linux":
-        try:
-            libc = ctypes.CDLL("libc.so.6")
-            # M_MMAP_THRESHOLD, of which older versions of glibc take 32 MB at the most
-            if libc.mallopt(-3, 1 << 30) or libc.mallopt(-3, 1 << 25):
-                libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-        except (OSError, AttributeError):
-            pass

@@ -30,9 +30,11 @@ from sympo.models.texts.language_models import TinyLM
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
 from sympo.models.texts.reward_models import RewardModel
+from sympo.objective import Objective
+from sympo.training.diverged import Diverged
 from sympo.training.fine_tuning import fine_tune
 from sympo.training.optimizer import Recipe, batches
-from sympo.training.pairwise import Diverged, Objective, PreferenceTrainer
+from sympo.training.pairwise import PreferenceTrainer
 from sympo.types import BadInput, Encoded, Vocabulary
 
 TINY = TinyLM(hidden_size=16, intermediate_size=24, layers=2, heads=2, max_positions=32)
@@ -135,7 +137,7 @@ def test_weighed_passes_give_the_gradient_of_the_whole_batch(
     batch = np.arange(12)
     logps, lengths = own.scorer.logps(rows, batch)
     assert own.reference is not None
-    z = own.objective.margins(logps, own.reference[:12], lengths, own.labels[:12])
+    z = own.objective.z_of_scores(logps, own.reference[:12], lengths, own.labels[:12])
     loss.reduce(loss(z)).backward()
     expected = torch.cat([p.grad.flatten() for p in own.scorer.model.parameters()])
     own.scorer.model.zero_grad()
@@ -161,11 +163,11 @@ def test_a_flipped_label_is_a_swapped_pair(rows: PackedRows) -> None:
     logps, reference = torch.randn(5, 2), torch.randn(5, 2)
     lengths, label = torch.full((5, 2), 3.0), torch.ones(5)
     objective = own.objective
-    flipped = objective.margins(logps, reference, lengths, -label)
-    swapped = objective.margins(logps.flip(1), reference.flip(1), lengths, label)
+    flipped = objective.z_of_scores(logps, reference, lengths, -label)
+    swapped = objective.z_of_scores(logps.flip(1), reference.flip(1), lengths, label)
     assert torch.allclose(flipped, swapped)
     target = Objective(SimPO(beta=2.0, gamma=0.5), Logistic())
-    z = target.margins(logps, None, lengths, label)
+    z = target.z_of_scores(logps, None, lengths, label)
     assert torch.allclose(z, 2 * (logps[:, 0] - logps[:, 1]) / 3 - 0.5)
 
 
@@ -173,7 +175,7 @@ def test_it_learns_clean_labels_and_memorises_flipped_ones(rows: PackedRows) -> 
     own = trainer(rows, Logistic(), epochs=60)
     own.train(lambda loss: None)
     logps, lengths = own.scorer.logps(rows, np.arange(PAIRS))
-    z = own.objective.margins(logps, own.reference, lengths, own.labels)
+    z = own.objective.z_of_scores(logps, own.reference, lengths, own.labels)
     assert (z > 0).float().mean() == 1
 
 
@@ -196,7 +198,7 @@ def test_going_on_from_a_state_is_bitwise(rows: PackedRows) -> None:
 
 def test_what_is_not_finite_stops_the_cell(rows: PackedRows) -> None:
     own = trainer(rows, Logistic(), learning_rate=1e30, max_grad_norm=None, epochs=5)
-    with pytest.raises(Diverged, match=r"job\.learning_rate"):
+    with pytest.raises(Diverged, match="learning rate"):
         own.train(lambda loss: None)
 
 
@@ -236,5 +238,5 @@ def test_fine_tuning_learns_the_corpus(rows: PackedRows) -> None:
 )
 def test_bad_recipe(changes: dict[str, float]) -> None:
     settings: dict[str, Any] = {"epochs": 1, "batch_size": 1, "learning_rate": 1.0, **changes}
-    with pytest.raises(BadInput, match=f"job.{next(iter(changes))}="):
+    with pytest.raises(BadInput, match=f"^{next(iter(changes))}="):
         ranges.check(Recipe(**settings))

@@ -1,13 +1,14 @@
 """Reward models of images: the paper's convolutional network, many cells side by side.
 
-Convolutions are compiled for the processor on CPU (`convolutions.cpp_layers`) and matrix products elsewhere
-(`convolutions.tiled_products`); images stand last, (cells, features, images), so that dense layers are matrix products.
+Convolutions are compiled C++ on CPU (`convolutions.cpp_layers`) and matrix products elsewhere
+(`convolutions.tiled_products`). Images are the last dimension, (cells, features, images), so that
+dense layers are matrix products.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 from sympo import ranges, seeding
 from sympo.models.images.convolutions import tiled_products
 from sympo.models.images.convolutions.cpp_layers import Convolutions, Network, convolutions
+from sympo.protocols.models import Reads
 from sympo.ranges import Dropout, Positive, Range, Width
-from sympo.types import BadInput
+from sympo.types import BadArgument
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,19 @@ class CNN:
     """conv, pool, conv, pool, then three dense layers with batch norm and dropout.
 
     Every conv is followed by a 2x2 max-pool and ReLU, the dense layers before the last by batch
-    norm and ReLU; dropout stands before each dense layer.
+    norm and ReLU; each dense layer is preceded by dropout. The defaults are the paper's network.
     Source: arXiv 2505.24709, MNIST preference (kernel 5, channels 6 and 16, hidden 64).
 
     padding: zero pixels added on each side before each convolution.
     clamp: rewards are clamped to +-clamp, as the authors' code does at 20, which makes ties of
-        large rewards; None leaves them free.
+        large rewards; None for no clamp.
+    BadArgument if a setting is out of range.
     """
+
+    identity: ClassVar[str] = "cnn"
+    outside_identity: ClassVar[frozenset[str]] = frozenset()
+    reads: ClassVar[Reads] = "images"
+    answers: ClassVar[bool] = False
 
     channels: tuple[Width, Width] = (6, 16)
     kernel_size: Annotated[int, Range(least=1, most=1023)] = 5
@@ -45,24 +53,26 @@ class CNN:
         object.__setattr__(self, "channels", tuple(self.channels))
         ranges.check(self)
         if len(self.channels) != 2:
-            raise BadInput(f"model.channels={list(self.channels)} must be two numbers above 0")
+            raise BadArgument("channels", list(self.channels), "must be two numbers above 0")
         if self.kernel_size % 2 == 0:
-            raise BadInput(f"model.kernel_size={self.kernel_size} must be an odd number above 0")
+            raise BadArgument("kernel_size", self.kernel_size, "must be an odd number above 0")
 
     def check(self, image_size: tuple[int, int]) -> None:
-        """Raise BadInput where images of this size do not fit."""
+        """Raise BadArgument if images of this height and width do not fit."""
         self.pooled_sizes(image_size)
 
     def pooled_sizes(self, image_size: tuple[int, int]) -> list[tuple[int, int]]:
-        """Height and width after each pool; BadInput where the image does not fit."""
+        """Height and width after each pool; BadArgument if the image does not fit."""
         sizes, size = [], image_size
         for _ in self.channels:
             out = [side + 2 * self.padding - self.kernel_size + 1 for side in size]
             if min(out) < 2 or any(side % 2 for side in out):
-                raise BadInput(
-                    f"model: images of {image_size[0]}x{image_size[1]} do not fit kernel_size="
-                    f"{self.kernel_size} with padding={self.padding}, which makes {out[0]}x{out[1]}"
-                    " where the pool needs even sides; use another model"
+                raise BadArgument(
+                    "kernel_size",
+                    self.kernel_size,
+                    f"with padding={self.padding} does not fit images of {image_size[0]}x"
+                    f"{image_size[1]}: it makes {out[0]}x{out[1]}, and the pool needs even sides; "
+                    "use another model",
                 )
             size = (out[0] // 2, out[1] // 2)
             sizes.append(size)
@@ -78,10 +88,10 @@ class CNN:
 class StackedCNN(nn.Module):
     """C copies of a CNN with a leading cell dimension on every parameter.
 
-    The cells of one seed stand together. Given images (S, N, H, W), one batch per seed, it returns
+    The cells of one seed are adjacent. Given images (S, N, H, W), one batch per seed, it returns
     rewards (C, N). Dropout masks are drawn per seed and pass, and shared by the seed's cells.
 
-    passes: how many batches it was trained on, which is part of its state.
+    passes: how many batches it was trained on, part of its state. advice: how to speed it up.
     """
 
     seed_of_cell: Tensor
@@ -111,7 +121,7 @@ class StackedCNN(nn.Module):
         }
         for name, (shape, fan_in) in shapes.items():
             self.register_parameter(f"{name}_weight", self._initial(name, "weight", shape, fan_in))
-            # batch norm, which follows the first two dense layers, has a bias of its own
+            # the first two dense layers are followed by batch norm, which has a bias
             if name not in ("dense1", "dense2"):
                 self.register_parameter(
                     f"{name}_bias", self._initial(name, "bias", (shape[0],), fan_in)
@@ -136,7 +146,7 @@ class StackedCNN(nn.Module):
         return nn.Parameter(stacked[self.seed_of_cell])
 
     def compiled(self, images: Tensor) -> Convolutions | None:
-        """What computes the convolutions of images on CPU; None where tiles do."""
+        """The compiled convolutions for these images; None if `tiled_products` runs them."""
         if images.device.type != "cpu":
             return None
         config = self.config
@@ -146,7 +156,7 @@ class StackedCNN(nn.Module):
 
     @property
     def advice(self) -> str:
-        """What a user can do to train it faster; empty where nothing."""
+        """How the user can speed up training here; empty if there is nothing to do."""
         device = self.seed_of_cell.device
         if device.type == "cuda" and not tiled_products.kernels(device):
             return "Triton does not work here: with it, training moves half the bytes"
@@ -174,8 +184,9 @@ class StackedCNN(nn.Module):
         x = x.squeeze(1)
         return x if self.config.clamp is None else x.clamp(-self.config.clamp, self.config.clamp)
 
-    def _p(self, name: str) -> Any:
-        return getattr(self, name)
+    def _p(self, name: str) -> Tensor:
+        found: Tensor = getattr(self, name)
+        return found
 
     def _norm(self, name: str, x: Tensor) -> Tensor:
         cells, width, n = x.shape
@@ -187,7 +198,7 @@ class StackedCNN(nn.Module):
         return out.view(cells, width, n)
 
     def _masks(self, widths: Sequence[int], images: Tensor) -> list[Tensor | None]:
-        """What dropout multiplies each layer by, (S, width, n); None where it drops nothing."""
+        """The factors of dropout for each layer, (S, width, n); None without dropout."""
         rate = self.config.dropout
         if not self.training or rate == 0:
             return [None] * len(widths)
@@ -223,7 +234,7 @@ def _repeat(seeds: int, cells_per_seed: Sequence[int]) -> Tensor:
 def _keep(shape: torch.Size, rate: float, generator: torch.Generator) -> Tensor:
     """Which units dropout keeps; each is kept with probability 1 - rate, to 2^-17.
 
-    Four 16-bit numbers are cut from each 64-bit draw: a float per unit takes three times as long.
+    Each 64-bit draw gives four 16-bit numbers: a float per unit takes three times as long.
     """
     count = shape.numel()
     draws = torch.empty(-(-count // 4), dtype=torch.int64, device=generator.device)

@@ -1,4 +1,4 @@
-"""Language models by config: a tiny one made here, or any from a folder or the hub."""
+"""Settings of language models: a tiny one built from scratch, or any from a folder or the hub."""
 
 import hashlib
 import json
@@ -12,32 +12,32 @@ from typing import Annotated, Any, ClassVar
 import torch
 
 from sympo import ranges, seeding
+from sympo.protocols.models import Reads
 from sympo.ranges import Dropout, Positive, Range, Width
-from sympo.types import BadInput, Vocabulary
+from sympo.types import BadArgument, BadInput, Vocabulary
 
 _FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModel(ABC):
-    """What every language model can be asked for.
+    """What the settings of language models share.
 
-    kind, auto, task: what it is, in words, as a class of `transformers` and as a task of `peft`.
-    answers: whether it can be a policy; rewards_texts: whether it can be a reward model;
-    reads_tokens: whether it is given a text as token ids.
+    kind, auto, task: the kind of model in words, as a class of `transformers` and as a task of
+    `peft`.
 
-    lora_rank: rank of the adapters that training updates, null for all weights; those of supervised
-        fine-tuning are merged into the weights after it.
-    lora_alpha, lora_dropout: their scale and dropout; lora_targets: names of the linear layers that
-        get one, or `all-linear`.
+    lora_rank: rank of the adapters that training updates, None to train all weights; supervised
+        fine-tuning merges its adapters into the weights.
+    lora_alpha, lora_dropout: scale and dropout of the adapters; lora_targets: names of the linear
+        layers that get one, or `all-linear`.
     """
 
     kind: ClassVar[str] = "causal language model"
     auto: ClassVar[str] = "AutoModelForCausalLM"
     task: ClassVar[str] = "CAUSAL_LM"
+    outside_identity: ClassVar[frozenset[str]] = frozenset()
+    reads: ClassVar[Reads] = "tokens"
     answers: ClassVar[bool] = True
-    rewards_texts: ClassVar[bool] = False
-    reads_tokens: ClassVar[bool] = True
 
     lora_rank: Width | None = None
     lora_alpha: Positive = 16.0
@@ -46,36 +46,36 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Raise BadInput where the model or its files cannot work."""
+        """Raise BadInput if the model or its files cannot work."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash of the files that it is made of, which stands for their path."""
+        """A hash of the model's files, which stands for their path."""
 
     @abstractmethod
     def tokenizer(self) -> Any:
-        """The tokenizer of `transformers` that belongs to it, or None."""
+        """Its tokenizer, if it has one."""
 
     @abstractmethod
     def sizes(self) -> tuple[int | None, int | None]:
-        """How many token ids and how many positions it knows; None where there is no limit."""
+        """Numbers of token ids and of positions; None for no limit."""
 
     @property
     def released(self) -> Path | None:
-        """The folder that it is loaded from; None where it is made."""
+        """The folder that it is loaded from; None if it is built from scratch."""
         return None
 
     @property
     def _head(self) -> dict[str, Any]:
-        """What its config says of the head."""
+        """Settings of the head in its config."""
         return {}
 
     @abstractmethod
     def build(self, vocabulary: Vocabulary, seed: int) -> Any:
-        """The model as it is before any training, in float32."""
+        """The model before any training, in float32."""
 
     def load(self, folder: Path) -> Any:
-        """A descendant of it from a folder in the hub's format, in float32."""
+        """A trained descendant from a folder in the hub's format, in float32."""
         return self._load(folder, trust_remote_code=False)
 
     def _load(self, folder: Path, trust_remote_code: bool, **settings: Any) -> Any:
@@ -91,19 +91,21 @@ class LanguageModel(ABC):
             )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]
-            raise BadInput(f"{folder} holds no {self.kind} that loads: {reason}") from error
+            raise BadInput(f"{folder} does not load as a {self.kind}: {reason}") from error
 
     def adapt(self, model: Any, seed: int) -> Any:
-        """The model as it is trained: with adapters where a rank is set."""
+        """The model as trained: with adapters if a rank is set."""
         if self.lora_rank is None:
             return model
         from peft import LoraConfig, get_peft_model
 
         targets = self.lora_targets
         if isinstance(targets, str) and targets != "all-linear":
-            targets = [targets]  # a lone string would be a pattern of whole names
+            targets = [targets]  # peft takes a string for a pattern of whole names
         with torch.random.fork_rng(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # peft's own, of transformers' names
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # peft still uses deprecated names of transformers
             torch.manual_seed(seeding.derive(seed, "adapters"))
             return get_peft_model(
                 model,
@@ -123,33 +125,39 @@ class LanguageModel(ABC):
                 self.adapt(skeleton, 0)
             except (ValueError, TypeError) as error:
                 reason = " ".join(str(error).split())[:200]
-                raise BadInput(f"model.lora_targets={self.lora_targets}: {reason}") from error
+                raise BadArgument(
+                    "lora_targets", self.lora_targets, f"is not allowed: {reason}"
+                ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
 class TinyLM(LanguageModel):
     """A small Llama with random weights, drawn from the seed of supervised fine-tuning.
 
-    tokenizer_path: a folder with a tokenizer, for data sets that are text; null where the data set
-        brings its own vocabulary.
+    tokenizer_path: a folder with a tokenizer, for data sets of text; None for data sets with their
+        own vocabulary.
     """
 
-    hidden_size: Width
-    intermediate_size: Width
-    layers: Annotated[int, Range(least=1, most=1000)]
-    heads: Width
-    max_positions: Annotated[int, Range(least=1, most=2**20)]
+    identity: ClassVar[str] = "tiny_lm"
+    outside_identity: ClassVar[frozenset[str]] = frozenset({"tokenizer_path"})
+
+    hidden_size: Width = 64
+    intermediate_size: Width = 128
+    layers: Annotated[int, Range(least=1, most=1000)] = 2
+    heads: Width = 4
+    max_positions: Annotated[int, Range(least=1, most=2**20)] = 64
     tokenizer_path: str | None = None
 
     def check(self) -> None:
         ranges.check(self)
         if self.hidden_size % (2 * self.heads):
-            raise BadInput(
-                f"model.heads={self.heads} must divide model.hidden_size={self.hidden_size} into "
-                "heads of an even size"
+            raise BadArgument(
+                "heads",
+                self.heads,
+                f"must divide hidden_size={self.hidden_size} into heads of an even size",
             )
         if self.tokenizer_path is not None:
-            _check_tokenizer("model.tokenizer_path", Path(self.tokenizer_path))
+            _check_tokenizer("tokenizer_path", Path(self.tokenizer_path))
         with torch.device("meta"):
             self._check_adapters(self.build(Vocabulary(size=3, bos=None, eos=1, pad=2), 0))
 
@@ -187,10 +195,12 @@ class TinyLM(LanguageModel):
 class Hub(LanguageModel):
     """Any causal model in the hub's format, safetensors only.
 
-    name_or_path: a local folder, or a name on the hub, of which `revision` is taken.
-    trust_remote_code: whether code that comes with the model may run.
+    name_or_path: a local folder, or a name on the hub at `revision`.
+    trust_remote_code: whether code shipped with the model may run.
     """
 
+    identity: ClassVar[str] = "hub"
+    outside_identity: ClassVar[frozenset[str]] = frozenset({"name_or_path"})
     example: ClassVar[str] = "meta-llama/Llama-3.2-3B-Instruct"
 
     name_or_path: str | None = None
@@ -204,22 +214,21 @@ class Hub(LanguageModel):
 
     @property
     def folder(self) -> Path:
-        """Where the model's files lie; downloads them at the first use."""
+        """The folder of the model's files, downloaded on first use."""
         if not self._folder:
             self._folder.append(self._resolve())
         return self._folder[0]
 
     def _resolve(self) -> Path:
         if self.name_or_path is None:
-            raise BadInput(
-                "model.name_or_path is not set: give a folder or a name on the hub, such as "
-                f"model.name_or_path={self.example}"
+            raise self._refused(
+                f"is not set: give a folder or a name on the hub, such as {self.example}"
             )
         local = Path(self.name_or_path).expanduser()
         if local.is_dir():
             return local
         if local.is_absolute() or self.name_or_path.startswith((".", "~")):
-            raise BadInput(f"model.name_or_path={self.name_or_path} is no folder")
+            raise self._refused("is not a folder")
         from huggingface_hub import snapshot_download
 
         try:
@@ -232,30 +241,33 @@ class Hub(LanguageModel):
             )
         except Exception as error:  # no network, no such name, no permission
             reason = " ".join(str(error).split())[:200]
-            raise BadInput(
-                f"model.name_or_path={self.name_or_path} is no folder and could not be had from "
-                f"the hub: {reason}"
+            raise self._refused(
+                f"is not a folder and could not be downloaded from the hub: {reason}"
             ) from error
+
+    def _refused(self, rule: str, folder: Path | None = None) -> BadArgument:
+        return BadArgument("name_or_path", folder or self.name_or_path, rule)
 
     def check(self) -> None:
         self.check_files()
-        _check_tokenizer("model.name_or_path", self.folder)
+        _check_tokenizer("name_or_path", self.folder)
         self._check_adapters(self._skeleton())
 
     def check_files(self) -> None:
-        """Raise BadInput where config or weights are not there or are broken."""
+        """Raise BadInput if config or weights are missing or broken."""
         if not (self.folder / "config.json").is_file():
-            raise BadInput(f"model.name_or_path={self.folder} lacks config.json")
+            raise self._refused("lacks config.json", self.folder)
         weights = sorted(self.folder.glob("*.safetensors"))
         if not weights:
-            raise BadInput(
-                f"model.name_or_path={self.folder} lacks weights in safetensors; other formats "
-                "are not read, because reading them can run code"
+            raise self._refused(
+                "lacks weights in safetensors; other formats are not read, because reading them "
+                "can run code",
+                self.folder,
             )
         if (index := self.folder / "model.safetensors.index.json").is_file():
             named = set(json.loads(index.read_text())["weight_map"].values())
             for name in sorted(named - {file.name for file in weights}):
-                raise BadInput(f"model.name_or_path={self.folder} lacks {name}")
+                raise self._refused(f"lacks {name}", self.folder)
         for file in weights:
             _check_weights(file)
 
@@ -271,7 +283,7 @@ class Hub(LanguageModel):
         except Exception as error:  # whatever a config or its code raises
             reason = " ".join(str(error).split())[:300]
             raise BadInput(
-                f"{self.folder / 'config.json'} describes no {self.kind}: {reason}"
+                f"{self.folder / 'config.json'} does not describe a {self.kind}: {reason}"
             ) from error
 
     def fingerprint(self) -> str:
@@ -305,7 +317,7 @@ def _tokenizer(folder: str, trust_remote_code: bool) -> Any:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise BadInput(f"{folder} holds no tokenizer that loads: {reason}") from error
+        raise BadInput(f"the tokenizer in {folder} does not load: {reason}") from error
 
 
 def _check_weights(file: Path) -> None:
@@ -314,13 +326,15 @@ def _check_weights(file: Path) -> None:
     try:
         safe_open(file, framework="pt")
     except (OSError, SafetensorError) as error:
-        raise BadInput(f"{file} is no whole file of safetensors: {error}") from error
+        raise BadInput(f"{file} is not a complete safetensors file: {error}") from error
 
 
-def _check_tokenizer(key: str, folder: Path) -> None:
+def _check_tokenizer(argument: str, folder: Path) -> None:
     names = ("tokenizer.json", "tokenizer.model", "vocab.json")
     if not any((folder / name).is_file() for name in names):
-        raise BadInput(f"{key}={folder} lacks a tokenizer: none of {', '.join(names)} is there")
+        raise BadArgument(
+            argument, folder, f"lacks a tokenizer: there is none of {', '.join(names)}"
+        )
 
 
 @lru_cache(maxsize=8)

@@ -1,8 +1,8 @@
 """Pairs as rows [shared prefix, rest of the chosen, rest of the rejected], packed without padding.
 
 The longest common token prefix of the two sides of a pair is computed once. Positions restart
-after it, and the rest of the rejected side does not see the rest of the chosen one, so every token
-has the context that it has in a row of its own.
+after it, and the rest of the rejected side does not attend to the rest of the chosen one, so every
+token has the same context as in a separate row.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -44,25 +44,25 @@ class PackedRow:
         return np.concatenate([self.tokens[: self.shared], self.tokens[self.first :]])
 
     def last(self, side: int, filler: int | None) -> int:
-        """The place in the row of a side's last token that is no filler, or else of its first."""
+        """Index in the row of a side's last token that is not filler, or else of its first."""
         own = np.flatnonzero(self.alone(side) != filler)
         place = int(own[-1]) if len(own) else 0
         return place if side == 0 or place < self.shared else place - self.shared + self.first
 
     @property
     def predictor_alone(self) -> np.ndarray:
-        """`predictor` counted within the side that each belongs to."""
+        """`predictor` as an index into its own side."""
         own = self.predictor >= self.first
         return np.where(own, self.predictor - self.first + self.shared, self.predictor)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Rows of similar length that stand side by side in a packed row and attend in one call.
+    """Adjacent rows of similar length in a batch, which share one attention call.
 
-    start: their first token. index: (rows * longest,) which packed token stands where in the grid
-        that pads them; real: (tokens,) where in that grid the packed tokens stand; None for both
-        where no row is padded.
+    start: their first token. index: (rows * longest,) the packed token at each place of the grid
+        that pads them; real: (tokens,) the place in that grid of each packed token; both None if no
+        row is padded.
     lengths, shared, first: (rows,), as in `PackedRow`.
     """
 
@@ -75,7 +75,7 @@ class Group:
     longest: int
 
     def mask(self, window: int | None) -> Tensor:
-        """Which token (rows, 1, query, key) sees which; window: of positions that are seen."""
+        """Which key each query attends to, (rows, 1, query, key); window: in positions, or None."""
         place = torch.arange(self.longest, device=self.lengths.device)
         shared, first = self.shared[:, None], self.first[:, None]
         second_side = place >= first
@@ -92,7 +92,7 @@ class Group:
 class Scored:
     """The tokens of a batch that are scored, and the sequences that they belong to.
 
-    predictor: (scored,) which token of the batch predicts; target: (scored,) the id it must give.
+    predictor: (scored,) the token of the batch that predicts; target: (scored,) the id predicted.
     sequence: (scored,) `sides * row + side`; lengths: (sequences,) float, scored tokens of each.
     """
 
@@ -111,7 +111,7 @@ class Scored:
 class PackedBatch:
     """A batch of rows as one row of tokens; input_ids, position_ids: (1, tokens).
 
-    starts: (rows,) the first token of each row, in the order in which the rows were asked for.
+    starts: (rows,) the first token of each row, in the order requested.
     """
 
     input_ids: Tensor
@@ -134,8 +134,8 @@ class PackedRows:
     """A data set of rows, to be packed batch by batch.
 
     sides: one or two `Encoded` of equal length. tokens: (rows,), of each row; lengths: (rows,
-        sides) float, scored tokens of each side. Raises BadInput where an answer begins with the
-        very first token, which nothing predicts, or is empty.
+        sides) float, scored tokens of each side. Raises BadInput if an answer is empty or begins
+        at the very first token, which nothing predicts.
     """
 
     def __init__(self, *sides: Encoded) -> None:
@@ -152,19 +152,19 @@ class PackedRows:
         return len(self.rows)
 
     def batches(self, index: np.ndarray, most_tokens: int) -> Iterator[np.ndarray]:
-        """Split row numbers, in their order, into parts of at most so many tokens (a row longer
-        than that stands alone)."""
+        """Row numbers, in their order, in parts of at most so many tokens; a longer row is alone in
+        its part."""
         return parts(self.tokens, index, most_tokens)
 
     def last(self, index: np.ndarray, filler: int | None) -> np.ndarray:
-        """The place in its row of the last token of each side that is no filler; (rows, sides)."""
+        """Index in its row of each side's last token that is not filler; (rows, sides)."""
         return np.array(
             [[self.rows[i].last(side, filler) for side in range(self.sides)] for i in index]
         )
 
     def pack(self, index: np.ndarray, device: torch.device | str = "cpu") -> PackedBatch:
         """The rows with these numbers, without padding."""
-        # similar lengths stand together; sequences keep the order of `index`
+        # sorted by length; sequences keep the order of `index`
         order = np.argsort(self.tokens[index], kind="stable")
         rows = [self.rows[index[i]] for i in order]
         starts = np.cumsum([0, *(len(row.tokens) for row in rows)])
@@ -185,7 +185,7 @@ class PackedRows:
     def pad(
         self, index: np.ndarray, device: torch.device | str = "cpu", filler: int = 0
     ) -> PaddedBatch:
-        """The rows with these numbers, a row for each side, filled up on the right."""
+        """The rows with these numbers, a row for each side, padded on the right."""
         rows = [self.rows[i] for i in index]
         alone = [row.alone(side) for row in rows for side in range(self.sides)]
         longest = max(map(len, alone))
@@ -226,8 +226,8 @@ class PackedRows:
 
 
 def parts(sizes: np.ndarray, index: np.ndarray, most: int) -> Iterator[np.ndarray]:
-    """Split row numbers, in their order, into parts whose sizes add up to at most so much (a row
-    larger than that stands alone); sizes: of all rows."""
+    """Row numbers, in their order, in parts whose sizes add up to at most `most`; a larger row is a
+    part of its own. sizes: of all rows."""
     start = total = 0
     for end, row in enumerate(index):
         if end > start and total + sizes[row] > most:
@@ -239,7 +239,7 @@ def parts(sizes: np.ndarray, index: np.ndarray, most: int) -> Iterator[np.ndarra
 
 
 def send(device: torch.device | str, array: np.ndarray) -> Tensor:
-    """Whole numbers on a device, without waiting for what a GPU is busy with."""
+    """Integers on a device, without waiting for work queued on a GPU."""
     tensor = torch.as_tensor(array, dtype=torch.int64)
     if torch.device(device).type == "cuda":
         tensor = tensor.pin_memory()
@@ -274,7 +274,7 @@ def _row(sides: Sequence[tuple[np.ndarray, int]]) -> PackedRow:
 
 
 def _common(a: np.ndarray, b: np.ndarray) -> int:
-    """Length of the longest common prefix that leaves both sides a token of their own."""
+    """Length of the longest common prefix that leaves each side at least one token."""
     shorter = min(len(a), len(b)) - 1
     different = np.flatnonzero(a[:shorter] != b[:shorter])
     return int(different[0]) if len(different) else shorter
@@ -292,7 +292,7 @@ def _groups(
         index = real = None
         if own[0] < longest:
             place = np.arange(longest)
-            # padding repeats a row's last token, whose output is thrown away
+            # padding repeats a row's last token; its output is discarded
             padded = starts[begin:end, None] + np.minimum(place, own[:, None] - 1)
             index = tensor(padded.ravel())
             real = tensor(np.flatnonzero(place < own[:, None]))

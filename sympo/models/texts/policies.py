@@ -18,7 +18,7 @@ class Policy(PretrainedScorer):
     """A causal language model of `transformers`; it scores an answer by its log-probability."""
 
     def logps(self, rows: PackedRows, index: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Summed log-probabilities of the answers of rows, and how many tokens each has.
+        """Summed log-probabilities of the answers of rows, and their numbers of tokens.
 
         Both (rows, sides), float32.
         """
@@ -52,8 +52,8 @@ class Policy(PretrainedScorer):
 
     @torch.no_grad()
     def generate(self, input_ids: Tensor, mask: Tensor, **settings: Any) -> Tensor:
-        """`transformers`' generation by these settings and no other: what the model's own
-        `generation_config` adds, such as a penalty, would make its answers no draws from it.
+        """`transformers`' generation with exactly these settings: a penalty in the model's own
+        `generation_config`, for example, would change the distribution that is sampled.
 
         input_ids, mask: (n, length), padded on the left. Returns (n, length + new).
         """
@@ -61,9 +61,10 @@ class Policy(PretrainedScorer):
 
         self.model.eval()
         own = self._base.generation_config
-        self._base.generation_config = GenerationConfig(**settings)
+        self._base.generation_config = GenerationConfig(**settings)  # type: ignore[no-untyped-call]
         try:
             with self._precision():
-                return self.model.generate(input_ids=input_ids, attention_mask=mask)
+                made: Tensor = self.model.generate(input_ids=input_ids, attention_mask=mask)
+                return made
         finally:
             self._base.generation_config = own

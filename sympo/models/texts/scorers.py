@@ -1,40 +1,25 @@
-"""What scores the two sides of rows; a difference of scores is what a loss is a function of."""
+"""Base classes of models that score the two answers of a row."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sympo import seeding
-from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.packed_rows import PackedBatch, PackedRows
 from sympo.models.texts.shared_prefix_attention import LAYOUTS, NAME, register
+from sympo.protocols.models import Splittable
 from sympo.types import Encoded
 
 AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16}
 
 
-class Splittable(Protocol):
-    """Rows of one or two sides that can be scored a part at a time.
+class BaseScorer(ABC):
+    """A model that scores the answers of rows.
 
-    tokens: (rows,) the size of each row; lengths: (rows, sides) float, scored tokens of each side.
-    """
-
-    sides: int
-    tokens: np.ndarray
-    lengths: np.ndarray
-
-    def __len__(self) -> int: ...
-
-    def batches(self, index: np.ndarray, most_tokens: int) -> Iterator[np.ndarray]: ...
-
-
-class Scorer(ABC):
-    """A model that scores rows; model: what is trained.
-
-    exact: whether it scores both sides of a row in one pass.
+    model: the weights that are trained. exact: whether it scores both answers of a row in one pass.
     """
 
     model: Any
@@ -42,11 +27,12 @@ class Scorer(ABC):
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     @abstractmethod
     def scores(self, rows: Any, index: np.ndarray) -> Tensor:
-        """The score of each side of the rows with these numbers; (rows, sides), float32."""
+        """The score of each answer of the rows with these numbers; (rows, sides), float32."""
 
     @torch.no_grad()
     def score(self, rows: Splittable, tokens: int, first: int | None = None) -> np.ndarray:
@@ -56,25 +42,25 @@ class Scorer(ABC):
         """
         self.model.eval()
         found = np.empty((len(rows.tokens[:first]), rows.sides))
-        # by length, so that rows of one pass attend in few groups
+        # sorted by length, so that the rows of a pass form few groups in attention
         order = np.argsort(rows.tokens[:first], kind="stable")
         for index in rows.batches(order, tokens):
             found[index] = self.scores(rows, index).double().cpu().numpy()
         return found
 
 
-class PretrainedScorer(Scorer):
+class PretrainedScorer(BaseScorer):
     """A model of `transformers`, with or without adapters of `peft`.
 
-    model: its weights are float32 masters; precision: float32, or bfloat16, in which the matrix
-        products run; scores are float32 in both.
-    longest: tokens of the longest sequence; the self-check runs at this length.
-    attention: how packed rows attend, `grouped` or `flex` (CUDA only); compiled: whether the layers
-        go through torch.compile, which takes a minute and pays on a GPU.
+    model: with float32 weights; precision: of the matrix products, float32 or bfloat16; scores are
+        float32 in both.
+    longest: tokens of the longest sequence, the length of the self-check.
+    attention: of packed rows, `grouped` or `flex` (CUDA only); compiled: whether the layers are
+        compiled by torch.compile, which takes a minute and pays off on a GPU.
 
-    exact says whether the model takes rows with shared prefixes: two random pairs are scored both
-    ways once, and where the scores differ, or the model cannot be called that way, each side
-    becomes a row of its own in a padded batch.
+    exact says whether the model supports rows with shared prefixes: two random pairs are scored
+    both ways once. If the scores differ, or the model cannot be called that way, each answer gets
+    a separate row in a padded batch.
     """
 
     def __init__(
@@ -113,40 +99,41 @@ class PretrainedScorer(Scorer):
 
     @abstractmethod
     def _separate(self, rows: PackedRows, index: np.ndarray) -> Tensor:
-        """Scores (rows, sides) by the model's own forward pass over a row for each side."""
+        """Scores (rows, sides) by the model's own forward pass over a row for each answer."""
 
     @abstractmethod
     def _differ(self, shared: Tensor, separate: Tensor, rows: PackedRows) -> bool:
-        """Whether scores of the two kinds are further apart than rounding takes them."""
+        """Whether the two kinds of scores differ by more than rounding."""
 
     def _can_share(self) -> bool:
         """Whether the model has the parts that `_shared` calls."""
         return True
 
-    def _hidden(self, packed: Any) -> Tensor:
+    def _hidden(self, packed: PackedBatch) -> Tensor:
         """The last hidden state of every token of a packed batch; (tokens, size)."""
-        return self._base.base_model(
+        hidden: Tensor = self._base.base_model(
             input_ids=packed.input_ids,
             position_ids=packed.position_ids,
-            # of four dimensions: taken as ready, so that no mask over all tokens is made
+            # four-dimensional masks are used unchanged, so no mask over all tokens is built
             attention_mask=torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=self.device),
             shared_prefix=self.layout(packed),
             use_cache=False,
         ).last_hidden_state[0]
+        return hidden
 
     def _precision(self) -> Any:
         enabled = self.autocast is not None
         return torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled)
 
     def use_default_attention(self) -> None:
-        """Leave the model as `transformers` made it, to be saved."""
+        """Restore the attention of `transformers`, to save the model."""
         self._base.set_attn_implementation(self.default_attention)
 
     @torch.no_grad()
     def _takes_shared_prefixes(self, longest: int) -> bool:
         if not self._can_share():
             return False
-        self.model.train()  # as in training, where what is random would show
+        self.model.train()  # as in training, so that dropout would show
         rows = PackedRows(*random_pairs(self._base.config.get_text_config().vocab_size, longest))
         index = np.arange(len(rows))
         separate = self._separate(rows, index)
@@ -154,7 +141,7 @@ class PretrainedScorer(Scorer):
         try:
             self._base.set_attn_implementation(NAME)
             differ = self._differ(self._shared(rows, index), separate, rows)
-        except Exception:  # whatever a model does with arguments that it does not know
+        except Exception:  # whatever a model raises about unknown arguments
             differ = True
         if differ:
             self.use_default_attention()
@@ -162,7 +149,7 @@ class PretrainedScorer(Scorer):
 
 
 def _without_dropout(model: nn.Module) -> None:
-    """As in DPO's practice, a score is not random; adapters keep their dropout."""
+    """Turn dropout off, as DPO implementations do; adapters keep theirs."""
     for name, module in model.named_modules():
         if "lora_dropout" not in name:
             if isinstance(module, nn.Dropout):
@@ -173,7 +160,7 @@ def _without_dropout(model: nn.Module) -> None:
 
 
 def random_pairs(vocabulary: int, longest: int) -> tuple[Encoded, Encoded]:
-    """Two pairs of random ids, to check a model with."""
+    """Two pairs of random token ids for the self-check."""
     draw = seeding.generator(0, "self-check")
     longest = max(longest, 8)
     shared = [draw.integers(0, vocabulary, size) for size in (longest // 2, longest // 4)]

@@ -1,9 +1,8 @@
-"""Attention over packed rows with shared prefixes, for any model of `transformers`' interface.
+"""Attention over packed rows with shared prefixes, for any model with `transformers`' interface.
 
-Each row of a packed batch attends to itself alone: grouped, in one call per group of rows of
-similar length, so that no mask is larger than a row; or by FlexAttention, in one call whose mask is
-known by blocks (CUDA only). Where a model is called without packed rows, in generation or on padded
-batches, this is `transformers`' own SDPA.
+Each row of a packed batch attends only to itself: in one call per group of rows of similar length,
+so that no mask is larger than a row; or by FlexAttention, in one call with a block mask (CUDA
+only). Without packed rows, in generation or on padded batches, this is `transformers`' own SDPA.
 """
 
 from abc import ABC, abstractmethod
@@ -17,20 +16,20 @@ from torch import Tensor, nn
 from sympo.models.texts.packed_rows import Group, PackedBatch
 
 NAME = "shared_prefix"
-# arguments of other attention functions that change what is computed
+# arguments of other attention functions that would change the result
 _NOT_HERE = ("s_aux", "position_bias", "head_mask")
 _BLOCK = 128  # FlexAttention's own
 
 
 class Layout(ABC):
-    """Who sees whom in one packed batch; masks are made once for all layers."""
+    """Which token attends to which in a packed batch; masks are built once for all layers."""
 
     def __init__(self, packed: PackedBatch) -> None:
         self.packed = packed
         self._masks: dict[int | None, Any] = {}
 
     def mask(self, window: int | None) -> Any:
-        """The mask of a layer, with a sliding window where it is shorter than a row."""
+        """The mask of a layer, with a sliding window if it is shorter than a row."""
         if window is not None and all(window >= group.longest for group in self.packed.groups):
             window = None
         if window not in self._masks:
@@ -49,7 +48,7 @@ class Layout(ABC):
 
 
 class Grouped(Layout):
-    """Rows of similar length side by side, in one padded call."""
+    """Rows of similar length in one padded call."""
 
     def _mask(self, window: int | None) -> list[Tensor]:
         return [group.mask(window) for group in self.packed.groups]
@@ -57,7 +56,7 @@ class Grouped(Layout):
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, mask: list[Tensor]
     ) -> Tensor:
-        # (tokens, heads, size), in which the rows stand one after the other
+        # (tokens, heads, size), row after row
         query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
         repeats = query.shape[1] // key.shape[1]
         if repeats > 1:
@@ -72,7 +71,7 @@ class Grouped(Layout):
 
 
 class Flex(Layout):
-    """All rows in one call of FlexAttention, which skips the blocks that see nothing."""
+    """All rows in one call of FlexAttention, which skips fully masked blocks."""
 
     def _mask(self, window: int | None) -> Any:
         from torch.nn.attention.flex_attention import create_block_mask
@@ -94,8 +93,11 @@ class Flex(Layout):
     def _rows_and_sides(self) -> tuple[Tensor, Tensor]:
         """Of each token: its row, and 0 in the shared prefix, 1 or 2 in the rest of a side."""
         lengths, shared, first = (
-            torch.cat([getattr(group, name) for group in self.packed.groups])
-            for name in ("lengths", "shared", "first")
+            torch.cat(parts)
+            for parts in zip(
+                *((group.lengths, group.shared, group.first) for group in self.packed.groups),
+                strict=True,
+            )
         )
         row = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
         place = torch.arange(len(row), device=row.device) - (lengths.cumsum(0) - lengths)[row]
@@ -104,7 +106,7 @@ class Flex(Layout):
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, mask: Any
     ) -> Tensor:
-        out = _flex_attention(query.device.type)(
+        out: Tensor = _flex_attention(query.device.type)(
             query, key, value, block_mask=mask, scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
         )  # fmt: skip
@@ -118,17 +120,18 @@ LAYOUTS: dict[str, type[Layout]] = {"grouped": Grouped, "flex": Flex}
 def _flex_attention(device: str) -> Any:
     from torch.nn.attention.flex_attention import flex_attention
 
-    # it is fast where it is compiled; on CPU there is a forward pass only, for tests
+    # fast only if compiled; on CPU it has a forward pass only, for tests
     return torch.compile(flex_attention, dynamic=True) if device == "cuda" else flex_attention
 
 
 def register(compiled: bool = False) -> None:
-    """Make the attention known to `transformers` under `NAME`; compiled: as a call that the
-    compiler of the layers around it leaves alone, since its groups differ from batch to batch."""
+    """Register the attention with `transformers` under `NAME`; compiled: exclude it from the
+    compilation of the layers, since its groups differ from batch to batch."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-    AttentionInterface.register(NAME, torch.compiler.disable(attend) if compiled else attend)
+    function = torch.compiler.disable(attend) if compiled else attend  # type: ignore[no-untyped-call]
+    AttentionInterface.register(NAME, function)
     AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
@@ -148,8 +151,8 @@ def attend(
     """Attention as `transformers` calls it: query (1, heads, tokens, size), key and value
     (1, key heads, tokens, size) -> (1, tokens, heads, size).
 
-    shared_prefix: the layout of the packed rows. Raises NotImplementedError on variants of
-    attention that are not here, so that their models fall back to rows of their own.
+    shared_prefix: the layout of the packed rows. Raises NotImplementedError on other variants of
+    attention, so that their models fall back to separate rows.
     """
     if shared_prefix is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -158,7 +161,7 @@ def attend(
             module, query, key, value, attention_mask, dropout, scaling, softcap=softcap, **kwargs
         )
     if softcap is not None or dropout or any(kwargs.get(name) is not None for name in _NOT_HERE):
-        raise NotImplementedError(f"{type(module).__name__} attends in a way that is not here")
+        raise NotImplementedError(f"{type(module).__name__} uses an unsupported attention")
     mask = shared_prefix.mask(sliding_window)
     return shared_prefix.attend(query, key, value, scaling, mask), None
 

@@ -1,4 +1,4 @@
-"""A reward that is linear in the words of an answer: what no reward model should fall behind."""
+"""A reward linear in the words of an answer: the baseline of reward models of texts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from sympo import ranges
 from sympo.models.texts.packed_rows import parts
-from sympo.models.texts.scorers import Scorer
+from sympo.models.texts.scorers import BaseScorer
+from sympo.protocols.models import Reads
 from sympo.ranges import Count, Positive, Range
-from sympo.types import BadInput
+from sympo.types import BadArgument
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,35 +24,35 @@ class Tfidf:
     vocabulary and document frequencies are those of the training answers. Features of the prompt
     would be the same for both answers of a pair and cancel in its margin. w begins at 0.
 
-    longest: words of the longest n-gram; min_df: answers in which an n-gram must occur; scale: what
-        lets one learning rate suit this model and networks.
-    tokenizer_path: is not read; it stands here so that a sweep over this model and networks can
-        name the tokenizer of the networks.
+    longest: words of the longest n-gram; min_df: answers in which an n-gram must occur; scale: of
+        the features, so that one learning rate suits this model and networks.
+    tokenizer_path: not read; lets a sweep over this model and networks name their tokenizer.
     """
 
+    identity: ClassVar[str] = "tfidf"
+    outside_identity: ClassVar[frozenset[str]] = frozenset({"tokenizer_path"})
+    reads: ClassVar[Reads] = "words"
     answers: ClassVar[bool] = False
-    rewards_texts: ClassVar[bool] = True
-    reads_tokens: ClassVar[bool] = False
 
-    longest: Annotated[int, Range(least=1, most=100)]
-    min_df: Count
-    scale: Positive
+    longest: Annotated[int, Range(least=1, most=100)] = 2
+    min_df: Count = 2
+    scale: Positive = 30.0
     tokenizer_path: str | None = None
 
     def fingerprint(self) -> str:
-        """Of no files, so that no path is part of a cell's identity."""
+        """Empty: it has no files."""
         return ""
 
     def check(self) -> None:
         ranges.check(self)
 
     def alike(self, first: Sequence[str], second: Sequence[str]) -> np.ndarray:
-        """Which pairs of texts have the same n-grams equally often, whatever training has; (n,)
-        bool: no weights tell them apart."""
+        """Which pairs of texts have the same n-gram counts, so that no weights can tell them apart;
+        (n,) bool."""
         words, ngrams = (self._vectorizer(n).build_analyzer() for n in (1, self.longest))
         return np.array(
             [
-                # most pairs differ in their words, which are faster to count
+                # compared first, because most pairs differ in their words
                 sorted(words(one)) == sorted(words(other))
                 and sorted(ngrams(one)) == sorted(ngrams(other))
                 for one, other in zip(first, second, strict=True)
@@ -71,14 +72,14 @@ class Tfidf:
     ) -> list["Features"]:
         """phi of the answers of the training split and of others, each given as two sides.
 
-        BadInput where no n-gram occurs often enough.
+        BadArgument if no n-gram occurs often enough.
         """
         vectorizer = self._vectorizer(self.longest)
         try:
             vectorizer.fit([text for side in training for text in side])
         except ValueError as error:
-            raise BadInput(
-                f"model.min_df={self.min_df}: no n-gram of words is in so many training answers"
+            raise BadArgument(
+                "min_df", self.min_df, "is too large: no n-gram is in so many training answers"
             ) from error
         return [
             Features([vectorizer.transform(side) for side in split])
@@ -116,7 +117,7 @@ class Features:
         return parts(self.tokens, index, most_tokens)
 
 
-class LinearReward(Scorer):
+class LinearReward(BaseScorer):
     """A linear reward of sparse features."""
 
     def __init__(self, size: int, scale: float) -> None:
@@ -135,4 +136,5 @@ class LinearReward(Scorer):
             torch.from_numpy(part).to(self.device)
             for part in (matrix.indices, matrix.indptr[:-1], matrix.data)
         )
-        return self.scale * self.model(columns, starts, per_sample_weights=values)[:, 0]
+        sums: Tensor = self.model(columns, starts, per_sample_weights=values)
+        return self.scale * sums[:, 0]

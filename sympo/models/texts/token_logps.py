@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# logits that exist at one time: 16 Mi, 64 MB in float32; on a GPU more, because every chunk reads
-# the weight and adds to its gradient, for which a few tokens are too little work
+# logits in memory at a time: 16 Mi, 64 MB in float32; more on a GPU, because every chunk reads the
+# weight and updates its gradient, which a few tokens do not amortise
 CHUNK_ELEMENTS, CHUNK_ELEMENTS_ON_GPU = 1 << 24, 1 << 27
 
 
 def chunk(vocabulary: int, device: torch.device) -> int:
-    """How many tokens' logits exist at one time."""
+    """Tokens per chunk of logits."""
     elements = CHUNK_ELEMENTS_ON_GPU if device.type == "cuda" else CHUNK_ELEMENTS
     return max(1, elements // vocabulary)
 
@@ -21,14 +21,15 @@ def token_logps(hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Ten
     """log softmax(W h + b)[target] of every hidden state, in float32 or better.
 
     hidden: (n, size); weight: (vocabulary, size); bias: (vocabulary,) or None; target: (n,) int64.
-    The logits are made in chunks and made again in the backward pass, each chunk's gradients added
-    up as it goes; where the weight is frozen, the backward pass needs no logits at all.
+    Logits are computed in chunks and recomputed in the backward pass, which accumulates the
+    gradients chunk by chunk; with a frozen weight the backward pass needs no logits.
     """
     if torch.is_autocast_enabled(hidden.device.type):
         dtype = torch.get_autocast_dtype(hidden.device.type)
         hidden, weight = hidden.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-    return _TokenLogps.apply(hidden, weight, bias, target)
+    logps: Tensor = _TokenLogps.apply(hidden, weight, bias, target)
+    return logps
 
 
 class _TokenLogps(torch.autograd.Function):
@@ -86,8 +87,10 @@ class _TokenLogps(torch.autograd.Function):
 
 
 def _chunks(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
-    """Parts of the hidden states, and their logits: all in the same memory, for the caller to
-    change, because to map so much anew takes a quarter of the time of the product."""
+    """Slices of the hidden states and their logits, which the caller may overwrite.
+
+    All share one buffer: allocating it for every chunk takes a quarter of the product's time.
+    """
     size = min(max(1, len(hidden)), chunk(len(weight), weight.device))
     wide = torch.promote_types(hidden.dtype, torch.float32)
     memory = hidden.new_empty(size, len(weight), dtype=wide)

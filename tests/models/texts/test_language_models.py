@@ -83,20 +83,20 @@ def test_a_missing_file_is_named(stories: Path, file: str, words: list[str]) -> 
 
 def test_broken_weights_are_one_sentence(stories: Path) -> None:
     (stories / "model.safetensors").write_bytes(b"{")
-    with pytest.raises(BadInput, match=r"model\.safetensors is no whole file"):
+    with pytest.raises(BadInput, match=r"model\.safetensors is not a complete"):
         Hub(name_or_path=str(stories)).check()
 
 
 def test_a_model_of_another_kind_is_one_sentence(stories: Path) -> None:
     (stories / "config.json").write_text('{"model_type": "vit"}')
-    with pytest.raises(BadInput, match=r"config\.json describes no causal language model"):
+    with pytest.raises(BadInput, match=r"config\.json does not describe a causal language model"):
         Hub(name_or_path=str(stories)).check()
 
 
 @pytest.mark.parametrize("text", ["{", '{"model_type": "unheard-of"}'])
 def test_a_broken_config_is_one_sentence(stories: Path, text: str) -> None:
     (stories / "config.json").write_text(text)
-    with pytest.raises(BadInput, match=r"config\.json describes no") as error:
+    with pytest.raises(BadInput, match=r"config\.json does not describe") as error:
         Hub(name_or_path=str(stories)).check()
     assert "\n" not in str(error.value)
 
@@ -113,7 +113,7 @@ def test_adapters_need_layers_that_are_there(stories: Path, targets: object) -> 
     model = Hub(name_or_path=str(stories), lora_rank=2, lora_targets=targets)  # type: ignore[arg-type]
     hash(model)
     if targets == "nonsense":
-        with pytest.raises(BadInput, match=r"model\.lora_targets=nonsense"):
+        with pytest.raises(BadInput, match=r"^lora_targets=nonsense"):
             model.check()
     else:
         model.check()

@@ -73,7 +73,7 @@ class Convolutions:
         x = x.reshape(len(images), -1, self.lanes, self.image).transpose(2, 3).contiguous()
         if mask is not None and spare:
             mask = F.pad(mask, (0, spare))
-        features: Any = _Features.apply(
+        features: Tensor = _Features.apply(
             self, torch.is_grad_enabled(), seed, x, mask, *one, *two
         )  # fmt: skip
         return features[..., :n]

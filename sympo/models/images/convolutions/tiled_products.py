@@ -41,7 +41,7 @@ def features(
     else:
         products = [
             kernel.flatten(0, 1) @ x
-            for kernel, x in zip(weight.split(cells_per_seed), copies, strict=True)
+            for kernel, x in zip(torch.split(weight, list(cells_per_seed)), copies, strict=True)
         ]
         out = torch.cat(products)
     out = out.view(*weight.shape[:2], -1)
@@ -67,7 +67,7 @@ def _pool(out: Tensor, bias: Tensor, shape: torch.Size, kernel_size: int) -> Ten
     height, width = ((side - kernel_size + 1) // 2 for side in shape[2:4])
     cells, channels = bias.shape
     out = out.view(cells, 4, channels, -1)
-    pooled: Any
+    pooled: Tensor
     if fused := kernels(out.device):
         pooled = fused.PoolReLU.apply(out, bias)
     elif torch.is_grad_enabled():
@@ -100,7 +100,7 @@ def _tiled(kernel: Tensor) -> Tensor:
 def _tiles(x: Tensor, kernel_size: int) -> Tensor:
     """(C, channels, H, W, n) -> (C, channels * (k+1)^2, pools * n), a tile for every pool."""
     fused = kernels(x.device)
-    tiles: Any = (fused.Tiles if fused else _Tiles).apply(x, kernel_size + 1)
+    tiles: Tensor = (fused.Tiles if fused else _Tiles).apply(x, kernel_size + 1)
     return tiles.flatten(1, 3).flatten(2)
 
 
@@ -117,9 +117,9 @@ class _Tiles(torch.autograd.Function):
         (grad,) = grads
         blocks, (height, width) = ctx.side // 2, grad.shape[4:6]
         # neighbouring tiles overlap in whole 2x2 blocks: add those, not single pixels
-        grad = grad.unflatten(3, (blocks, 2)).unflatten(2, (blocks, 2))
+        grad = torch.unflatten(torch.unflatten(grad, 3, (blocks, 2)), 2, (blocks, 2))
         out = grad.new_zeros(ctx.shape)
-        view = out.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+        view = torch.unflatten(torch.unflatten(out, 3, (-1, 2)), 2, (-1, 2))
         for row in range(blocks):
             for column in range(blocks):
                 # (C, channels, 2, 2, height, width, n) -> (C, channels, height, 2, width, 2, n)
