@@ -28,11 +28,11 @@ class RewardModelJob(Schedule):
     identity: ClassVar[str] = "reward_model"
 
     # the metrics of which progress shows the first, and the one by which noisy validation selects
-    headlines = ("test/order_accuracy",)
-    selected_by = "validation/noisy_accuracy"
-    leaves_samples = False
+    headlines: ClassVar[tuple[str, ...]] = ("test/order_accuracy",)
+    selected_by: ClassVar[str] = "validation/noisy_accuracy"
+    leaves_samples: ClassVar[bool] = False
     # cells whose data set, model and schedule are the same share every pass
-    together = True
+    together: ClassVar[bool] = True
 
     def check(self, cell: Cell) -> None:
         """Refuse what cannot run; raises BadInput."""
@@ -53,7 +53,8 @@ class RewardModelJob(Schedule):
 
     def images(self, cell: Cell) -> int:
         """How many images a cell sends through the network in training: what its time goes by."""
-        return 2 * cell.dataset.train_pairs * self.epochs
+        pairs: int = cell.dataset.train_pairs
+        return 2 * pairs * self.epochs
 
     def bytes_per_cell(self, cell: Cell) -> int:
         """What a cell of a batch takes of a GPU's memory at most: one with a seed of its own, in a

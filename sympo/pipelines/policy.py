@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from sympo.pipelines.preference import PreferenceJob, Run, check_lengths
 from sympo.pipelines.reference import FineTuning, Reference
 from sympo.pipelines.responses import ResponseEvaluation
 from sympo.pipelines.shared_stages import Shared, drawing, tell_account
-from sympo.protocols.jobs import Listener
+from sympo.protocols.jobs import Listener, Reporter
 from sympo.sampling import Sampling
 from sympo.types import BadInput, Evaluation
 
@@ -40,8 +41,8 @@ class PolicyJob(PreferenceJob):
     sampling: Sampling = field(default_factory=Sampling)
     save_policy: bool = False
 
-    headlines: ClassVar = ("policy/win_rate", "test/implicit_accuracy")
-    leaves_samples: ClassVar = True
+    headlines: ClassVar[tuple[str, ...]] = ("policy/win_rate", "test/implicit_accuracy")
+    leaves_samples: ClassVar[bool] = True
 
     def check(self, cell: Cell) -> None:
         """Refuse what cannot run; raises BadInput."""
@@ -75,7 +76,7 @@ class PolicyJob(PreferenceJob):
         missing = self.save_policy and not (cell.folder.path / "policy").is_dir()
         return "save_policy=true" if missing else ""
 
-    def shared(self, cell: Cell, listener: Listener) -> Shared:
+    def shared(self, cell: Cell, reporter: Reporter) -> Shared:
         """The stages that the cell shares with others."""
         reference = Reference(
             model=cell.model,
@@ -89,7 +90,7 @@ class PolicyJob(PreferenceJob):
         )
         job = cell.config["job"]
         settings = {"model": cell.config["model"], "sft": job["sft"], "sampling": job["sampling"]}
-        return Shared(cell, reference, settings, listener.note, listener.status)
+        return Shared(cell, reference, settings, reporter.note, reporter.status)
 
     def train(self, cells: Sequence[Cell], listener: Listener) -> None:
         """Train cells one after the other, from their last checkpoint if there is one."""
@@ -102,13 +103,13 @@ class PolicyJob(PreferenceJob):
         """Whether the weights of a complete cell were kept."""
         return all((cell.folder.path / name).is_dir() for name in WEIGHTS.values())
 
-    def sample_again(self, cell: Cell, listener: Listener) -> Mapping[str, Evaluation]:
+    def sample_again(self, cell: Cell, reporter: Reporter) -> Mapping[str, Evaluation]:
         """Draw the responses of the last and of the selected epoch by the cell's sampler, from the
         weights that were kept, and evaluate them."""
-        shared = self.shared(cell, listener)
+        shared = self.shared(cell, reporter)
         responses, found = ResponseEvaluation(cell, self, shared), {}
         for which, name in WEIGHTS.items():
-            policy = _policy(cell, shared, lambda base, name=name: _trained(cell, base, name))
+            policy = _policy(cell, shared, partial(_trained, cell, name))
             drawn, found[which] = responses.of(policy)
             responses.write(which, drawn)
         return found
@@ -148,12 +149,12 @@ class _Run(Run):
     def keep(self, which: str) -> None:
         self.responses.write(which, self.drawn)
         if which == "selected":
-            self._save(which)
+            self._keep_weights(which)
 
     def save(self) -> None:
-        self._save("last")
+        self._keep_weights("last")
 
-    def _save(self, which: str) -> None:
+    def _keep_weights(self, which: str) -> None:
         if self.policy_job.save_policy:
             self.policy.save(self.cell.folder.unfinished / WEIGHTS[which])
 
@@ -164,5 +165,5 @@ def _policy(cell: Cell, shared: Shared, made: Callable[[Any], Any]) -> Policy:
     return shared.source.policy(model, cell.dataset.max_length, cell.device)
 
 
-def _trained(cell: Cell, base: Any, name: str) -> Any:
+def _trained(cell: Cell, name: str, base: Any) -> Any:
     return cell.model.restored(base, cell.folder.path / name)

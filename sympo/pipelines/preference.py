@@ -61,7 +61,7 @@ class PreferenceJob(Recipe):
     checkpoint_minutes: NotNegative = 10
     evaluated_train_pairs: Count = 1024
 
-    selected_by: ClassVar = "validation/noisy_accuracy"
+    selected_by: ClassVar[str] = "validation/noisy_accuracy"
     # how a pass is computed, what is kept, and how often
     outside_identity: ClassVar[frozenset[str]] = frozenset(
         {
@@ -69,7 +69,7 @@ class PreferenceJob(Recipe):
             *("attention", "compile", "save_policy", "save_model"),
         }
     )
-    together: ClassVar = False  # a model each, trained one after the other
+    together: ClassVar[bool] = False  # a model each, trained one after the other
 
     def __post_init__(self) -> None:
         if self.precision not in AUTOCAST:

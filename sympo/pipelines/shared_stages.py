@@ -74,7 +74,8 @@ class Shared:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return self.dataset.vocabulary(self.tokenizer)
+        found: Vocabulary = self.dataset.vocabulary(self.tokenizer)
+        return found
 
     @property
     def source(self) -> Reference:

@@ -45,8 +45,8 @@ class TextRewardModelJob(PreferenceJob):
     reference: Reference | None = None
     save_model: bool = False
 
-    headlines: ClassVar = ("test/order_accuracy", "test/label_accuracy")
-    leaves_samples: ClassVar = False
+    headlines: ClassVar[tuple[str, ...]] = ("test/order_accuracy", "test/label_accuracy")
+    leaves_samples: ClassVar[bool] = False
 
     def check(self, cell: Cell) -> None:
         """Refuse what cannot run; raises BadInput."""
@@ -186,7 +186,8 @@ class _Words:
         self.pairs, self.rows, self.texts, self.account = found
 
     def scorer(self) -> Scorer:
-        return self.cell.model.build(self.rows["train"]).to(self.cell.device)
+        built: Scorer = self.cell.model.build(self.rows["train"]).to(self.cell.device)
+        return built
 
     def save(self, scorer: Scorer, folder: Path) -> None:
         """Nothing: the hub has no format for it."""

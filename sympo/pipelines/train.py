@@ -18,17 +18,19 @@ from sympo import losses
 from sympo.losses import MarginLoss
 from sympo.models.images.cnn import CNN
 from sympo.models.texts.tfidf import Tfidf
-from sympo.noise import NoiseModel, Symmetric
+from sympo.noise import Symmetric
 from sympo.pipelines.cell import assemble
+from sympo.pipelines.cell_run import CellRun
 from sympo.pipelines.image_reward_model import RewardModelJob
 from sympo.pipelines.policy import PolicyJob
 from sympo.pipelines.progress import Screen, Silent, Terminal
-from sympo.pipelines.runner import CellRun, run_all
+from sympo.pipelines.runner import run_all
 from sympo.pipelines.text_reward_model import TextRewardModelJob
+from sympo.protocols.data import NoiseModel
 from sympo.protocols.jobs import Job, TrainedScorer
+from sympo.protocols.models import Sampler
 from sympo.runs.identity import as_config, stable_name
 from sympo.sampling import Transformers
-from sympo.sampling.base import Sampler
 
 # the paper's network needs images of at least this many pixels a side
 SMALLEST_FOR_PAPERS_CNN = 28

@@ -1,15 +1,13 @@
 """Jobs: what trains cells, and what a job reports while it runs."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from sympo.types import Evaluation
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from sympo.pipelines.cell import Cell
 
 
@@ -17,8 +15,8 @@ class TrainedScorer(Protocol):
     """What training a cell leaves in memory."""
 
     @property
-    def model(self) -> "nn.Module":
-        """The trained network."""
+    def model(self) -> Any:
+        """The trained `torch.nn.Module`."""
         ...
 
     def rewards(self, split: str) -> np.ndarray:
@@ -27,8 +25,18 @@ class TrainedScorer(Protocol):
         ...
 
 
-class Listener(Protocol):
-    """Whoever runs a job and records what it finds."""
+class Reporter(Protocol):
+    """Where a job says what it is doing."""
+
+    def status(self, text: str) -> None:
+        """What the job is doing, for a live line."""
+
+    def note(self, text: str) -> None:
+        """A message that deserves a line of its own."""
+
+
+class Listener(Reporter, Protocol):
+    """Records what a job finds."""
 
     def evaluation(self, cell: int, epoch: float, found: Evaluation) -> None:
         """The evaluation of one of the cells after some epochs."""
@@ -44,12 +52,6 @@ class Listener(Protocol):
 
     def step(self, epoch: float) -> None:
         """How many epochs are done."""
-
-    def status(self, text: str) -> None:
-        """What the job is doing, for a live line."""
-
-    def note(self, text: str) -> None:
-        """A message that deserves a line of its own."""
 
 
 class Job(Protocol):
@@ -80,6 +82,19 @@ class Job(Protocol):
     def lacks(self, cell: "Cell") -> str:
         """The setting by which the folder of a complete cell should hold what it does not, such as
         `save_model=true`; empty if nothing is missing."""
+        ...
+
+
+class SamplingJob(Job, Protocol):
+    """A job that leaves responses: `leaves_samples` is True."""
+
+    def can_sample_again(self, cell: "Cell") -> bool:
+        """Whether the folder of a complete cell holds what `sample_again` needs."""
+        ...
+
+    def sample_again(self, cell: "Cell", reporter: "Reporter") -> Mapping[str, Evaluation]:
+        """Replace the responses of a complete cell; what is measured on them, for `last` and
+        `selected`."""
         ...
 
 

@@ -161,6 +161,10 @@ class LanguageModelSettings(TextModel, Protocol):
         """The model as trained: with adapters if a rank is set."""
         ...
 
+    def restored(self, base: PreTrainedModel, folder: Path) -> torch.nn.Module:
+        """The trained model that a scorer saved to a folder; base: the model before training."""
+        ...
+
 
 class WordModel(TextModel, Protocol):
     """Settings of a reward model of words; `reads` is "words"."""

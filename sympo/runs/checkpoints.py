@@ -59,7 +59,8 @@ def load(folder: RunFolder, note: Callable[[str], None]) -> dict[str, Any] | Non
         elif kept["digest"] != _digest(kept["state"]):
             reason = "damaged: its content is not what was saved"
         else:
-            return kept["state"]
+            state: dict[str, Any] = kept["state"]
+            return state
     except Exception as error:  # whatever torch makes of a broken file
         reason = f"not readable ({type(error).__name__})"
     note(f"starts over, because its checkpoint is {reason}: {file}")

@@ -34,7 +34,8 @@ from sympo.disk import (
     write_atomically,
 )
 from sympo.outcomes import TestSet
-from sympo.runs.identity import FORMAT, Identity, joined
+from sympo.runs.identity import FORMAT, NAME, Identity, joined
+from sympo.types import Evaluation
 from sympo.validity import history_fault, summary_fault
 
 # whose digests a summary holds; of models, which are large, none
@@ -164,7 +165,8 @@ class RunFolder:
         return fault
 
     def summary(self) -> dict[str, Any]:
-        return json.loads(self._summary.read_bytes())
+        found: dict[str, Any] = json.loads(self._summary.read_bytes())
+        return found
 
     def history(self) -> list[dict[str, float | None]]:
         """Every evaluation of a complete run."""
@@ -178,6 +180,39 @@ class RunFolder:
             "config": {**self.identity.settings, **sampler.settings},
             "at_default": sorted(self.identity.at_default | sampler.at_default),
         }
+
+    @property
+    def other_sampler(self) -> str:
+        """The sampler that drew the responses of a complete run, if it is not the one asked for;
+        empty if it is."""
+        if self.sampler is None or not self._summary.is_file():
+            return ""
+        summary = self.summary()
+        if "sampler" not in summary["config"]:
+            return ""
+        drew = Identity(summary["config"], frozenset(summary["at_default"]))["sampler"]
+        return "" if drew.hashed == self.sampler.hashed else str(drew.hashed[NAME])
+
+    def replace_samples(self, found: Mapping[str, Evaluation]) -> None:
+        """Put new responses, in `unfinished`, into a complete run, and what was measured on them;
+        of other epochs than the last and the selected one, nothing is known by this sampler."""
+        summary, history = self.summary(), self.history()
+        measured = {name for evaluation in found.values() for name in evaluation.metrics}
+        for line in history:
+            line |= dict.fromkeys(measured & line.keys())
+            for which, evaluation in found.items():
+                if line["epoch"] == summary[which]["epoch"]:
+                    line |= _finite(evaluation.metrics)
+        for which, evaluation in found.items():
+            summary[which] |= _finite(evaluation.metrics)
+            summary["outcomes"][which] |= evaluation.outcomes
+        text = "".join(json.dumps(line) + "\n" for line in history)
+        write_atomically(self.path / "metrics.jsonl", text)
+        self._take_over_unfinished()
+        write_atomically(
+            self._summary,
+            json.dumps(summary | self.settings() | {"files": self._digests()}, indent=1),
+        )
 
     def completed_since(self, moment: float) -> bool:
         """Whether the cell was completed after a moment in seconds since the epoch."""
@@ -292,18 +327,24 @@ class RunFolder:
         }
         for kept in (self.checkpoint, self.checkpoint.with_suffix(".new")):
             kept.unlink(missing_ok=True)
+        self._take_over_unfinished()
+        self._metrics = self._metrics.replace(self.path / "metrics.jsonl")
+        summary["files"] = self._digests()
+        write_atomically(self._summary, json.dumps(summary, indent=1))
+
+    def _take_over_unfinished(self) -> None:
         for made in self.unfinished.iterdir():
             shutil.rmtree(self.path / made.name, ignore_errors=True)
             made.replace(self.path / made.name)
         self.unfinished.rmdir()
         self._set_aside_verdicts()
-        self._metrics = self._metrics.replace(self.path / "metrics.jsonl")
-        summary["files"] = {
+
+    def _digests(self) -> dict[str, str]:
+        return {
             str(file.relative_to(self.path)): content_digest(file.read_bytes())
             for pattern in GUARDED
             for file in sorted(self.path.glob(pattern))
         }
-        write_atomically(self._summary, json.dumps(summary, indent=1))
 
     def _set_aside_verdicts(self) -> None:
         """Verdicts on answers that are no longer there, of a run that this one takes the place of,

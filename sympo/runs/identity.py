@@ -125,7 +125,7 @@ def part_identity(part: Any) -> Identity:
 def as_config(part: Any) -> dict[str, Any]:
     """The settings that would make a part again, with its `_target_`; raises BadInput if it does
     not keep an argument as an attribute."""
-    kind = type(part)
+    kind: type = type(part)
     try:
         settings = {name: _plain(getattr(part, name)) for name in _arguments(kind)}
     except AttributeError as error:
@@ -207,7 +207,7 @@ def _leaves(value: Any) -> Iterator[str]:
 
 
 @cache
-def _arguments(kind: Any) -> dict[str, Any]:
+def _arguments(kind: type) -> dict[str, Any]:
     """The arguments of a class that are settings, each with its default or `MISSING`."""
     if dataclasses.is_dataclass(kind):
         found = {
@@ -227,7 +227,7 @@ def _arguments(kind: Any) -> dict[str, Any]:
 
 
 @cache
-def _defaults(kind: Any) -> dict[str, Any]:
+def _defaults(kind: type) -> dict[str, Any]:
     """The defaults of the settings of a class."""
     arguments = _arguments(kind).items()
     return {name: _plain(value) for name, value in arguments if value is not dataclasses.MISSING}

@@ -118,6 +118,17 @@ class LanguageModel(ABC):
                 ),
             )
 
+    def restored(self, base: Any, folder: Path) -> Any:
+        """The trained model that `PretrainedScorer.save` wrote to a folder.
+
+        base: the model before training.
+        """
+        if self.lora_rank is None:
+            return self.load(folder)
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(base, str(folder))
+
     def _check_adapters(self, skeleton: Any) -> None:
         ranges.check(self)
         if self.lora_rank is not None:

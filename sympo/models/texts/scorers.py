@@ -1,6 +1,7 @@
 """Base classes of models that score the two answers of a row."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,15 @@ class PretrainedScorer(BaseScorer):
     def use_default_attention(self) -> None:
         """Restore the attention of `transformers`, to save the model."""
         self._base.set_attn_implementation(self.default_attention)
+
+    def save(self, folder: Path) -> None:
+        """Write the model to a folder in the hub's format; adapters alone if it has any."""
+        attention = self._base.config._attn_implementation
+        self.use_default_attention()
+        try:
+            self.model.save_pretrained(folder)
+        finally:
+            self._base.set_attn_implementation(attention)
 
     @torch.no_grad()
     def _takes_shared_prefixes(self, longest: int) -> bool:
