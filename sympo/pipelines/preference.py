@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from sympo import ranges
 from sympo.evaluation.rewards import label_metrics
 from sympo.models.texts.scorers import AUTOCAST
 from sympo.models.texts.shared_prefix_attention import LAYOUTS
@@ -72,6 +71,7 @@ class PreferenceJob(Recipe):
     together: ClassVar[bool] = False  # a model each, trained one after the other
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.precision not in AUTOCAST:
             raise BadArgument(
                 "precision", self.precision, f"is not known: use one of {', '.join(AUTOCAST)}"
@@ -80,7 +80,6 @@ class PreferenceJob(Recipe):
             raise BadArgument(
                 "attention", self.attention, f"is not known: use one of {', '.join(LAYOUTS)}"
             )
-        ranges.check(self)
 
     def check_parts(self, cell: Cell) -> None:
         """Refuse models and noise that cannot work; raises BadInput."""

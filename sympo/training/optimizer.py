@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sympo import seeding
+from sympo import ranges, seeding
 from sympo.ranges import Amount, Count, NotNegative, Positive
 
 
@@ -28,6 +28,9 @@ class Recipe:
     warmup_steps: Amount = 150
     weight_decay: NotNegative = 0.0
     max_grad_norm: Positive | None = 5.0
+
+    def __post_init__(self) -> None:
+        ranges.check(self)
 
     def slow_start(self, rows: int) -> str | None:
         """What to say where the warm-up takes all steps."""

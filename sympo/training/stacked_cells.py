@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sympo import seeding
+from sympo import ranges, seeding
 from sympo.evaluation import rewards as evaluation
 from sympo.margins import Reward
 from sympo.outcomes import Scored
@@ -50,6 +50,9 @@ class Schedule:
     batch_size: Count = 512
     learning_rate: Positive = 1e-3
     evaluate_every: Count = 5
+
+    def __post_init__(self) -> None:
+        ranges.check(self)
 
 
 # called after every epoch with the number of epochs done and each cell's evaluation, if one is due
