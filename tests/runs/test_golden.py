@@ -1,0 +1,20 @@
+"""Hashes and the defaults behind them stay what they are."""
+
+import pytest
+
+from sympo.runs.identity import leaf
+from tests.runs.golden import cases, golden, identity
+
+
+def test_every_case_is_recorded() -> None:
+    assert set(cases()) == set(golden()), "add new cases: python -m tests.runs.golden"
+
+
+@pytest.mark.parametrize("case", sorted(golden()))
+def test_a_hash_stays_what_it_is(case: str) -> None:
+    known, found = golden()[case], identity(case)
+    for name in sorted(set(known["at_default"]) | found.at_default):
+        then, now = leaf(known["settings"], name), leaf(found.settings, name)
+        # a setting that is new has no value there
+        assert then in (None, now), f"the default of {name} was {then} and is {now}"
+    assert found.digest(4) == known["hash"], f"{found.hashed} was {known['settings']}"
