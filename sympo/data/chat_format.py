@@ -7,7 +7,7 @@ on, and an answer closes with the end of sequence that ends a sampled one.
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -53,13 +53,11 @@ class ChatFormat:
             full = self._render([[*question, spaced]])[0]
         except Exception as error:  # a template is a program and can fail in any way
             reason = " ".join(str(error).split())
-            raise BadInput(f"model: its tokenizer's chat template fails ({reason})") from error
+            raise BadInput(f"the tokenizer's chat template fails ({reason})") from error
         self.trims = f" {ANSWER} " not in full
         before, answer, after = full.rpartition(ANSWER if self.trims else f" {ANSWER} ")
         if not answer:
-            raise BadInput(
-                "model: its tokenizer's chat template leaves out what the assistant says"
-            )
+            raise BadInput("the tokenizer's chat template leaves out what the assistant says")
         self.lead = before[len(prompt) :] if before.startswith(prompt) else ""
         self.end = self._end(before + answer, after)
         self.eos = int(self.end[-1])
@@ -160,7 +158,7 @@ class ChatFormat:
             return end[: special[0] + 1]
         if eos is None:
             raise BadInput(
-                "model: its tokenizer has no end-of-sequence token, which every answer ends with"
+                "the tokenizer has no end-of-sequence token, which every response ends with"
             )
         return np.array([eos], dtype=np.int64)
 

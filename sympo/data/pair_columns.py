@@ -34,8 +34,7 @@ def dialogue(row: Mapping[str, Any], key: str) -> list[Message]:
     found = said(row, key)
     if isinstance(found, str):
         raise BadInput(
-            f"{key}={short(found)} must be of type list where no column holds the prompt "
-            f"(dataset.prompt=null)"
+            f"{key}={short(found)} must be of type list if no column holds the prompt (prompt=null)"
         )
     return found
 
@@ -43,7 +42,7 @@ def dialogue(row: Mapping[str, Any], key: str) -> list[Message]:
 def joined(prompt: Said, more: str | None, key: str) -> Said:
     """An instruction and its input, with a blank line between them."""
     if not isinstance(prompt, str):
-        raise BadInput(f"{key} holds messages, to which dataset.input cannot be added")
+        raise BadInput(f"{key} holds messages, to which input cannot be added")
     return "\n\n".join(text for text in (prompt, more) if text and not text.isspace())
 
 

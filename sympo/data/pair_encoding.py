@@ -13,7 +13,7 @@ import numpy as np
 from sympo.data.chat_format import ChatFormat, common_prefix
 from sympo.data.template_checks import THOUGHTS, left_out
 from sympo.data.text_pair import TEXTS, Message, TextPair, score_gaps
-from sympo.types import BadInput, Encoded, TokenPairs, chosen_over_rejected
+from sympo.types import BadArgument, Encoded, TokenPairs, chosen_over_rejected
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,10 @@ def encode(
     """
     limits = np.broadcast_to(max_prompt_length, len(pairs))
     if len(pairs) and max_length - limits.max() <= len(form.end):
-        raise BadInput(
-            f"dataset.max_length={max_length} leaves no room for an answer after "
-            f"dataset.max_prompt_length={limits.max()} tokens of prompt"
+        raise BadArgument(
+            "max_length",
+            max_length,
+            f"leaves no room for a response after max_prompt_length={limits.max()} prompt tokens",
         )
     clean = [form.without_specials(pair) for pair in pairs]
     fitted = _fit(form, clean, limits)

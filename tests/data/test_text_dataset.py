@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sympo.data.message_parsing import value
-from sympo.data.row_sources import Row
-from sympo.data.text_dataset import Rows, TextDataset
+from sympo.data.row_sources import PlacedRow
+from sympo.data.text_dataset import TextDataset
 from sympo.data.text_pair import TextPair
+from sympo.data.text_rows import TextRows
 from sympo.types import BadInput
 from tests.data.made_tokenizers import tokenizer
 
@@ -24,12 +25,10 @@ class Made(TextDataset):
     train: list[tuple[str, str, str]]
     test: list[tuple[str, str, str]]
 
-    def rows(self, split: str) -> Iterator[Row]:
+    def rows(self, split: str) -> Iterator[PlacedRow]:
         for number, row in enumerate(getattr(self, split), 1):
-            yield (
-                f"{split} row {number}",
-                dict(zip(("prompt", "chosen", "rejected"), row, strict=True)),
-            )
+            columns = dict(zip(("prompt", "chosen", "rejected"), row, strict=True))
+            yield PlacedRow(f"{split} row {number}", columns)
 
     def pair(self, row: dict[str, Any]) -> TextPair:
         prompt = [{"role": "user", "content": value(row, "prompt", str)}]
@@ -42,7 +41,7 @@ def made(count: int = 60, prompts: int = 40, **changes: Any) -> Made:
     return Made(**{"train": train, "test": test, "validation_pairs": 10, **changes})
 
 
-def prompts(rows: Rows) -> set[str]:
+def prompts(rows: TextRows) -> set[str]:
     return {pair.prompt[0]["content"] for pair in rows.pairs}
 
 
@@ -112,12 +111,12 @@ def test_broken_row_is_named() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"train_pairs": 0}, "dataset.train_pairs=0"),
-        ({"validation_pairs": 0}, "dataset.validation_pairs=0"),
-        ({"test_pairs": -1}, "dataset.test_pairs=-1"),
-        ({"max_prompt_length": 0}, "dataset.max_prompt_length=0"),
-        ({"max_length": 256}, "dataset.max_length=256.*max_prompt_length=256"),
-        ({"validation_pairs": 60}, "dataset.validation_pairs=60 leaves none .* of the 60 usable"),
+        ({"train_pairs": 0}, "^train_pairs=0 is not allowed"),
+        ({"validation_pairs": 0}, "^validation_pairs=0"),
+        ({"test_pairs": -1}, "^test_pairs=-1"),
+        ({"max_prompt_length": 0}, "^max_prompt_length=0"),
+        ({"max_length": 256}, "^max_length=256 .*max_prompt_length=256"),
+        ({"validation_pairs": 60}, "^validation_pairs=60 leaves none .* of the 60 usable"),
         (
             {"train": [("a", "", "b")] * 3},
             "none of the 3 train rows is usable: 3 dropped for an empty answer$",
@@ -128,7 +127,7 @@ def test_broken_row_is_named() -> None:
         ),
         (
             {"train": [(f"test {i}", "a", "b") for i in range(5)] + [("new", "a", "b")]},
-            "dataset.validation_pairs=10 .* the 1 usable training rows, of 6 read.*; 5 dropped for",
+            "^validation_pairs=10 .* the 1 usable training rows, of 6 read.*; 5 dropped for",
         ),
         ({"test": []}, "none of the 0 test rows"),
     ],
