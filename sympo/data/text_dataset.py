@@ -52,6 +52,7 @@ class TextDataset(ABC):
     max_length: of a prompt and a response together, in tokens; max_prompt_length: of the prompt.
     """
 
+    identity: ClassVar[str]  # declared by each concrete class
     outside_identity: ClassVar[frozenset[str]] = frozenset()
     holds: ClassVar[Literal["images", "texts"]] = "texts"
     from_policy: ClassVar[bool] = False

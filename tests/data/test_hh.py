@@ -99,7 +99,10 @@ def test_broken_row_is_named(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"subsets": ["helpful"]}, r"^subsets=.*'helpful', which is not one of helpful-base, helpful-online"),
+        (
+            {"subsets": ["helpful"]},
+            r"^subsets=.*'helpful', which is not one of helpful-base, helpful-online",
+        ),
         ({"subsets": []}, r"^subsets=\[\]"),
         ({"subsets": ["helpful-online"]}, r"helpful-online holds no train split"),
     ],
