@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from sympo.data.text_dataset import TextDataset as TextDataset
     from sympo.data.text_pair import TextPair as TextPair
     from sympo.data.ultrafeedback import UltraFeedback as UltraFeedback
+    from sympo.protocols.data import GoldTexts, ImageData, ReleasedTexts
+
+    # every data set keeps its contract
+    _images: list[ImageData] = [Digits(), MNIST()]
+    _texts: list[ReleasedTexts] = [HH(), UltraFeedback(), PreferenceSet(), TextPairs([])]
+    _gold: GoldTexts = GoldLanguage()
 
 _HOMES = {
     "Digits": "digits",

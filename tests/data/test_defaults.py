@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 import sympo.data
-from sympo.protocols.data import Dataset, NoiseModel
 from tests.conftest import ROOT
 
 OPTIONS = sorted(
@@ -40,17 +39,6 @@ def test_identity_is_the_options_name(path: Path) -> None:
     kind: Any = option(path)[0]
     assert kind.__dict__["identity"] == path.stem
     assert kind.outside_identity <= {field.name for field in dataclasses.fields(kind)}
-
-
-def test_contracts_hold() -> None:
-    # for mypy: every part is what its protocol asks for
-    data: list[type[Dataset]] = [
-        sympo.data.Digits, sympo.data.MNIST, sympo.data.GoldLanguage, sympo.data.HH,
-        sympo.data.UltraFeedback, sympo.data.PreferenceSet, sympo.data.TextPairs,
-    ]  # fmt: skip
-    for kind in data:
-        assert kind.holds in ("images", "texts") and callable(kind.fingerprint)
-    assert callable(NoiseModel.rates)
 
 
 def test_public_names_are_there() -> None:

@@ -305,9 +305,7 @@ def test_rows_that_are_something_else(given: Any, words: str) -> None:
 def test_a_pair_that_is_something_else(answer: Any, words: str) -> None:
     with pytest.raises(BadInput, match=rf"^Reader train row 1: .*{words}"):
         Reader(given=[{"answer": answer}]).usable("train")
-    with pytest.raises(
-        BadInput, match=r"^Reader train row 1: Reader\.pair needs 'answer'; the r"
-    ):
+    with pytest.raises(BadInput, match=r"^Reader train row 1: Reader\.pair needs 'answer'; the r"):
         Reader(given=[{"prompt": "Hi"}]).usable("train")
 
 
