@@ -148,7 +148,7 @@ class ImageDataset(ABC):
 def levels(rewards: np.ndarray) -> np.ndarray:
     """The level of each true reward, (N,): itself if few are distinct, else its tenth's median.
 
-    Images of equal reward are in one tenth, so tenths differ in size where rewards are tied.
+    Images of equal reward are in one tenth, so tenths differ in size if rewards are tied.
     """
     values, place, counts = np.unique(rewards, return_inverse=True, return_counts=True)
     if len(values) <= MOST_LEVELS:

@@ -72,7 +72,7 @@ class TextDataset(ABC):
 
     @property
     def scored(self) -> bool:
-        """Whether the labels came with scores, which say how close a pair is."""
+        """Whether scores came with the labels, which measure how close a pair is."""
         return False
 
     @abstractmethod

@@ -67,7 +67,7 @@ def usable_rows(
 ) -> TextRows:
     """The usable rows of a split, each once.
 
-    rows: dicts, or PlacedRow; pair: what a row says; source: the data set's class, for errors.
+    rows: dicts, or PlacedRow; pair: from a row to a pair; source: the data set's class, for errors.
     Raises BadInput that names the row if it is broken, and the class if `rows` or `pair` gives
     something else.
     """

@@ -1,6 +1,8 @@
 """Data sets and noise models built from Python are those of conf/."""
 
 import dataclasses
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,15 @@ def test_identity_is_the_options_name(path: Path) -> None:
     kind: Any = option(path)[0]
     assert kind.__dict__["identity"] == path.stem
     assert kind.outside_identity <= {field.name for field in dataclasses.fields(kind)}
+
+
+def test_importing_data_sets_is_light() -> None:
+    check = (
+        "import sys, sympo.data as data; [getattr(data, name) for name in data.__all__]; "
+        "assert not {'torch', 'transformers', 'datasets', 'pandas', 'sklearn'} & {*sys.modules}"
+    )
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_public_names_are_there() -> None:
