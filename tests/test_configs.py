@@ -184,7 +184,7 @@ def test_data_set_brings_its_model() -> None:
         (["job=policy", "job.evaluate_every=0"], ["job.evaluate_every=0"]),
         (["job=policy", "job.max_grad_norm=0"], ["job.max_grad_norm=0"]),
         (["job=policy", "job.learning_rate=-1"], ["job.learning_rate=-1"]),
-        (["job=policy", "dataset.topics=40"], ["dataset.topics=40", "dataset.tokens=32"]),
+        (["job=policy", "dataset.topics=40"], ["dataset.topics=40", "tokens=32"]),
         (["job=policy", "dataset.stop=0"], ["dataset.stop=0"]),
         (["judge=gold"], ["judge=gold", "job=policy"]),
         (["job=policy", "judge=gold", "judge.against=x"], ["judge.against=x", "reference"]),

@@ -1,7 +1,7 @@
-"""How prompts and answers are written as text: by a chat template, or as they are.
+"""How prompts and responses are written as text: by a chat template, or raw.
 
-Training and sampling share one format: what a policy is given to answer begins what it is trained
-on, and an answer closes with the end of sequence that ends a sampled one.
+Training and sampling share one format: a sampling prompt is a prefix of the training text, and a
+training response ends with the end of sequence that ends a sampled one.
 """
 
 import re
@@ -25,7 +25,7 @@ PLAIN = (
     " + ': ' + message.content }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
 )
-# templates ask for today's date by this name; a cell must not depend on the day of its run
+# templates get today's date by this name; a cell must not depend on the day of its run
 FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}{{ '' }}"
 QUESTION, ANSWER = "Question", "Answer"
 
@@ -33,13 +33,13 @@ QUESTION, ANSWER = "Question", "Answer"
 class ChatFormat:
     """How a tokenizer writes a dialogue: its chat template, or else the plain one of HH.
 
-    lead: text between a prompt and its answer. end: (k,) the ids that close an answer; the last
+    lead: text between a prompt and its response. end: (k,) the ids that end a response; the last
     one, eos, is the end of turn that the template writes, or else the tokenizer's end of sequence.
-    trims: whether the template removes white space around an answer. opened: the mark of a thought
-    that the prompt leaves open, and the mark that closes it; None where it opens none. thought: the
-    same where lead does not close it, so that an answer has to.
+    trims: whether the template removes white space around a response. opened: the tag of a thought
+    that the prompt leaves open, and the tag that closes it; None if it opens none. thought: the
+    same if lead does not close it, so that the response has to.
 
-    BadInput where the tokenizer has no end of sequence or its template no place for an answer.
+    Raises BadInput if the tokenizer has no end of sequence or its template omits the response.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -53,13 +53,11 @@ class ChatFormat:
             full = self._render([[*question, spaced]])[0]
         except Exception as error:  # a template is a program and can fail in any way
             reason = " ".join(str(error).split())
-            raise BadInput(f"model: its tokenizer's chat template fails ({reason})") from error
+            raise BadInput(f"the tokenizer's chat template fails ({reason})") from error
         self.trims = f" {ANSWER} " not in full
         before, answer, after = full.rpartition(ANSWER if self.trims else f" {ANSWER} ")
         if not answer:
-            raise BadInput(
-                "model: its tokenizer's chat template leaves out what the assistant says"
-            )
+            raise BadInput("the tokenizer's chat template leaves out what the assistant says")
         self.lead = before[len(prompt) :] if before.startswith(prompt) else ""
         self.end = self._end(before + answer, after)
         self.eos = int(self.end[-1])
@@ -75,7 +73,7 @@ class ChatFormat:
         self.specials = re.compile("|".join(map(re.escape, written)) or r"(?!)")
 
     def prompts(self, dialogues: Sequence[list[Message]]) -> list[str | None]:
-        """The texts that ask for an answer; None where the template refuses a dialogue."""
+        """The sampling prompts; None for a dialogue that the template refuses."""
         from jinja2 import TemplateError
 
         try:
@@ -87,11 +85,11 @@ class ChatFormat:
         return [*self.prompts(dialogues[:half]), *self.prompts(dialogues[half:])]
 
     def completed(self, prompt: str, answer: str) -> str:
-        """The text of a prompt and its answer, without the end."""
+        """The text of a prompt and its response, without the end."""
         answer = answer.strip() if self.trims else answer
         if self.opened is None or self.opened[1] not in answer:
             return prompt + self.lead + answer
-        # the answer goes on with the thought, which the prompt has opened for it
+        # the response continues the thought that the prompt has opened
         thinks = answer.lstrip()
         if thinks.startswith(self.opened[0]):
             answer = thinks.removeprefix(self.opened[0])
@@ -99,7 +97,7 @@ class ChatFormat:
         return prompt + answer
 
     def unanswered(self, pair: TextPair) -> str | None:
-        """What is wrong with a pair of which an answer leaves open the thought it begins in."""
+        """Why a pair is unusable: a response does not close the thought it begins in; or None."""
         if self.thought is None or all(self.thought[1] in x for x in (pair.chosen, pair.rejected)):
             return None
         return f"an answer that does not close the {self.thought[0]} of the chat template"
@@ -115,16 +113,16 @@ class ChatFormat:
         return [np.array(ids, dtype=np.int64) for ids in encoded["input_ids"]]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text of an answer's ids, without special tokens."""
-        # in its place after a prompt, where tokenizers neither add a space nor drop one
+        """The text of a response's ids, without special tokens."""
+        # decoded after a prompt, since there tokenizers neither add a space nor drop one
         before = self.ids([self.prompt])[0]
         whole = self._text(np.concatenate([before, np.asarray(ids, dtype=np.int64)]))
-        # bytes that are no text take a line break before them along
+        # undecodable bytes can merge with the line break before them
         kept = common_prefix(np.array([*whole]), np.array([*self._text(before)]))
         return whole[kept:].removeprefix(self.lead)
 
     def without_specials(self, pair: TextPair) -> TextPair:
-        """The pair, its text freed of what the tokenizer would read as special tokens."""
+        """The pair without text that the tokenizer would read as special tokens."""
         texts = [message["content"] for message in pair.prompt] + [pair.chosen, pair.rejected]
         if not any(map(self.specials.search, texts)):
             return pair
@@ -141,7 +139,7 @@ class ChatFormat:
             chat_template=self.template,
             add_generation_prompt=add_generation_prompt,
             tokenize=False,
-            enable_thinking=False,  # the pairs hold no thoughts; templates without any ignore it
+            enable_thinking=False,  # pairs have no thoughts; other templates ignore it
         )
         return cast("list[str]", rendered)
 
@@ -160,16 +158,16 @@ class ChatFormat:
             return end[: special[0] + 1]
         if eos is None:
             raise BadInput(
-                "model: its tokenizer has no end-of-sequence token, which every answer ends with"
+                "the tokenizer has no end-of-sequence token, which every response ends with"
             )
         return np.array([eos], dtype=np.int64)
 
 
 class RawFormat(ChatFormat):
-    """Prompts as they are, without a chat template: prompt, answer, and the end of sequence.
+    """Raw prompts, without a chat template: prompt, response, and the end of sequence.
 
-    A tokenizer that puts a beginning of text before any text puts it before these, unless it is
-    there. BadInput where the tokenizer has no end of sequence.
+    A tokenizer that begins any text with a beginning of text begins these with one, unless they
+    have it. Raises BadInput if the tokenizer has no end of sequence.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -186,7 +184,7 @@ class RawFormat(ChatFormat):
         return [self.begin + text.removeprefix(self.begin) for text in texts]
 
     def without_specials(self, pair: TextPair) -> TextPair:
-        """The pair, its answers freed of special tokens; a prompt has its own."""
+        """The pair without special tokens in its responses; those of the prompt are meant."""
         answers = [self.specials.sub("", text) for text in (pair.chosen, pair.rejected)]
         if answers == [pair.chosen, pair.rejected]:
             return pair

@@ -1,6 +1,6 @@
-"""The rows of one data file, in every format that preference data comes in.
+"""Readers of the rows of a data file: JSONL, JSON, CSV and Parquet.
 
-Each reader yields (number, row) from 1 on; BadInput names the file, and the row if it is one.
+Each yields (number, row), counted from 1; a BadInput names the file, and the row if there is one.
 """
 
 import codecs
@@ -28,15 +28,15 @@ LONGEST_CELL = 2**31 - 1
 
 
 def json_lines(file: Path) -> Numbered:
-    """JSONL: an object a line; a row's number is its line's."""
+    """JSONL: one object per line; a row's number is that of its line."""
     for number, line in _lines(file, "row"):
         if line.strip():
             yield number, _object(_parsed(line, f"{file.absolute()} row {number}"), file, number)
 
 
 def json_rows(file: Path) -> Numbered:
-    """A JSON file: an array of objects, one object, an object whose only list of objects is its
-    rows (alone or as `data`), or, as many call them, lines of JSON."""
+    """A JSON file: an array of objects, one object, an object that holds the list of rows (alone or
+    as `data`), or JSON lines, which many files named .json are."""
     text = "".join(line for _, line in _lines(file))
     if not text.strip():
         return
@@ -54,8 +54,7 @@ def json_rows(file: Path) -> Numbered:
 
 
 def csv_rows(file: Path) -> Numbered:
-    """CSV with a header, separated by commas; every value is a text, and rows count from 1 below
-    the header."""
+    """CSV with a header, separated by commas; values are strings, and row 1 is below the header."""
     number = -1
     csv.field_size_limit(LONGEST_CELL)
     table = csv.reader((line for _, line in _lines(file)), strict=True)
@@ -188,7 +187,7 @@ def _each_once(names: Sequence[str], file: Path) -> None:
 
 
 def _broken_cell(batch: Any, file: Path, before: int) -> str:
-    """What to say of a batch that cannot be turned into Python's values."""
+    """The error message for a batch that cannot be converted to Python values."""
     for row, (name, column) in chain.from_iterable(
         ((row, one) for one in zip(batch.schema.names, batch.columns, strict=True))
         for row in range(len(batch))

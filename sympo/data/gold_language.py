@@ -103,7 +103,7 @@ class GoldLanguage:
 
     @property
     def max_length(self) -> int:
-        """Tokens of the longest prompt and answer, the end of sequence included."""
+        """Tokens of the longest prompt and response, the end of sequence included."""
         return self.prompt_length + self.longest_answer + 1
 
     def fingerprint(self) -> str:

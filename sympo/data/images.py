@@ -52,6 +52,7 @@ class ImageDataset(ABC):
     temperature: of the Bradley-Terry labels.
     """
 
+    identity: ClassVar[str]  # declared by each concrete class
     holds: ClassVar[Literal["images", "texts"]] = "images"
     outside_identity: ClassVar[frozenset[str]] = frozenset()
 
@@ -147,18 +148,23 @@ class ImageDataset(ABC):
 def levels(rewards: np.ndarray) -> np.ndarray:
     """The level of each true reward, (N,): itself if few are distinct, else its tenth's median.
 
-    Images of equal reward are in one tenth, so tenths differ in size where rewards are tied.
+    Images of equal reward are in one tenth, so tenths differ in size if rewards are tied.
     """
     values, place, counts = np.unique(rewards, return_inverse=True, return_counts=True)
     if len(values) <= MOST_LEVELS:
         return rewards
     middle = np.cumsum(counts) - counts / 2
-    tenth = (TENTHS * middle / len(rewards)).astype(np.int64)[place]
-    found = np.empty_like(rewards)
-    for number in np.unique(tenth):
-        inside = np.sort(rewards[tenth == number])
-        found[tenth == number] = inside[len(inside) // 2]
-    return found
+    tenth = np.unique((TENTHS * middle / len(rewards)).astype(np.int64)[place], return_inverse=True)
+    inside = [np.sort(rewards[tenth[1] == number]) for number in range(len(tenth[0]))]
+    return _short(np.array([own[len(own) // 2] for own in inside]))[tenth[1]]
+
+
+def _short(numbers: np.ndarray) -> np.ndarray:
+    """Numbers with three digits if that keeps them apart, for they name metrics."""
+    short = np.array([float(f"{number:.3g}") for number in numbers])
+    if numbers.dtype.kind == "f" and len(np.unique(short)) == len(numbers):
+        return short
+    return numbers
 
 
 def _checked(found: LabelledImages, source: str) -> LabelledImages:

@@ -1,7 +1,7 @@
-"""Messages as people store them, brought to one form: role and content, and what tools need.
+"""Messages in the forms people store them, parsed to one: role, content, and tool calls.
 
-Understood are `role` and `content` as well as ShareGPT's `from` and `value`, content as a text or
-as a list of parts, and tool calls in OpenAI's form.
+Accepts `role` and `content` as well as ShareGPT's `from` and `value`, content as a string or a list
+of parts, and tool calls in OpenAI's form.
 """
 
 import json
@@ -14,7 +14,7 @@ from sympo.data.text_pair import Message, TextPair
 from sympo.types import BadInput
 
 ROLES = ("system", "user", "assistant", "tool")
-# what other formats call them
+# other formats' names of the roles
 CALLED = {
     **{"human": "user", "prompter": "user", "developer": "system"},
     **{"gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant"},
@@ -30,18 +30,18 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 60, 60
 
 
 class Unusable(Exception):
-    """A row that is in order but carries no preference: it is dropped and counted by reason."""
+    """Raised for a valid row that carries no preference: it is dropped and counted by reason."""
 
 
 def value(row: Mapping[str, Any], key: str, *kinds: type) -> Any:
-    """A row's value under a key or a dotted path; BadInput where it is missing or of another type.
+    """A row's value at a key or a dotted path; raises BadInput if it is missing or of another type.
 
-    A column called `a.b` comes before the `b` inside `a`. NaN is how pandas writes a null.
+    A column named `a.b` takes precedence over the `b` inside `a`. NaN is how pandas writes a null.
     """
     found = row[key] if key in row else _inside(row, key)
     if isinstance(found, float) and math.isnan(found):
         found = None
-    # bool is a kind of int, and no number here
+    # bool is a subclass of int, but not a number here
     if not isinstance(found, kinds) or isinstance(found, bool):
         wanted = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
         raise BadInput(f"{key}={short(found)} must be of type {wanted}")
@@ -49,16 +49,17 @@ def value(row: Mapping[str, Any], key: str, *kinds: type) -> Any:
 
 
 def messages(row: Mapping[str, Any], key: str) -> list[Message]:
-    """A row's messages under a key: a list of them, or a single one.
+    """A row's messages at a key: a list of them, or a single one.
 
-    BadInput where a message is broken; Unusable where it has no content or parts that are no text.
+    Raises BadInput for a broken message, Unusable for one without content or with other parts than
+    text.
     """
     found = value(row, key, list, Mapping)
     return listed([found] if isinstance(found, Mapping) else found, key)
 
 
 def listed(found: Sequence[Any], key: str) -> list[Message]:
-    """Messages in our form; `key` is what errors call their list."""
+    """Messages in our form; errors name `key`."""
     made = []
     for number, message in enumerate(found, 1):
         if not isinstance(message, Mapping):
@@ -71,9 +72,9 @@ def listed(found: Sequence[Any], key: str) -> list[Message]:
 
 
 def dialogue_pair(chosen: list[Message], rejected: list[Message]) -> TextPair:
-    """Two whole dialogues as a pair: the prompt is what comes before the last message.
+    """Two whole dialogues as a pair: the prompt is all but the last message.
 
-    Unusable where a dialogue does not end with the assistant or the two prompts differ.
+    Raises Unusable if a dialogue does not end with the assistant or the two prompts differ.
     """
     pair = TextPair(chosen[:-1], answer(chosen), answer(rejected))
     if chosen[:-1] != rejected[:-1]:
@@ -82,7 +83,7 @@ def dialogue_pair(chosen: list[Message], rejected: list[Message]) -> TextPair:
 
 
 def answer(dialogue: list[Message]) -> str:
-    """The text with which the assistant ends a dialogue; Unusable where there is none."""
+    """The assistant's text that ends a dialogue; raises Unusable if there is none."""
     if not dialogue or dialogue[-1]["role"] != "assistant":
         raise Unusable("no answer of the assistant at the end")
     if "tool_calls" in dialogue[-1]:
@@ -92,7 +93,7 @@ def answer(dialogue: list[Message]) -> str:
 
 
 def has_thoughts(row: Mapping[str, Any], key: str) -> bool:
-    """Whether messages hold thoughts beside what they say, which `messages` does not read."""
+    """Whether messages have thoughts besides their content, which `messages` ignores."""
     found = value(row, key, object)
     return any(
         isinstance(message, Mapping) and any(map(message.get, THOUGHTS))
@@ -108,7 +109,7 @@ def is_message(found: Any) -> bool:
 
 
 def short(content: Any) -> str:
-    """A value as one short text, whatever its size and depth."""
+    """A value as one short line, whatever its size and depth."""
     return text if len(text := _SHORT.repr(content)) <= 60 else f"{text[:57]}..."
 
 
@@ -116,7 +117,7 @@ def _inside(row: Mapping[str, Any], key: str) -> Any:
     place: Any = row
     parts = key.split(".")
     for depth, part in enumerate(parts):
-        if place is None:  # so Arrow fills a struct that is not there
+        if place is None:  # Arrow's value of a missing struct
             return None
         if not isinstance(place, Mapping) or part not in place:
             held = list(place)[:COLUMNS_SHOWN] if isinstance(place, Mapping) else []
@@ -134,7 +135,7 @@ def _message(raw: Mapping[str, Any]) -> Message:
         raise BadInput(f"{role_key}={short(role)} is not one of {', '.join((*ROLES, *CALLED))}")
     calls = _calls(raw)
     key = "value" if raw.get("content") is None and "value" in raw else "content"
-    if role.lower() == "function_call":  # ShareGPT writes the call where others have text
+    if role.lower() == "function_call":  # ShareGPT stores the call as content
         calls, content = _parsed_calls(value(raw, key, str)), ""
     elif calls and raw.get(key) is None:
         content = ""
@@ -144,7 +145,7 @@ def _message(raw: Mapping[str, Any]) -> Message:
     made: Message = {"role": called, "content": content}
     if calls:
         made["tool_calls"] = calls
-    # a name matters to templates beside a tool's result only
+    # templates use a name only with a tool's result
     return made | {name: value(names, name, str) for name in names if called == "tool"}
 
 
@@ -188,7 +189,7 @@ def _parsed_calls(text: str) -> list[Any]:
 
 
 def _call(raw: Any) -> Any:
-    """A tool call as chat templates take it: its arguments as an object, not as JSON text."""
+    """A tool call as chat templates expect it: arguments as an object, not as JSON text."""
     call = _filled(raw)
     if not isinstance(call, dict):
         raise BadInput(f"a tool call {short(raw)} must be of type dict")
@@ -204,7 +205,7 @@ def _call(raw: Any) -> Any:
 
 
 def _filled(content: Any, depth: int = 0) -> Any:
-    """Plain values without the nulls that Arrow puts where other rows have a key."""
+    """Plain values without the nulls that Arrow adds for keys of other rows."""
     if depth > DEEPEST_CALL:
         raise BadInput(f"a tool call is nested more than {DEEPEST_CALL} deep")
     if isinstance(content, Mapping):

@@ -1,4 +1,4 @@
-"""What the columns of a preference row say: a prompt, two answers to it, and their scores."""
+"""From the columns of a preference row to a prompt, two responses, and their scores."""
 
 import ast
 import json
@@ -13,14 +13,14 @@ from sympo.data.message_parsing import Unusable, answer, is_message, listed, mes
 from sympo.data.text_pair import Message, TextPair
 from sympo.types import BadInput
 
-# how a list of messages begins where a file, such as CSV, can hold texts only
+# how a list of messages begins in a file that holds only strings, such as CSV
 WRITTEN = re.compile(r"\s*\[\s*\{\s*(['\"])(role|content|from|value)\1\s*:")
 
 Said = str | list[Message]
 
 
 def said(row: Mapping[str, Any], key: str) -> Said:
-    """A column's text or messages; Unusable where it is null."""
+    """A column's text or messages; raises Unusable if it is null."""
     found = value(row, key, str, list, Mapping, type(None))
     if found is None:
         raise Unusable(f"a null in {key}")
@@ -30,12 +30,11 @@ def said(row: Mapping[str, Any], key: str) -> Said:
 
 
 def dialogue(row: Mapping[str, Any], key: str) -> list[Message]:
-    """A column's messages; BadInput where it is a text."""
+    """A column's messages; raises BadInput if it is a string."""
     found = said(row, key)
     if isinstance(found, str):
         raise BadInput(
-            f"{key}={short(found)} must be of type list where no column holds the prompt "
-            f"(dataset.prompt=null)"
+            f"{key}={short(found)} must be of type list if no column holds the prompt (prompt=null)"
         )
     return found
 
@@ -43,14 +42,14 @@ def dialogue(row: Mapping[str, Any], key: str) -> list[Message]:
 def joined(prompt: Said, more: str | None, key: str) -> Said:
     """An instruction and its input, with a blank line between them."""
     if not isinstance(prompt, str):
-        raise BadInput(f"{key} holds messages, to which dataset.input cannot be added")
+        raise BadInput(f"{key} holds messages, to which input cannot be added")
     return "\n\n".join(text for text in (prompt, more) if text and not text.isspace())
 
 
 def without_prompt(prompt: Said, chosen: Said, rejected: Said) -> tuple[Said, Said]:
-    """Two answers, freed of the prompt where both begin with it; white space after it stays.
+    """Two responses without the prompt if both begin with it; white space after it remains.
 
-    Only one that does quotes it, and one that goes on within a word only happens to.
+    If only one does, it quotes the prompt; if it continues within a word, that is a coincidence.
     """
     if not (isinstance(prompt, str) and isinstance(chosen, str) and isinstance(rejected, str)):
         return chosen, rejected
@@ -64,12 +63,12 @@ def without_prompt(prompt: Said, chosen: Said, rejected: Said) -> tuple[Said, Sa
 
 
 def answers(prompt: Said, chosen: Said, rejected: Said) -> TextPair:
-    """Two answers to a prompt, each alone or at the end of a dialogue.
+    """Two responses to a prompt, each alone or at the end of a dialogue.
 
-    Where the dialogues hold the prompt among other turns, these belong to it, as does a system
-    message that the prompt alone has; turns of the assistant and its tools after it, equal in both,
-    do too. Unusable where the dialogues differ
-    before their answers or are about another prompt.
+    If the dialogues contain the prompt among other turns, all of them belong to the prompt, and so
+    does a system message that only the prompt has; so do later turns of the assistant and its
+    tools, if equal in both. Raises Unusable if the dialogues differ before their responses or
+    contain another prompt.
     """
     asked = _turns(prompt, "user")
     one, other = _turns(chosen, "assistant"), _turns(rejected, "assistant")
@@ -90,7 +89,7 @@ def answers(prompt: Said, chosen: Said, rejected: Said) -> TextPair:
 
 
 def with_system(pair: TextPair, text: str | None) -> TextPair:
-    """The pair with a system message; Unusable where the prompt begins with another one."""
+    """The pair with a system message; raises Unusable if the prompt begins with another one."""
     if text is None or not text.strip():
         return pair
     own = [message for message in pair.prompt[:1] if message["role"] == "system"]
@@ -102,8 +101,8 @@ def with_system(pair: TextPair, text: str | None) -> TextPair:
 
 
 def gap(row: Mapping[str, Any], chosen: str, rejected: str) -> float:
-    """The score of the chosen answer less that of the rejected one; Unusable where they are equal
-    or one of them is missing."""
+    """The chosen response's score minus the rejected one's; raises Unusable if they are equal or
+    one is missing."""
     difference = _score(row, chosen) - _score(row, rejected)
     if difference == 0:
         raise Unusable("two equal scores")
@@ -138,7 +137,7 @@ def _bare(message: Message) -> Message:
 
 
 def _written(text: str, key: str) -> Said:
-    """Messages that are written as a text, in JSON or as Python shows them."""
+    """Messages stored as a string, in JSON or as Python prints them."""
     for parse in (json.loads, ast.literal_eval):
         try:
             found = parse(text)

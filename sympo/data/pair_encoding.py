@@ -1,7 +1,7 @@
-"""Pairs of texts as token ids: what a model reads of them, and how they are cut to a length.
+"""Pairs of texts as token ids, cut to a length.
 
-The text of a pair is the prompt as a policy is given it, the answer and an end of sequence, encoded
-as one text, so that the ids of the prompt begin those of the pair wherever the tokenizer lets them.
+The text of a pair is the sampling prompt, the response and an end of sequence, encoded as one text,
+so that the ids of the prompt are a prefix of those of the pair, if the tokenizer allows it.
 """
 
 from collections import Counter
@@ -13,16 +13,16 @@ import numpy as np
 from sympo.data.chat_format import ChatFormat, common_prefix
 from sympo.data.template_checks import THOUGHTS, left_out
 from sympo.data.text_pair import TEXTS, Message, TextPair, score_gaps
-from sympo.types import BadInput, Encoded, TokenPairs, chosen_over_rejected
+from sympo.types import BadArgument, Encoded, TokenPairs, chosen_over_rejected
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What it took to fit pairs in; n pairs.
+    """What was changed to fit pairs in; n pairs.
 
-    shortened: (n,) bool, prompts that lost their oldest turns; cut: whose newest turn lost its
-    oldest tokens as well; thoughts: whose earlier turns lost their thoughts to the template.
-    answers: (n,) int64, answers, of two a pair, that lost their newest tokens. cleaned: (n,) bool,
+    shortened: (n,) bool, prompts that lost their oldest turns; cut: whose newest turn also lost its
+    oldest tokens; thoughts: whose earlier turns lost their thoughts to the template.
+    answers: (n,) int64, how many of the two responses lost their newest tokens. cleaned: (n,) bool,
     pairs whose text contained special tokens.
     """
 
@@ -33,7 +33,7 @@ class Changes:
     cleaned: np.ndarray
 
     def counts(self) -> dict[str, int]:
-        """How many there are of each, in words."""
+        """The number of each, by description."""
         words = {
             "prompts lost their oldest turns": self.shortened,
             "prompts lost the oldest tokens of their newest turn": self.cut,
@@ -51,7 +51,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class Encoding:
-    """Encoded pairs, what it took to fit them in, and how many are left out, by reason."""
+    """Encoded pairs, what was changed to fit them in, and how many were dropped, by reason."""
 
     pairs: TokenPairs
     changes: Changes
@@ -67,22 +67,23 @@ def encode(
 ) -> Encoding:
     """Encode pairs in a format and cut them to a length.
 
-    A prompt longer than max_prompt_length loses its oldest turns, each with what was said until
-    the next user turn, and keeps system messages that stand first. Where the newest turn alone is
-    too long, it loses its oldest tokens; the beginning of text, the system message and the header
-    before the turn stay. An answer that makes the whole longer than max_length loses its newest
-    tokens before the end of sequence. Pairs are left out where the template refuses the prompt or
-    leaves some of it out, where it cannot be cut to its length, and where answers do not close the
-    thought that the template opens.
+    A prompt longer than max_prompt_length loses its oldest turns, each up to the next user turn,
+    and keeps leading system messages. If the newest turn alone is too long, it loses its oldest
+    tokens; the beginning of text, the system message and the turn's header remain. A response that
+    makes the whole longer than max_length loses its newest tokens before the end of sequence.
+    Pairs are dropped if the template refuses the prompt or leaves part of it out, if the prompt
+    cannot be cut to its length, or if a response does not close the thought that the template
+    opens.
 
     ids: (n,) uint64, the pairs' ids. max_prompt_length: one for all, or (n,) one for each.
-    BadInput where there is no room for an answer.
+    Raises BadArgument if there is no room for a response.
     """
     limits = np.broadcast_to(max_prompt_length, len(pairs))
     if len(pairs) and max_length - limits.max() <= len(form.end):
-        raise BadInput(
-            f"dataset.max_length={max_length} leaves no room for an answer after "
-            f"dataset.max_prompt_length={limits.max()} tokens of prompt"
+        raise BadArgument(
+            "max_length",
+            max_length,
+            f"leaves no room for a response after max_prompt_length={limits.max()} prompt tokens",
         )
     clean = [form.without_specials(pair) for pair in pairs]
     fitted = _fit(form, clean, limits)
@@ -119,7 +120,7 @@ def encode(
 
 
 def distinct(made: Encoding, form: ChatFormat, max_length: int) -> Encoding:
-    """The pairs whose answers differ in what a model reads; the others are dropped and counted."""
+    """The pairs whose responses differ as token ids; the others are dropped and counted."""
     pairs, dropped = made.pairs, Counter(made.dropped)
     equal = np.array([*map(np.array_equal, pairs.chosen.ids, pairs.rejected.ids)], dtype=bool)
     for i in map(int, np.flatnonzero(equal)):
@@ -139,7 +140,7 @@ def distinct(made: Encoding, form: ChatFormat, max_length: int) -> Encoding:
 
 @dataclass(frozen=True)
 class _Prompt:
-    """A prompt that fits: its text, and which of that text's ids have to go."""
+    """A prompt that fits: its text, and which of that text's ids are removed."""
 
     text: str
     whole: np.ndarray
@@ -153,7 +154,7 @@ class _Prompt:
 
 
 def _fit(form: ChatFormat, pairs: Sequence[TextPair], limits: np.ndarray) -> list[_Prompt | str]:
-    """Prompts of at most so many tokens each, or why there is none."""
+    """Prompts within their limits, or why a pair has none."""
     dialogues = [pair.prompt for pair in pairs]
     kept, texts = list(dialogues), form.prompts(dialogues)
     whole = form.ids([text or "" for text in texts])
@@ -194,7 +195,7 @@ def _fit(form: ChatFormat, pairs: Sequence[TextPair], limits: np.ndarray) -> lis
 
 
 def _newer(dialogue: list[Message]) -> list[Message]:
-    """A dialogue without its oldest turn; empty where it has one turn only."""
+    """A dialogue without its oldest turn; empty if it has only one."""
     first = _first_turn(dialogue)
     turns = [i for i in range(first + 1, len(dialogue)) if dialogue[i]["role"] == "user"]
     return dialogue[:first] + dialogue[turns[0] :] if turns else []

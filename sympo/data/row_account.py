@@ -1,4 +1,4 @@
-"""The account of rows as lines and as JSON, and what it counts over whole splits."""
+"""The account of what became of every row, as lines and as JSON, and its counts over splits."""
 
 import json
 import re
@@ -9,9 +9,9 @@ from typing import Any
 
 from sympo.types import Account, SplitAccount
 
-# of all characters, those above are pictures and rare scripts without punctuation
+# characters above are emoji and rare scripts without punctuation
 LAST_PUNCTUATION = 0x1FFFF
-# how chats are written: ChatML, Llama 3, Llama 2, Gemma, Zephyr, and in words
+# rendered chats: ChatML, Llama 3, Llama 2, Gemma, Zephyr, and plain words
 RENDERED = re.compile(
     r"<\|im_start\|>|<\|start_header_id\|>|\[INST\]|<start_of_turn>|<\|(?:user|assistant)\|>"
     r"|^### ?(?:Question|Human|Instruction|User) ?:|(?:\A\s*|\n\n)Human:(?s:.*)\n\nAssistant:",
@@ -20,9 +20,9 @@ RENDERED = re.compile(
 
 
 def lines(account: Account, on_rendered: str) -> list[str]:
-    """The account in words: a line for each split, and one for what a user should look at.
+    """The account in words: a line for each split, and a warning if prompts are rendered already.
 
-    on_rendered: what becomes of chat text that is already rendered, and what can be done about it.
+    on_rendered: what becomes of such prompts, and what to do about it.
     """
     found = [*account.notes, *(_line(name, split) for name, split in account.splits.items())]
     if rendered := sum(split.rendered for split in account.splits.values()):
@@ -46,7 +46,7 @@ def _line(name: str, split: SplitAccount) -> str:
 
 
 def counted(counts: Mapping[str, int]) -> list[str]:
-    """`12 dropped for an empty answer`, of each reason that was met."""
+    """`12 dropped for an empty answer`, for each reason that occurred."""
     return [f"{count} {what}" for what, count in counts.items() if count]
 
 
@@ -66,13 +66,13 @@ def read(content: str) -> Account:
 def near(
     prompts: Sequence[Sequence[Mapping[str, Any]]], others: Iterable[Sequence[Mapping[str, Any]]]
 ) -> int:
-    """How many prompts are one of others but for case, punctuation and white space."""
+    """How many prompts equal one of the others up to case, punctuation and white space."""
     known = {_letters(prompt) for prompt in others} - {""}
     return sum(_letters(prompt) in known for prompt in prompts)
 
 
 def rendered(prompt: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a message of the prompt holds chat text that is already rendered."""
+    """Whether a message of the prompt contains chat text that is already rendered."""
     return any(RENDERED.search(message["content"]) for message in prompt)
 
 

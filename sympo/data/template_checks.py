@@ -1,18 +1,18 @@
-"""What a chat template leaves out of what it is given, and thoughts that it opens."""
+"""Checks of chat templates: what they leave out of a dialogue, and thoughts that they open."""
 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-# <think>, [THINK] and the like, which a model fills before it answers
+# <think>, [THINK] and the like, which a model fills before it responds
 THOUGHT = re.compile(r"<(think|thinking|thought|reasoning)>|\[(THINK)\]")
 END_OF_THOUGHT = "</think>"
 THOUGHTS = "thoughts"
 
 
 def open_thought(text: str) -> tuple[str, str] | None:
-    """The mark that opens a thought in a text which does not close it, and what would close it."""
+    """The tag of a thought that a text opens and does not close, and the tag that closes it."""
     found = None
     for mark in THOUGHT.finditer(text):
         close = f"{mark[0][0]}/{mark[0][1:]}"
@@ -21,12 +21,11 @@ def open_thought(text: str) -> tuple[str, str] | None:
 
 
 def left_out(dialogue: Sequence[Mapping[str, Any]], text: str) -> str | None:
-    """What a template left out of the text of a dialogue, in words; None where all is there.
+    """What a template left out of the text of a dialogue, in words; None if nothing.
 
-    The contents must stand there in their order, but for white space around them; system messages
-    may stand anywhere, since some templates move them into a turn. Of tool calls the name and every
-    value of the arguments must be there. Thoughts of earlier turns that are gone, and nothing else
-    with them, are THOUGHTS.
+    The text must contain all contents in order, up to white space around them; system messages may
+    be anywhere, since some templates move them into a turn. Of tool calls it must contain the name
+    and every value of the arguments. THOUGHTS if only thoughts of earlier turns are missing.
     """
     place, thoughts = 0, None
     for message in dialogue:
@@ -44,7 +43,7 @@ def left_out(dialogue: Sequence[Mapping[str, Any]], text: str) -> str | None:
 
 
 def _after(text: str, content: str, start: int) -> int:
-    """Where the first occurrence of a content ends, as it is or as JSON writes it; -1: nowhere."""
+    """Where the first occurrence of a content ends, plain or JSON-escaped; -1 if there is none."""
     found = text.find(content, start)
     if found < 0:
         content = json.dumps(content, ensure_ascii=False)[1:-1]
@@ -53,7 +52,7 @@ def _after(text: str, content: str, start: int) -> int:
 
 
 def _calls(call: Mapping[str, Any], text: str, start: int) -> bool:
-    """Whether a text holds the name of a tool call and all of its arguments."""
+    """Whether a text contains the name of a tool call and all of its arguments."""
     function = call.get("function", call)
     name, arguments = str(function.get("name", "")), function.get("arguments")
     if _after(text, name, start) < 0:
@@ -69,7 +68,7 @@ def _calls(call: Mapping[str, Any], text: str, start: int) -> bool:
 
 
 def _said(value: Any) -> Iterator[str]:
-    """The keys, texts and numbers in a value of JSON."""
+    """The keys, strings and numbers in a JSON value."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield str(key)

@@ -1,4 +1,4 @@
-"""What a reward function makes of preference pairs, in numbers.
+"""Metrics of a reward function on preference pairs.
 
 Rewards are (n,) float64 arrays over items; the margin of a pair is g = r(first) - r(second). All
 shares count a tie, g = 0, as one half.
@@ -19,7 +19,7 @@ def gaps(rewards: np.ndarray, pairs: PreferencePairs) -> np.ndarray:
 
 
 def agreement(gap: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """1 where sign(gap) is the label's, 0 where it is the other one, 1/2 on ties; (n,)."""
+    """1 if gap and label have the same sign, 0 if opposite ones, 1/2 for ties; (n,)."""
     agreed: np.ndarray = (np.sign(gap) * np.sign(label) + 1) / 2
     return agreed
 
@@ -27,7 +27,7 @@ def agreement(gap: np.ndarray, label: np.ndarray) -> np.ndarray:
 def standard_error(scores: np.ndarray, pairs: PreferencePairs) -> float:
     """Standard error of the mean of per-pair scores when the items are the sample.
 
-    Two pairs are correlated where they share an item, so
+    Two pairs are correlated if they share an item, so
 
         Var = n^-2 sum over p, q that share an item of e_p e_q,  e = score - mean,
 
@@ -42,7 +42,7 @@ def standard_error(scores: np.ndarray, pairs: PreferencePairs) -> float:
     per_item = np.bincount(pairs.first, error, size) + np.bincount(pairs.second, error, size)
     # a pair with itself is counted once at each of its two items
     variance = (np.square(per_item).sum() - np.square(error).sum()) / n**2
-    # the estimate is not a sum of squares; that of independent pairs is its floor
+    # the estimate can be too small or negative; that of independent pairs is its floor
     return float(np.sqrt(max(variance, np.square(error).sum() / n**2)))
 
 
@@ -61,7 +61,7 @@ def calibration_error(gap: np.ndarray, label: np.ndarray) -> float:
     """Expected calibration error of P(y = +1) = sigmoid(g) against Bradley-Terry labels y.
 
     sum over bins of (n_bin / n) |mean predicted - share of y = +1|, in 15 equal bins of [0, 1].
-    Against the true order instead a perfect reward would look miscalibrated.
+    Against the true order, a perfect reward would look miscalibrated.
     Source: Naeini, Cooper and Hauskrecht (2015).
     """
     predicted = sigmoid(gap)
@@ -71,7 +71,7 @@ def calibration_error(gap: np.ndarray, label: np.ndarray) -> float:
 
 
 def order_metrics(rewards: np.ndarray, pairs: PreferencePairs) -> dict[str, float]:
-    """Order accuracy against the true order with its standard error, tie rate, calibration."""
+    """Pairwise accuracy against the true order with its standard error, tie rate, calibration."""
     if pairs.gap is None:
         raise ValueError("order metrics need the true rewards of the pairs")
     gap = gaps(rewards, pairs)
@@ -88,7 +88,7 @@ def clean_metrics(
     rewards: np.ndarray, pairs: PreferencePairs, cluster: np.ndarray
 ) -> dict[str, float | None]:
     """Accuracy against clean labels, with its standard error over clusters of pairs, and the tie
-    rate; where true rewards are known, also order accuracy and calibration.
+    rate; with known true rewards also pairwise accuracy and calibration.
 
     cluster: (n,) of integers from 0 on, the prompt of each pair.
     """
@@ -111,7 +111,7 @@ def clean_metrics(
 
 def label_metrics(rewards: np.ndarray, noisy: NoisyPairs) -> dict[str, float | None]:
     """Accuracy against the noisy and the clean labels, and the share of flipped pairs on which the
-    rewards agree with the flipped label (None where no pair is flipped)."""
+    rewards agree with the flipped label (None if no pair is flipped)."""
     gap = gaps(rewards, noisy.pairs)
     against_noisy = agreement(gap, noisy.noisy_label)
     return {
@@ -131,7 +131,7 @@ def rank_metrics(
 
     truth: (n,) true rewards. levels: (n,) the level of each; None takes each true reward as one.
     """
-    from scipy import stats  # takes a second, which no one should wait for before training
+    from scipy import stats  # takes a second to import, which training should not wait for
 
     values: dict[str, float | None] = {"spearman": None, "kendall": None}
     if np.ptp(rewards) > 0 and np.ptp(truth) > 0:

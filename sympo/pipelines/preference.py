@@ -102,7 +102,8 @@ def check_lengths(cell: Cell, model: Any, called: str, lengths: Mapping[str, int
     """
     ids, positions = model.sizes()
     needed = cell.dataset.vocabulary(model.tokenizer()).size
-    cell.dataset.check_tokenizer(model.tokenizer())
+    with within("dataset"):
+        cell.dataset.check_tokenizer(model.tokenizer())
     if ids is not None and needed > ids:
         raise BadInput(
             f"{called} knows {ids} token ids and its tokenizer has {needed}: they do not belong "

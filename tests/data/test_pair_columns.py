@@ -93,7 +93,7 @@ def test_answers_that_only_look_like_it_keep_their_text(
 def test_an_input_follows_its_instruction() -> None:
     assert joined("Translate.", "Bonjour", "p") == "Translate.\n\nBonjour"
     assert joined("Translate.", None, "p") == joined("Translate.", " ", "p") == "Translate."
-    with pytest.raises(BadInput, match=r"p holds messages.*dataset\.input"):
+    with pytest.raises(BadInput, match=r"p holds messages.*input"):
         joined([ASKED], "Bonjour", "p")
 
 

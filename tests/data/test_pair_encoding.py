@@ -207,7 +207,7 @@ def test_broken_template() -> None:
 
 
 def test_room_for_an_answer() -> None:
-    with pytest.raises(BadInput, match=r"dataset.max_length=11 .*max_prompt_length=10"):
+    with pytest.raises(BadInput, match=r"^max_length=11 .*max_prompt_length=10"):
         encoded("plain", TextPair([user("Hi")], "Yes", "No"), length=11, prompt=10)
 
 

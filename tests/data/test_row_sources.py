@@ -97,7 +97,7 @@ def test_splits_that_a_folder_holds(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["/nowhere", "~nobody-of-this-name/a", "a" * 300, "a\0b"])
 def test_places_that_are_not_there(path: str) -> None:
     for find in (located, folder):
-        with pytest.raises(BadInput, match=r"^dataset\.path=") as error:
+        with pytest.raises(BadInput, match=r"^path=") as error:
             find(path)
         assert str(error.value).isprintable()
 
@@ -121,5 +121,5 @@ def test_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("no\nway")
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    with pytest.raises(BadInput, match=r"someone/set .*\(no way\); give dataset.path"):
+    with pytest.raises(BadInput, match=r"someone/set .*\(no way\); give path"):
         list(hub_rows("someone/set", "test"))

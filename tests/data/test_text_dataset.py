@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sympo.data.message_parsing import value
-from sympo.data.row_sources import Row
-from sympo.data.text_dataset import Rows, TextDataset
+from sympo.data.row_sources import PlacedRow
+from sympo.data.text_dataset import TextDataset
 from sympo.data.text_pair import TextPair
+from sympo.data.text_rows import TextRows
 from sympo.types import BadInput
 from tests.data.made_tokenizers import tokenizer
 
@@ -24,12 +25,10 @@ class Made(TextDataset):
     train: list[tuple[str, str, str]]
     test: list[tuple[str, str, str]]
 
-    def rows(self, split: str) -> Iterator[Row]:
+    def rows(self, split: str) -> Iterator[PlacedRow]:
         for number, row in enumerate(getattr(self, split), 1):
-            yield (
-                f"{split} row {number}",
-                dict(zip(("prompt", "chosen", "rejected"), row, strict=True)),
-            )
+            columns = dict(zip(("prompt", "chosen", "rejected"), row, strict=True))
+            yield PlacedRow(f"{split} row {number}", columns)
 
     def pair(self, row: dict[str, Any]) -> TextPair:
         prompt = [{"role": "user", "content": value(row, "prompt", str)}]
@@ -42,7 +41,7 @@ def made(count: int = 60, prompts: int = 40, **changes: Any) -> Made:
     return Made(**{"train": train, "test": test, "validation_pairs": 10, **changes})
 
 
-def prompts(rows: Rows) -> set[str]:
+def prompts(rows: TextRows) -> set[str]:
     return {pair.prompt[0]["content"] for pair in rows.pairs}
 
 
@@ -112,12 +111,12 @@ def test_broken_row_is_named() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"train_pairs": 0}, "dataset.train_pairs=0"),
-        ({"validation_pairs": 0}, "dataset.validation_pairs=0"),
-        ({"test_pairs": -1}, "dataset.test_pairs=-1"),
-        ({"max_prompt_length": 0}, "dataset.max_prompt_length=0"),
-        ({"max_length": 256}, "dataset.max_length=256.*max_prompt_length=256"),
-        ({"validation_pairs": 60}, "dataset.validation_pairs=60 leaves none .* of the 60 usable"),
+        ({"train_pairs": 0}, "^train_pairs=0 is not allowed"),
+        ({"validation_pairs": 0}, "^validation_pairs=0"),
+        ({"test_pairs": -1}, "^test_pairs=-1"),
+        ({"max_prompt_length": 0}, "^max_prompt_length=0"),
+        ({"max_length": 256}, "^max_length=256 .*max_prompt_length=256"),
+        ({"validation_pairs": 60}, "^validation_pairs=60 leaves none .* of the 60 usable"),
         (
             {"train": [("a", "", "b")] * 3},
             "none of the 3 train rows is usable: 3 dropped for an empty answer$",
@@ -128,7 +127,7 @@ def test_broken_row_is_named() -> None:
         ),
         (
             {"train": [(f"test {i}", "a", "b") for i in range(5)] + [("new", "a", "b")]},
-            "dataset.validation_pairs=10 .* the 1 usable training rows, of 6 read.*; 5 dropped for",
+            "^validation_pairs=10 .* the 1 usable training rows, of 6 read.*; 5 dropped for",
         ),
         ({"test": []}, "none of the 0 test rows"),
     ],
@@ -248,3 +247,71 @@ def test_answers_given_as_texts_are_read_as_in_training(kind: str) -> None:
         assert all(map(np.array_equal, wanted.ids, found.ids))
         assert np.array_equal(wanted.start, found.start)
     assert np.array_equal(read.pairs.ids, np.arange(len(test)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plain(TextDataset):
+    """A stranger's data set: rows as given, read by the class's own `pair` if there is one."""
+
+    given: Any = dataclasses.field(default=None, hash=False)
+
+    def rows(self, split: str) -> Any:
+        return self.given
+
+
+class Reader(Plain):
+    """With a `pair` that looks for other columns."""
+
+    def pair(self, row: dict[str, Any]) -> TextPair:
+        return row["answer"]  # type: ignore[no-any-return]
+
+
+def test_rows_may_be_plain_dicts() -> None:
+    given = [{"prompt": f"p {i}", "chosen": "a", "rejected": f"{i}"} for i in range(9)]
+    rows = Plain(given=given).usable("train")
+    assert len(rows) == 9 and rows.pairs[0].prompt == [{"role": "user", "content": "p 0"}]
+    given[4]["chosen"] = 4
+    with pytest.raises(BadInput, match=r"^Plain train row 5: chosen=4 must be of type str"):
+        Plain(given=given).usable("train")
+    placed = [PlacedRow("page 3", given[4]), ("page 4", given[4])]
+    for number, row in enumerate(placed):
+        with pytest.raises(BadInput, match=rf"^page {3 + number}: chosen=4"):
+            Plain(given=[row]).usable("train")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, r"Plain\.rows\('test'\) returned None; it must yield"),
+        ("text", r"Plain\.rows\('test'\) yielded 't' as row 1; each row must be a dict"),
+        ([("a", "b", "c")], r"yielded \('a', 'b', 'c'\) as row 1; each row must be a dict"),
+        ([None], r"yielded None as row 1; each row must be a dict"),
+    ],
+)
+def test_rows_that_are_something_else(given: Any, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        Plain(given=given).usable("test")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (None, r"Reader\.pair returned None; it must return TextPair\(prompt, chosen, rejected\)"),
+        (TextPair("Hi", "a", "b"), "returned the prompt 'Hi'; it must be a list of messages"),  # type: ignore[arg-type]
+        (TextPair(["Hi"], "a", "b"), "it must be a list of messages"),  # type: ignore[list-item]
+        (TextPair([], 1, "b"), "returned the response 1; it must be of type str"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_pair_that_is_something_else(answer: Any, words: str) -> None:
+    with pytest.raises(BadInput, match=rf"^Reader train row 1: .*{words}"):
+        Reader(given=[{"answer": answer}]).usable("train")
+    with pytest.raises(BadInput, match=r"^Reader train row 1: Reader\.pair needs 'answer'; the r"):
+        Reader(given=[{"prompt": "Hi"}]).usable("train")
+
+
+def test_an_unfinished_class_cannot_be_built() -> None:
+    class Nothing(TextDataset):
+        pass
+
+    with pytest.raises(TypeError, match="rows"):
+        Nothing()  # type: ignore[abstract]
