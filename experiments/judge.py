@@ -15,17 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from experiments.cells import (
-    STARTED,
-    build_judge,
-    check_folder,
-    check_keys,
-    kept,
-    resolved,
-    unknown,
-)
+from experiments.cells import STARTED, build_judge
 from experiments.outcomes import Outcome, command, outcomes, report
 from experiments.progress import Progress, heading, percent
+from experiments.settings import check_keys, kept, resolved, unknown
+from sympo.disk import check_folder
 from sympo.judges.base import Judge, JudgeStopped
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judged import JudgedFile, Samples

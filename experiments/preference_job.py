@@ -23,6 +23,7 @@ from sympo.ranges import Count, NotNegative, Positive
 from sympo.training.optimizer import Recipe
 from sympo.training.preference import Objective, PreferenceTrainer
 from sympo.types import (
+    BadArgument,
     BadInput,
     Evaluation,
     NoisyPairs,
@@ -61,14 +62,11 @@ class PreferenceJob(Recipe):
     together: ClassVar = False  # a model each, trained one after the other
 
     def __post_init__(self) -> None:
-        if self.precision not in AUTOCAST:
-            raise BadInput(
-                f"job.precision={self.precision} is not known: use one of {', '.join(AUTOCAST)}"
-            )
-        if self.attention not in LAYOUTS:
-            raise BadInput(
-                f"job.attention={self.attention} is not known: use one of {', '.join(LAYOUTS)}"
-            )
+        for key, known in (("precision", AUTOCAST), ("attention", LAYOUTS)):
+            if getattr(self, key) not in known:
+                raise BadArgument(
+                    key, getattr(self, key), f"is not known: use one of {', '.join(known)}"
+                )
 
     def check_parts(self, cell: Cell) -> None:
         """Refuse models and noise that cannot work; raises BadInput."""
