@@ -179,6 +179,8 @@ def _wanted(place: str, key: str, value: Any, wanted: Mapping[str, Any]) -> Any:
 
 def _check_value(key: str, value: Any, hint: Any) -> None:
     """Refuse a value of the wrong type, or outside the range of its type."""
+    if type(value) is hint:  # most of them, quickly
+        return
     try:
         _reader(hint).validate_json(json.dumps([value]))
     except ValidationError as error:
