@@ -17,8 +17,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.errors import one_sentence, raised_by_hydra
-from experiments.outcomes import outcomes
 from experiments.quoting import quoted
+from experiments.report import outcomes
 from experiments.settings import refuse_classes
 from sympo.types import BadInput, printable
 
@@ -28,7 +28,7 @@ bad_input: list[BadInput] = []
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def cell(config: DictConfig) -> Any:
-    from experiments.runner import run_cell
+    from experiments.cells import run_cell
 
     choices = HydraConfig.get().runtime.choices
     if HydraConfig.get().mode == RunMode.MULTIRUN:

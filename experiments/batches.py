@@ -13,8 +13,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from experiments.cells import Cell, Planned, prepare
-from experiments.outcomes import Outcome
-from experiments.progress import Screen
+from sympo.pipelines.progress import Screen
+from sympo.pipelines.result import RunResult
 
 # more at a time are no faster on a CPU (results/benchmarks/cells_per_second.json), and smaller
 # batches spread evenly over its cores
@@ -95,12 +95,12 @@ def _cores() -> int:
 
 def run_in_processes(
     batches: Sequence[Sequence[Planned]], processes: int, screen: Screen
-) -> list[list[Outcome]]:
+) -> list[list[RunResult]]:
     """What became of batches that are run side by side, a CPU thread each unless `threads` is set.
 
     A process that dies takes its batch with it, and no other.
     """
-    found: list[list[Outcome] | None] = [None] * len(batches)
+    found: list[list[RunResult] | None] = [None] * len(batches)
     left, workers = deque(range(len(batches))), [_Worker(place) for place in range(processes)]
     busy: dict[Any, _Worker] = {}
 
@@ -159,7 +159,7 @@ class _Worker:
             self.start()
             self.pipe.send(work)
 
-    def died(self, batch: Sequence[Planned], screen: Screen) -> list[Outcome]:
+    def died(self, batch: Sequence[Planned], screen: Screen) -> list[RunResult]:
         self.process.join()
         reason = f"its process ended with code {self.process.exitcode}"
         found = []
@@ -168,9 +168,9 @@ class _Worker:
             if not done:
                 screen.line(self.place, f"{cell.name}  failed: {reason}")
             found.append(
-                Outcome(str(cell.name), cell.folder.path, "complete")
+                RunResult(str(cell.name), cell.folder.path, "complete")
                 if done
-                else Outcome(str(cell.name), cell.folder.path, "failed", reason)
+                else RunResult(str(cell.name), cell.folder.path, "failed", reason)
             )
         return found
 
@@ -201,7 +201,7 @@ class _ScreenOfParent:
 
 
 def _work(pipe: Connection, place: int) -> None:
-    from experiments.runner import run_cells
+    from sympo.pipelines.runner import run_cells
 
     screen = _ScreenOfParent(pipe)
     try:

@@ -1,52 +1,19 @@
 """From a composed config to a cell that is known to be runnable, before any cell runs."""
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig
 
 from experiments.settings import GROUPS, SETTINGS, build, check_keys, kept, resolved
 from sympo.disk import check_folder
-from sympo.records import CellName, RunFolder, identity
-from sympo.tracking import resolve_mode
+from sympo.pipelines.cell import Cell, assemble, resolve_device
+from sympo.pipelines.result import RunResult
+from sympo.runs.tracking import resolve_mode
 from sympo.types import BadInput, within
-
-STARTED = time.time()
-# which seeds' draws are kept in memory, so that the losses and rates of a seed share one
-DRAWS = 64
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One runnable cell: its name and folder, its parts, and its whole resolved config.
-
-    contents: fingerprints of the files behind data set and model, None where there are none.
-    judge: None, or who judges the answers that the job leaves; judge_name: the option chosen.
-    """
-
-    name: CellName
-    folder: RunFolder
-    config: dict[str, Any]
-    contents: dict[str, str | None]
-    device: str
-    job: Any
-    dataset: Any
-    loss: Any
-    noise_model: Any
-    model: Any
-    sampler: Any
-    judge: Any
-    judge_name: str
-
-    @property
-    def since(self) -> float:
-        """What was made before this moment is made anew: by force, once in a sweep, also where
-        several processes share it."""
-        return (self.config["progress"]["started"] or STARTED) if self.config["force"] else 0.0
 
 
 @dataclass(frozen=True)
@@ -68,31 +35,27 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
         check_folder(key, settings[key])
     settings["noise"] = float(settings["noise"])
     resolve_mode(settings["wandb"]["mode"])
-    device = resolve_device(settings["device"])
+    parts = {
+        group: kept(group, choices[group], json.dumps(settings[group], sort_keys=True))
+        for group in GROUPS
+    }
+    judge = _judge(choices["judge"], settings["judge"], parts["job"], parts["dataset"])
+    options = {group: str(option) for group, option in choices.items()}
+    return assemble(settings, options, parts, judge, options["judge"])
 
-    job, dataset, loss, noise_model, model, sampler = (
-        kept(group, choices[group], json.dumps(settings[group], sort_keys=True)) for group in GROUPS
-    )
-    with within("dataset"):
-        dataset.check()
-    name = CellName(
-        job=str(choices["job"]),
-        dataset=str(choices["dataset"]),
-        loss=str(choices["loss"]),
-        noise=settings["noise"],
-        noise_model=str(choices["noise_model"]),
-        model=str(choices["model"]),
-        seed=settings["seed"],
-    )
-    contents = {"dataset": _fingerprint(dataset), "model": _fingerprint(model)}
-    folder = RunFolder(settings["results_dir"], name, identity(settings, contents))
-    judge = _judge(choices["judge"], settings["judge"], job, dataset)
-    cell = Cell(
-        name, folder, settings, contents, device, job, dataset, loss, noise_model, model,
-        sampler, judge, str(choices["judge"]),
-    )  # fmt: skip
-    job.check(cell)
-    return cell
+
+def run_cell(config: DictConfig, choices: Mapping[str, Any], wait: bool) -> RunResult:
+    """Run a cell unless it is complete. Raises BadInput before any work; a cell that fails after
+    that leaves `error.log` and a result, and stops no other.
+
+    wait: if another process works on the cell, wait for it; otherwise say `busy`.
+    """
+    from sympo.pipelines.runner import run_cells
+
+    cell = prepare(config, choices)
+    progress = cell.config["progress"]
+    (result,) = run_cells([cell], after=progress["cells"] - progress["cell"], wait=wait)
+    return result
 
 
 def _judge(option: Any, settings: Mapping[str, Any] | None, job: Any, dataset: Any) -> Any:
@@ -119,35 +82,3 @@ def _judge_kept(option: str, settings: str) -> Any:
     with within("judge"):
         judge.check()
     return judge
-
-
-@lru_cache(maxsize=16)
-def _fingerprint(part: Any) -> str | None:
-    return part.fingerprint() if hasattr(part, "fingerprint") else None
-
-
-@lru_cache(maxsize=DRAWS)
-def draw(dataset: Any, seed: int) -> Any:
-    """One seed's draw of a data set, shared by the cells that see it."""
-    return dataset.draw(seed)
-
-
-@lru_cache(maxsize=8)
-def resolve_device(device: Any) -> str:
-    """`auto` is CUDA where there is one; raises BadInput on a device that is not there."""
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind, index = torch.device(device).type, torch.device(device).index or 0
-    except (RuntimeError, TypeError):
-        kind, index = "", 0
-    if kind == "cpu" and index == 0:
-        return "cpu"
-    if kind == "cuda" and index < torch.cuda.device_count():
-        return str(device)
-    raise BadInput(
-        f"device={device} is not here: use auto, cpu, or cuda:N with N below the number of CUDA "
-        f"devices ({torch.cuda.device_count()})"
-    )

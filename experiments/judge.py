@@ -15,16 +15,18 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from experiments.cells import STARTED, build_judge
-from experiments.outcomes import Outcome, command, outcomes, report
-from experiments.progress import Progress, heading, percent
+from experiments.cells import build_judge
+from experiments.report import command, outcomes, report
 from experiments.settings import check_keys, kept, resolved, unknown
 from sympo.disk import check_folder
-from sympo.judges.base import Judge, JudgeStopped
 from sympo.judges.cache import VerdictCache
-from sympo.judges.judged import JudgedFile, Samples
+from sympo.judges.judged_file import JudgedFile, Samples
 from sympo.judges.judging import judge_answers, questions
-from sympo.records import CellName, git_commit, run_folders
+from sympo.pipelines.cell import STARTED
+from sympo.pipelines.progress import Progress, heading, percent
+from sympo.pipelines.result import RunResult
+from sympo.protocols.judging import Judge, JudgeStopped
+from sympo.runs.folder import CellName, git_commit, run_folders
 from sympo.types import BadInput, Comparison, printable
 
 CACHE = Path("stages") / "verdicts.sqlite"
@@ -69,10 +71,10 @@ class JudgeJob:
         verdicts = Verdicts(Path(settings["results_dir"]) / CACHE, since)
         if told := _estimate(folders, name, judge, verdicts):
             print(f"judge={name}: {told}", flush=True)
-        found: list[Outcome] = []
+        found: list[RunResult] = []
         for place, folder in enumerate(folders, 1):
             if found and found[-1].final:
-                found.append(Outcome(_title(folder), folder, "failed", "not tried", final=True))
+                found.append(RunResult(_title(folder), folder, "failed", "not tried", final=True))
                 continue
             title = _title(folder)
             progress = Progress(heading(place, len(folders), title), 1)
@@ -99,7 +101,7 @@ class Verdicts:
 
 def judged(
     folder: Path, title: str, name: str, judge: Judge, verdicts: Verdicts, progress: Progress
-) -> Outcome:
+) -> RunResult:
     """Judge a complete run, whose lock the caller holds; what fails is told and raises nothing."""
     try:
         new = judge_run(folder, name, judge, verdicts, progress.status)
@@ -112,13 +114,13 @@ def judged(
         with suppress(OSError):
             log.parent.mkdir(exist_ok=True)
             log.write_text("".join(traceback.format_exception(error)))
-        return Outcome(title, folder, "failed", reason, log, getattr(error, "final", False))
+        return RunResult(title, folder, "failed", reason, log, getattr(error, "final", False))
     (folder / "judges" / f"{name}.error.log").unlink(missing_ok=True)
     if new is None:
         progress.note(f"judge={name}: judged already")
-        return Outcome(title, folder, "skipped")
+        return RunResult(title, folder, "skipped")
     progress.end(f"judge={name}: {new}")
-    return Outcome(title, folder, "complete")
+    return RunResult(title, folder, "complete")
 
 
 def judge_run(

@@ -67,9 +67,10 @@ def main() -> None:
     table.to_csv(out / "curves.csv", index=False)
     properties(gallery).to_csv(out / "properties.csv", index=False)
 
-    from sympo.analysis import plots  # here, so that the CSVs are written without matplotlib
+    # here, so that the CSVs are written without matplotlib
+    from sympo.analysis import loss_gallery, save_figure
 
-    plots.save(plots.loss_gallery(table), out / "loss_gallery")
+    save_figure(loss_gallery(table), out / "loss_gallery")
     print(f"wrote {out}/curves.csv, properties.csv, loss_gallery.png and loss_gallery.pdf")
 
 

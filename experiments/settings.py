@@ -17,21 +17,26 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
+from typing_extensions import get_protocol_members, is_protocol
 
+from sympo.protocols.data import Dataset, NoiseModel
+from sympo.protocols.jobs import Job
+from sympo.protocols.judging import Judge
+from sympo.protocols.models import Loss, ModelSettings, Sampler
 from sympo.ranges import Count, NotNegative, Range, Rate, Seed, refusal
 from sympo.types import BadInput, within
 
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ("job", "dataset", "loss", "noise_model", "model", "sampler")
-# what the class of an option must have
-ROLES = {
-    "job": ("check", "train", "headlines"),
-    "dataset": ("check", "fingerprint"),
-    "loss": ("properties", "reduce", "log_weight"),
-    "noise_model": ("rates",),
-    "model": ("check", "build"),
-    "sampler": ("check", "sample"),
-    "judge": ("check", "of", "compare"),
+# what the class of an option must be
+ROLES: dict[str, type] = {
+    "job": Job,
+    "dataset": Dataset,
+    "loss": Loss,
+    "noise_model": NoiseModel,
+    "model": ModelSettings,
+    "sampler": Sampler,
+    "judge": Judge,
 }
 SETTINGS: dict[str, Any] = {
     **dict.fromkeys(GROUPS, dict),
@@ -88,10 +93,10 @@ def build(group: str, option: Any, settings: Mapping[str, Any]) -> Any:
         raise BadInput(f"{group}._target_={settings.get('_target_')!r} must name a class")
     try:
         target = get_class(settings["_target_"])
-        if lacking := [name for name in ROLES[group] if name not in _members(target)]:
+        if lacking := _lacking(target, ROLES[group]):
             raise BadInput(
                 f"{group}._target_={settings['_target_']} is not a {group.replace('_', ' ')}: "
-                f"the class has no {lacking[0]}"
+                f"the class has no {', '.join(lacking)}"
             )
         return _built(group, target, settings)
     except BadInput:
@@ -150,7 +155,7 @@ def _built(place: str, target: Any, settings: Mapping[str, Any]) -> Any:
             _check_value(f"{place}.{key}", value, kind)
             continue
         part = get_class(value["_target_"])
-        if kind is not Any and not any(_is_a(part, one) for one in _alternatives(kind)):
+        if kind is not Any and all(_lacking(part, one) for one in _alternatives(kind)):
             raise BadInput(
                 f"{place}.{key}._target_={value['_target_']} is not allowed: it must be a "
                 f"{_name(kind)}"
@@ -214,18 +219,12 @@ def _is_part(value: Any) -> bool:
     return isinstance(value, Mapping) and isinstance(value.get("_target_"), str)
 
 
-def _is_a(part: type, kind: Any) -> bool:
-    if getattr(kind, "_is_protocol", False):
-        return {name for name in _members(kind) if name[0] != "_"} <= _members(part)
-    return isinstance(kind, type) and issubclass(part, kind)
-
-
-def _members(part: type) -> set[str]:
-    """The names that a class defines or annotates."""
-    return {
-        name for base in part.__mro__ for one in (vars(base), inspect.get_annotations(base))
-        for name in one
-    }  # fmt: skip
+def _lacking(part: type, kind: Any) -> list[str]:
+    """What a class lacks to be of a kind: members of a protocol, or the base class."""
+    if is_protocol(kind):
+        classes = [vars(base) | inspect.get_annotations(base) for base in part.__mro__]
+        return sorted(get_protocol_members(kind).difference(*classes))
+    return [] if isinstance(kind, type) and issubclass(part, kind) else [f"base {kind}"]
 
 
 def _name(hint: Any) -> str:

@@ -44,8 +44,8 @@ class BatchedLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> list[JobReturn]:
         from experiments import batches
-        from experiments.progress import Terminal
-        from experiments.runner import run_cells
+        from sympo.pipelines.progress import Terminal
+        from sympo.pipelines.runner import run_cells
 
         planned = [self._plan(overrides) for overrides in job_overrides]
         screen = Terminal(sys.stdout)

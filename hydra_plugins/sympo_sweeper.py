@@ -25,8 +25,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cells import Cell, Planned, prepare
-from experiments.outcomes import Outcome, cell_provenance, outcomes, report
+from experiments.report import cell_provenance, outcomes, report
 from experiments.settings import refuse_classes, unknown_override
+from sympo.pipelines.result import RunResult
 from sympo.types import BadInput
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -63,7 +64,7 @@ class CellSweeper(Sweeper):
             config=config,
         )
 
-    def sweep(self, arguments: list[str]) -> list[Outcome]:
+    def sweep(self, arguments: list[str]) -> list[RunResult]:
         if hasattr(get_class(self.config.job._target_), "start"):
             raise BadInput("this job takes all its runs at once: leave out -m")
         jobs = [self._compose(overrides) for overrides in self._combinations(arguments)]
@@ -149,7 +150,7 @@ class CellSweeper(Sweeper):
                     config["wandb"]["group"] = group
         return [job for job, _ in different.values()], [cell for _, cell in different.values()]
 
-    def _launch(self, jobs: list["Job"]) -> list[Outcome]:
+    def _launch(self, jobs: list["Job"]) -> list[RunResult]:
         returns = self.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
         return [job.return_value for job in returns]
 

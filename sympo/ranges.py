@@ -1,4 +1,4 @@
-"""Ranges of numeric settings, declared beside the setting's type: `epochs: Count`."""
+"""Ranges of numeric settings, declared in the setting's type: `epochs: Count`."""
 
 import types
 import typing
@@ -9,15 +9,15 @@ from typing import Annotated, Any
 
 from sympo.types import BadArgument
 
-# weights are float32, which hold no larger number; no setting is counted in more than 32 bits
+# the largest float32, the type of weights; no count needs more than 32 bits
 LARGEST_FLOAT = 3.4028234663852886e38
 LARGEST = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Range:
-    """Where a number must lie: from `least` to `most`, both allowed, or between `above` and
-    `below`, neither allowed; never NaN or infinite."""
+    """An interval of numbers: [least, most], or open at `above` and `below`; never NaN or
+    infinite."""
 
     least: float = -LARGEST_FLOAT
     most: float = LARGEST_FLOAT
@@ -55,7 +55,7 @@ Rate = Annotated[float, Range(least=0, below=0.5)]
 
 
 def refusal(value: Any, hint: Any) -> str:
-    """What a value of the right type must do by its annotated type; empty if it does."""
+    """The rule of its annotated type that a value of the right type breaks; empty if none."""
     if typing.get_origin(hint) is Annotated:
         allowed = typing.get_args(hint)[1]
         if not isinstance(allowed, Range) or (isinstance(value, Real) and value in allowed):
@@ -72,7 +72,7 @@ def refusal(value: Any, hint: Any) -> str:
 
 
 def check(part: Any) -> None:
-    """Refuse numbers of a dataclass that lie outside their ranges; raises BadArgument."""
+    """Raise BadArgument for a number of a dataclass that lies outside its range."""
     kind: Any = type(part)
     for key, hint in _hints(kind).items():
         if words := refusal(getattr(part, key), hint):

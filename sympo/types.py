@@ -96,6 +96,28 @@ class NoisyPairs:
 
 
 @dataclass(frozen=True)
+class ImagePreferences:
+    """One seed's draw of an image data set: the images and the clean pairs of each split.
+
+    pixels: (N, H, W) uint8, all images; pairs index into them.
+    mean, std: of the training images' pixels, in the units of `pixels`.
+    rewards: (N,) int64 or float64, the true rewards. levels: (N,) the level of each true reward, at
+        which learned rewards are averaged: the reward itself, or its tenth of all images.
+    test_images: (n,) int64, the images of the test split.
+    """
+
+    pixels: np.ndarray
+    mean: float
+    std: float
+    rewards: np.ndarray
+    train: PreferencePairs
+    validation: PreferencePairs
+    test: PreferencePairs
+    test_images: np.ndarray
+    levels: np.ndarray
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What one evaluation of a cell found.
 

@@ -2,35 +2,16 @@
 
 import json
 import math
-import re
 import sys
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
+
+from sympo.metrics import bounds, is_metric
 
 OPTIONS = ("job", "dataset", "loss", "noise_model")
 # what the path of a run folder says
 PLACE = ("job", "dataset", "loss", "noise", "seed", "hash")
 NEEDED = (*OPTIONS, "noise", "seed", "hash", "config", "last")
-_BOUNDS = [
-    (re.compile(r"(\w+_)?accuracy|(win|tie)_rate(_chosen)?|flipped_memorised|truncated|ece"), 0, 1),
-    (re.compile(r"spearman|kendall"), -1, 1),
-    (re.compile(r"\w+_se|epoch|length"), 0, math.inf),
-]
-
-
-@cache
-def bounds(metric: str) -> tuple[float, float]:
-    """The range a metric can lie in, such as `test/order_accuracy` from 0 to 1."""
-    leaf = metric.split("/")[-1]
-    return next(
-        ((low, high) for name, low, high in _BOUNDS if name.fullmatch(leaf)), (-math.inf, math.inf)
-    )
-
-
-def is_metric(name: str) -> bool:
-    """Whether a name is that of a number; what else is recorded is not checked."""
-    return name == "epoch" or "/" in name
 
 
 def summary_fault(content: bytes, folder: Sequence[str]) -> str:
@@ -90,6 +71,9 @@ def _parts_fault(summary: Mapping[str, Any]) -> str:
     for name in ("config", "last", "selected", "files", "outcomes"):
         if not isinstance(summary.get(name, {}), dict):
             return f"{name} is {str(summary[name])[:40]!r}, not an object"
+    told = summary.get("at_default", [])
+    if not isinstance(told, list) or not all(isinstance(name, str) for name in told):
+        return f"at_default is {str(told)[:40]!r}, not a list of settings"
     for which in ("last", "selected"):
         if which in summary and (fault := metrics_fault(summary[which])):
             return f"{which}: {fault}"

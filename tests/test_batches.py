@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 
 from experiments import batches
 from experiments.cells import Planned, prepare
-from experiments.runner import run_cells
-from sympo.records import RunFolder
+from sympo.pipelines.runner import run_cells
+from sympo.runs.folder import RunFolder
 from tests.test_configs import composed
 from tests.test_run import SMALL, cells, run, start
 
@@ -207,7 +207,7 @@ def test_a_killed_batch_goes_on_from_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from experiments import reward_model
-    from sympo.training.cells import CellTrainer
+    from sympo.training.stacked_cells import CellTrainer
 
     monkeypatch.setattr(reward_model, "SECONDS_BETWEEN_CHECKPOINTS", 0)
     sweep = [planned(tmp_path / name, "job.epochs=4") for name in ("undisturbed", "killed")]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sympo.outcomes import Scored, TestSet, prompt_keys, set_digest, unpack
-from sympo.records import CellName, RunFolder, file_of_test_set
+from sympo.runs.folder import CellName, RunFolder, file_of_test_set
+from sympo.runs.identity import Identity
 
 IDS = np.array([7, 3, 2**63, 11, 5], dtype=np.uint64)
 UNITS = np.arange(10).reshape(5, 2)
@@ -56,7 +57,7 @@ def test_damage_is_noticed() -> None:
 
 def test_a_damaged_test_set_is_written_again(tmp_path: Path) -> None:
     name = CellName("reward_model", "digits", "ramp", 0.3, "symmetric", "small_cnn", 0)
-    run, made = RunFolder(tmp_path, name, {}), Scored(IDS, UNITS).test_set
+    run, made = RunFolder(tmp_path, name, Identity({})), Scored(IDS, UNITS).test_set
     run.path.mkdir(parents=True)
     file = file_of_test_set(run.path, made.digest)
     for content in (None, b"", made.dump()[:-20], Scored(IDS, UNITS + 1).test_set.dump()):

@@ -13,17 +13,18 @@ import pytest
 import torch
 
 from sympo.losses import CDPO, IPO, RDPO, ROPO, DrDPO, Hinge, Logistic, MarginLoss, Ramp, Sigmoid
-from sympo.margins import DPO, Margin
-from sympo.margins import IPO as LengthAveraged
-from sympo.models.causal import Policy
-from sympo.models.rows import Rows
+from sympo.margins import DPO, AverageLogRatio, BaseMargin
+from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.policies import Policy
 from sympo.types import Encoded
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 trl = pytest.importorskip("trl", reason="TRL is in the test extra")
 
 BETA = 0.5
-Policies = tuple[Policy, Policy, Rows]  # the policy, its reference and the pairs of our engine
+Policies = tuple[
+    Policy, Policy, PackedRows
+]  # the policy, its reference and the pairs of our engine
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def peer(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return tiny.trainer(trl.DPOTrainer, args)
 
 
-def rows_of(peer: Any) -> Rows:
+def rows_of(peer: Any) -> PackedRows:
     """The token ids that the peer trains on."""
 
     def side(name: str) -> Encoded:
@@ -50,7 +51,7 @@ def rows_of(peer: Any) -> Rows:
         ]
         return Encoded(ids, np.array([len(row["prompt_ids"]) for row in peer.train_dataset]))
 
-    return Rows(side("chosen"), side("rejected"))
+    return PackedRows(side("chosen"), side("rejected"))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def policies(peer: Any, tiny: Any) -> Policies:
     return Policy(tiny.model(0)), Policy(tiny.model(1)), rows_of(peer)
 
 
-def margins(policies: Policies, margin: Margin) -> torch.Tensor:
+def margins(policies: Policies, margin: BaseMargin) -> torch.Tensor:
     policy, reference, rows = policies
     every = np.arange(len(rows))
     logps, lengths = policy.logps(rows, every)
@@ -69,7 +70,7 @@ def margins(policies: Policies, margin: Margin) -> torch.Tensor:
 
 
 def ours(
-    policies: Policies, margin: Margin, loss: MarginLoss
+    policies: Policies, margin: BaseMargin, loss: MarginLoss
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     value = loss.reduce(loss(margins(policies, margin)))
     weights = list(policies[0].model.parameters())
@@ -87,7 +88,7 @@ def test_batch_puts_every_loss_to_the_test(policies: Policies) -> None:
     [
         (DPO(BETA), Logistic(), "sigmoid", 0.0),
         (DPO(BETA), Hinge(), "hinge", 0.0),
-        (LengthAveraged(), IPO(BETA), "ipo", 0.0),
+        (AverageLogRatio(), IPO(BETA), "ipo", 0.0),
         (DPO(BETA), RDPO(0.1), "robust", 0.1),
         (DPO(BETA), RDPO(0.4), "robust", 0.4),
         (DPO(BETA), CDPO(0.0), "sigmoid", 0.0),
@@ -95,7 +96,7 @@ def test_batch_puts_every_loss_to_the_test(policies: Policies) -> None:
     ids=["dpo", "slic", "ipo", "rdpo-0.1", "rdpo-0.4", "cdpo-0"],
 )
 def test_value_and_gradients_equal_those_of_trl(
-    margin: Margin,
+    margin: BaseMargin,
     loss: MarginLoss,
     loss_type: str,
     label_smoothing: float,
@@ -115,7 +116,7 @@ def test_our_engine_equals_our_losses_in_the_trainer_of_trl(
 ) -> None:
     from sympo.integrations.trl import SymPOTrainer
 
-    margin = LengthAveraged() if loss.average_log_ratio else DPO(BETA)
+    margin = AverageLogRatio() if loss.average_log_ratio else DPO(BETA)
     guest = tiny.trainer(SymPOTrainer, tiny.settings(tmp_path, beta=BETA), loss=loss)
     torch.testing.assert_close(ours(policies, margin, loss), tiny.value_and_gradients(guest))
 

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import pytest
 
 from experiments.cells import prepare
-from sympo.stages import digest
 from tests.conftest import DATA
 from tests.test_configs import composed
 from tests.test_run import cells, run, start
@@ -244,7 +243,7 @@ def test_what_determines_a_stage_is_in_its_key(tmp_path: Path, stories: str) -> 
         )  # fmt: skip
         cell = prepare(config, choices)
         shared = cell.job.shared(cell, SimpleNamespace(note=print, status=print))
-        return digest(shared._sft_key), digest(shared._preferences_key)
+        return shared._sft_key.digest(8), shared._preferences_key.digest(8)
 
     before = keys()
     changed = tmp_path / "model"

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from experiments import progress
-from experiments.progress import Progress, Terminal
+from sympo.pipelines.progress import Progress, Terminal
 
 
 class TTY(io.StringIO):

@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import pytest
 from omegaconf import OmegaConf
@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from experiments.cells import prepare
 from experiments.settings import GROUPS, build, check_keys
 from sympo import ranges
-from sympo.models.cnn import CNN
+from sympo.models.images.cnn import CNN
 from sympo.ranges import Count, Positive, Range, Rate
 from sympo.types import BadArgument, BadInput
 from tests.test_configs import MARGINS, OPTIONS, composed
@@ -119,7 +119,11 @@ def test_what_may_be_zero_may() -> None:
     [
         ("dataset", "pathlib.Path", "dataset._target_=pathlib.Path is not a dataset"),
         ("loss", "pathlib.Path", "loss._target_=pathlib.Path is not a loss"),
-        ("noise_model", "builtins.dict", "is not a noise model: the class has no rates"),
+        (
+            "noise_model",
+            "builtins.dict",
+            "is not a noise model: the class has no identity, outside_identity, rates",
+        ),
         ("job.margin", "pathlib.Path", "job.margin._target_=pathlib.Path is not allowed"),
         ("job.sft", "sympo.margins.DPO", "it must be a FineTuning"),
         ("sampler", "os.system", "sampler"),
@@ -150,6 +154,9 @@ class Log:
 @dataclass
 class Mine:
     """A part as a user might write it."""
+
+    identity: ClassVar[str] = "mine"
+    outside_identity: ClassVar[frozenset[str]] = frozenset()
 
     sizes: tuple[Count, Count]
     scale: Scale | None = None
@@ -229,5 +236,5 @@ def test_types_are_named_without_their_ranges() -> None:
 
 
 def test_a_library_user_is_refused_too() -> None:
-    with pytest.raises(BadInput, match=r"^dropout=1\.5"):
+    with pytest.raises(BadInput, match=r"^dropout=1\.5 is not allowed"):
         CNN(dropout=1.5)

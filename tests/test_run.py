@@ -201,7 +201,7 @@ def test_bad_input_starts_nothing(tmp_path: Path, arguments: list[str], words: s
 
 
 def test_wandb_offline_groups_a_sweep(tmp_path: Path) -> None:
-    from tests.test_tracking import records
+    from tests.runs.test_tracking import records
 
     for _ in range(2):  # cells that are complete do not appear again
         code, _, err = run(tmp_path, "-m", "loss=ramp,logistic", *SMALL, "wandb.mode=offline")

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from experiments.cells import prepare
-from sympo.models.classifiers import HubReward
-from sympo.models.reward import RewardModel
-from sympo.models.rows import Rows
+from sympo.models.texts.classifiers import HubReward
+from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.reward_models import RewardModel
 from sympo.types import BadInput, Vocabulary
 from tests.conftest import DATA
 from tests.test_configs import composed
@@ -88,7 +88,7 @@ def test_the_saved_model_is_the_one_that_was_measured(swept: tuple[Path, str]) -
     test = shared.preferences().test
     known = cell.dataset.vocabulary(None)
     model = HubReward(name_or_path=str(path / "model")).build(known, 0)
-    scores = RewardModel(model, longest=64).score(Rows(test.chosen, test.rejected), 4096)
+    scores = RewardModel(model, longest=64).score(PackedRows(test.chosen, test.rejected), 4096)
     gap = scores[:, 0] - scores[:, 1]
     found = history(path)[-1]
     assert found["test/label_accuracy"] == pytest.approx(np.mean(gap > 0))
@@ -212,7 +212,7 @@ GOLD = ["job=reward_model", "dataset=gold_language"]
         ([*GOLD, "model.tokenizer_path=/nowhere"], ["model.tokenizer_path=/nowhere"]),
         ([*GOLD, "model=hub_reward"], ["model.name_or_path", "not set"]),
         ([*GOLD, "model=tfidf", "model.min_df=0"], ["model.min_df=0"]),
-        ([*GOLD, "dataset=digits", "job._target_=experiments.text_reward_model.TextRewardModelJob"],
+        ([*GOLD, "dataset=digits", "job._target_=sympo.pipelines.text_reward_model.TextRewardModelJob"],
          ["job"]),
     ],
 )  # fmt: skip

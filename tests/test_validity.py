@@ -10,12 +10,14 @@ import pytest
 
 from sympo.analysis import Collection
 from sympo.analysis.__main__ import main
-from sympo.records import CellName, RunFolder, identity
-from sympo.validity import bounds, history_fault, metrics_fault, summary_fault
+from sympo.metrics import bounds
+from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.identity import Identity
+from sympo.validity import history_fault, metrics_fault, summary_fault
 from tests.analysis.synthetic import write_run
 
 NAME = CellName("reward_model", "digits", "ramp", 0.3, "symmetric", "small_cnn", 0)
-IDENTITY = identity({"noise": 0.3, "dataset": {"train_pairs": 10}}, {})
+IDENTITY = Identity({"noise": 0.3, "dataset": {"train_pairs": 10}})
 
 
 def finished(tmp_path: Path) -> RunFolder:
@@ -71,6 +73,8 @@ DAMAGE = {
     "seed": (changed(seed="0"), "seed is '0'"),
     "another cell": (changed(seed=5), "it is that of another cell"),
     "job": (changed(job=None), "it lacks job"),
+    "defaults": (changed(at_default="abc"), "at_default is 'abc', not a list of settings"),
+    "default": (changed(at_default=[1]), "at_default is '[1]', not a list of settings"),
     "evaluations cut": (truncated("metrics.jsonl", 30), "line 1 is broken JSON"),
     "evaluations lost": (written("metrics.jsonl", LINE), "it ends at epoch 1, the summary at"),
     "no evaluations": (written("metrics.jsonl", ""), "it is empty"),

@@ -29,7 +29,7 @@ from experiments.benchmarks.mnist_vs_authors import (
 )
 from experiments.benchmarks.results import processor, write
 from sympo.data.mnist import MNIST
-from sympo.models.cnn import StackedCNN
+from sympo.models.images.cnn import StackedCNN
 
 EPOCHS = {"cpu": 3, "cuda": 10}
 

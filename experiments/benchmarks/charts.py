@@ -13,7 +13,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from sympo.analysis.plots import save
+from sympo.analysis import save_figure
 
 OURS, PEER, LIMIT = "#0072B2", "#999999", "#D55E00"
 Row = Mapping[str, Any]
@@ -26,7 +26,7 @@ def draw(file: Path) -> Path:
     figure = (_growth if "cells" in rows[0] else _ratios)(rows)
     source = f"{file.stem}.json: {device}, commit {str(table['git_commit'])[:7]}"
     figure.supxlabel(source, fontsize=8, color="#444444", x=0.01, ha="left")
-    return save(figure, file.with_suffix(""))[0]
+    return save_figure(figure, file.with_suffix(""))[0]
 
 
 def _ratios(rows: Sequence[Row]) -> Figure:

@@ -44,17 +44,18 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from experiments.benchmarks.results import processor, write
-from experiments.preference_stages import checkpoint_activations
 from sympo.data.hh import HH
 from sympo.data.ultrafeedback import UltraFeedback
 from sympo.losses import Logistic
 from sympo.margins import DPO
-from sympo.models.attention import LAYOUTS
-from sympo.models.causal import Policy
-from sympo.models.head import chunk
-from sympo.models.rows import Rows
+from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.policies import Policy
+from sympo.models.texts.shared_prefix_attention import LAYOUTS
+from sympo.models.texts.token_logps import chunk
+from sympo.objective import Objective
+from sympo.pipelines.reference import checkpoint_activations
 from sympo.training.optimizer import Recipe
-from sympo.training.preference import Objective, PreferenceTrainer
+from sympo.training.pairwise import PreferenceTrainer
 from sympo.types import Encoded
 
 BATCH, BETA, RATE, NORM = 8, 0.1, 1e-6, 1.0
@@ -103,8 +104,8 @@ class Pairs:
     reference: np.ndarray
 
     @cached_property
-    def rows(self) -> Rows:
-        return Rows(Encoded(self.chosen, self.start), Encoded(self.rejected, self.start))
+    def rows(self) -> PackedRows:
+        return PackedRows(Encoded(self.chosen, self.start), Encoded(self.rejected, self.start))
 
     @property
     def longer(self) -> np.ndarray:
@@ -188,7 +189,7 @@ def report(found: dict[str, list[Round]], arguments: argparse.Namespace) -> str:
 def compared(
     peer: str, found: dict[str, list[Round]], rate: float, device: str
 ) -> list[dict[str, Any]]:
-    """Rows of the results: our engine against one of TRL's."""
+    """PackedRows of the results: our engine against one of TRL's."""
     us, them = found[OURS], found[peer]
     speed, flops = {}, {}
     for name, rounds in (("ours", us), ("peer", them)):
@@ -287,7 +288,7 @@ def reference(pairs: Pairs, arguments: argparse.Namespace) -> np.ndarray:
         for side in (pairs.chosen, pairs.rejected)
     ]
     found = np.zeros((len(pairs.start), 2))
-    found[used] = policy(arguments).score(Rows(*sides), arguments.tokens)
+    found[used] = policy(arguments).score(PackedRows(*sides), arguments.tokens)
     return found
 
 

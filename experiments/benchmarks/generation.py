@@ -20,9 +20,9 @@ import torch
 
 from experiments.benchmarks.results import processor, write
 from sympo.data.hh import HH
-from sympo.models.causal import Policy
-from sympo.models.language import Hub
-from sympo.models.sampling import Sampling, Transformers
+from sympo.models.texts.language_models import Hub
+from sympo.models.texts.policies import Policy
+from sympo.sampling import Sampling, Transformers
 from sympo.types import Vocabulary
 
 

@@ -52,7 +52,11 @@ def commands(part: str, arguments: argparse.Namespace) -> list[list[str]]:
     """What a part runs, as arguments of Python."""
     data, out, device = arguments.data, arguments.out, arguments.device
     if part == "tests":
-        files = ("test_cuda.py", "models/tile_kernels_checks.py", "models/test_attention.py")
+        files = (
+            "test_cuda.py",
+            "models/images/convolutions/triton_kernels_checks.py",
+            "models/texts/test_shared_prefix_attention.py",
+        )
         return [["-m", "pytest", "-q", *(f"tests/{file}" for file in files)]]
     if part == "grid":
         return [

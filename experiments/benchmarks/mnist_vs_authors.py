@@ -29,12 +29,13 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.batches import CELLS_ON_CPU
 from experiments.benchmarks.results import multiply_add_rate, processor, write
-from sympo.data.images import ImagePreferences
 from sympo.data.mnist import MNIST
 from sympo.losses import Hinge, Logistic, Ramp, Sigmoid, Square, TruncatedHinge, Unhinged
-from sympo.models.cnn import CNN
+from sympo.models.images.cnn import CNN
 from sympo.noise import Symmetric, flip
-from sympo.training.cells import CellTrainer, RewardCell, Schedule
+from sympo.process import keep_freed_memory
+from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
+from sympo.types import ImagePreferences
 
 PAIRS, BATCH, RATE, NOISE = 10_000, 512, 1e-3, 0.4
 # the paper's; a cell alone has the first
@@ -112,6 +113,7 @@ def work(cells: int, arguments: argparse.Namespace, pipe: Connection) -> None:
     """Run one epoch at each message, and answer with its seconds for a cell and the device's matrix
     rate; cells: that are trained together, 0 for the authors' loop."""
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
     device = torch.device(arguments.device)
     dataset = MNIST(
         path=str(arguments.mnist), train_images=30_000, validation_images=1_000,

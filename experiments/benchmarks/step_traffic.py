@@ -23,11 +23,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.benchmarks.mnist_vs_authors import BATCH, LOSSES, PAIRS, RATE
 from experiments.benchmarks.results import write
-from sympo.data.images import ImagePreferences
-from sympo.models import tile_kernels, tiles
-from sympo.models.cnn import CNN, StackedCNN
-from sympo.training.cells import CellTrainer, RewardCell, Schedule
-from sympo.types import NoisyPairs, PreferencePairs
+from sympo.models.images.cnn import CNN, StackedCNN
+from sympo.models.images.convolutions import tiled_products as tiles
+from sympo.models.images.convolutions import triton_kernels as tile_kernels
+from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
+from sympo.types import ImagePreferences, NoisyPairs, PreferencePairs
 
 SEEDS, RATES, EPOCHS = 5, 5, 100
 # they move nothing: other shapes of the same numbers, and memory that is only reserved

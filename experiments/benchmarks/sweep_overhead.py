@@ -28,7 +28,7 @@ import numpy as np
 
 from experiments.benchmarks.results import processor, write
 from sympo.outcomes import Scored
-from sympo.records import file_of_test_set
+from sympo.runs.folder import file_of_test_set
 
 ROOT = Path(__file__).parents[2]
 LITTLE = ["job.epochs=1", "dataset.train_pairs=64", "dataset.validation_pairs=64",

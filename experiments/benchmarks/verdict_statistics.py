@@ -2,13 +2,12 @@
 
     OMP_NUM_THREADS=1 python -m experiments.benchmarks.verdict_statistics
 
-Against a plain bootstrap over prompts: as many prompts are drawn as there are, their totals added
-up in one NumPy call a draw, the same statistics computed from the same totals, and percentiles
-taken. Ours draws how often each distinct content of a prompt occurs, where contents are few, and
-has the better interval (BCa). The two alternate, and the median of the paired ratios is reported.
-The plain one runs a tenth of the draws, and its seconds, proportional to draws, are multiplied by
-ten. The length fit has no bootstrap; it stands in the sum on both sides. Needs no GPU, no account
-and no network.
+The peer is a plain bootstrap over prompts: it draws as many prompts as there are, sums their
+totals in one NumPy call per draw, computes the same statistics from them, and takes percentiles.
+Ours draws how often each distinct content of a prompt occurs, if these are few, and computes the
+better interval (BCa). The two alternate, and the median of the paired ratios is reported. The plain
+one runs a tenth of the draws, and its seconds, proportional to draws, are multiplied by ten. The
+length fit has no bootstrap and counts in the total of both. Needs no GPU, account or network.
 """
 
 import argparse
@@ -17,23 +16,26 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from experiments.benchmarks.results import processor, write
 from sympo.evaluation.verdicts import (
-    DRAWS,
     agreement,
     length_adjusted,
     paired_difference,
     position_bias,
     win_rate,
 )
+from sympo.statistics import DRAWS
 
 VERDICTS, TARGET = 100_000, 5.0
 LENGTH_ADJUSTED = "length_adjusted"
 
 Runs = dict[str, Callable[[], object]]
+Array = npt.NDArray[Any]
 
 
 def main() -> None:
@@ -112,7 +114,7 @@ def timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def plain_mean(values: np.ndarray, cluster: np.ndarray) -> np.ndarray:
+def plain_mean(values: Array, cluster: Array) -> Array:
     """Percentiles of the mean over items, a tenth of the draws."""
     valid = np.isfinite(values)
     totals = plain_totals(np.column_stack([values, valid])[valid], cluster[valid])
@@ -120,7 +122,7 @@ def plain_mean(values: np.ndarray, cluster: np.ndarray) -> np.ndarray:
     return np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
 
 
-def plain_agreement(cells: np.ndarray, cluster: np.ndarray) -> np.ndarray:
+def plain_agreement(cells: Array, cluster: Array) -> Array:
     """Percentiles of the raw agreement and Cohen's kappa, a tenth of the draws."""
     table = plain_sums(plain_totals(cells, cluster)).reshape(-1, 3, 3)
     shares = table / table.sum(axis=(1, 2), keepdims=True)
@@ -129,12 +131,12 @@ def plain_agreement(cells: np.ndarray, cluster: np.ndarray) -> np.ndarray:
     return np.quantile([raw, (raw - chance) / (1 - chance)], [0.025, 0.975], axis=1)
 
 
-def plain_totals(columns: np.ndarray, cluster: np.ndarray) -> np.ndarray:
+def plain_totals(columns: Array, cluster: Array) -> Array:
     _, codes = np.unique(cluster, return_inverse=True)
     return np.column_stack([np.bincount(codes, column) for column in columns.T])
 
 
-def plain_sums(totals: np.ndarray) -> np.ndarray:
+def plain_sums(totals: Array) -> Array:
     draw, n = np.random.default_rng(0), len(totals)
     return np.array(
         [np.bincount(draw.integers(n, size=n), minlength=n) @ totals for _ in range(DRAWS // 10)]

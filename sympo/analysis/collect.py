@@ -13,14 +13,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sympo.analysis.config_leaves import Defaults, comparable
 from sympo.analysis.csv import write_csv
 from sympo.analysis.frames import KEYS, WHICH, group_columns, show, variants
 from sympo.analysis.intervals import Outcomes
 from sympo.analysis.judge_estimates import Judging, judging
-from sympo.analysis.judged import JudgedFiles
+from sympo.analysis.judged_files import JudgedFiles
 from sympo.analysis.outcome_files import OUTCOMES, read_outcomes, sets_of, write_outcomes
 from sympo.analysis.run_files import read_runs, tell_damaged
-from sympo.records import run_folders
+from sympo.runs.folder import run_folders
 
 _OPTIONS = ["job", "dataset", "loss", "noise_model", "model"]
 _PATH_KEYS = ["job", "dataset", "loss", "noise", "seed", "hash"]
@@ -113,7 +114,12 @@ def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
         for name in sorted(runs.summaries.column_names)
         if name.startswith("config.")
     }
-    leaves = {leaf: runs.summaries[name] for leaf, name in settings.items()}
+    leaves = comparable(
+        {leaf: runs.summaries[name] for leaf, name in settings.items()},
+        Defaults.of(_column(runs.summaries, "at_default")),
+        {group: names[group] for group in _OPTIONS},
+        runs.complete,
+    )
     keys = _key_frame(names, leaves)
     if groups := _of_one_seed(keys):
         again = {runs.complete[place] for places in groups for place in places}
@@ -181,6 +187,10 @@ def _not_told_apart(
     ]
     why = f"differ in {', '.join(differ)}" if differ else "have the same settings"
     return f"not drawn: at one seed, {' and '.join(folders)} {why}; keep one of them"
+
+
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    return table[name] if name in table.column_names else pa.chunked_array([pa.nulls(len(table))])
 
 
 def _values(table: pa.Table, name: str) -> list[Any]:
@@ -262,7 +272,7 @@ def _read_csv(path: Path, like: pd.DataFrame | None = None) -> pd.DataFrame:
     a setting, which then looks like a number."""
     frame = pd.read_csv(
         path,
-        dtype=_TEXT,  # type: ignore[arg-type]
+        dtype=_TEXT,
         keep_default_na=False,
         na_values=[""],
     )

@@ -9,11 +9,11 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 
-from sympo.analysis.frames import group_columns, judge_of, variants
+from sympo.analysis.frames import before, group_columns, judge_of, variants
 from sympo.analysis.intervals import Outcomes, Spread
+from sympo.metrics import KL
 
 _CELL = ["loss", "variant", "noise"]
-KL = "policy/kl"
 
 
 def summarise(
@@ -80,24 +80,31 @@ def against_kl(
 def reward_by_item(
     cells: pd.DataFrame, which: str = "last", incomplete: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Mean learned reward of each item (digit), with `summarise`'s columns and `item`.
+    """Mean learned reward at each level of the true reward (digits: each digit), with `summarise`'s
+    columns and `item`, the true reward.
 
     Each cell is standardised first, (r - mean r) / sd r over its items: a reward is identified up
     to a shift only, and losses differ in scale. Unit: standard deviations over the items.
     """
     metric = f"{which}/test/reward_mean"
     columns = [name for name in cells.columns if name.startswith(f"{metric}/")]
-    keys = list(cells.columns[: cells.columns.get_loc("oracle") + 1])  # type: ignore[operator,misc]
-    rewards = cells[columns].to_numpy(dtype=float)
-    if columns:
+    keys = [*before(cells, "oracle"), "oracle"]
+    rewards = cells[columns].to_numpy(dtype=float, copy=True)
+    # each data set has true rewards of its own
+    for at in cells.groupby(group_columns(cells), dropna=False).indices.values() if columns else ():
+        own = np.ix_(at, ~np.isnan(rewards[at]).all(axis=0))
         with np.errstate(invalid="ignore", divide="ignore"):
-            rewards = rewards - rewards.mean(axis=1, keepdims=True)
-            rewards = rewards / rewards.std(axis=1, keepdims=True)
-    items = np.array([int(name.rsplit("/", 1)[1]) for name in columns], dtype=int)
+            centred = rewards[own] - rewards[own].mean(axis=1, keepdims=True)
+            rewards[own] = centred / centred.std(axis=1, keepdims=True)
+    items = np.array([_number(name.rsplit("/", 1)[1]) for name in columns])
     long = cells[keys].take(np.repeat(np.arange(len(cells)), len(items))).reset_index(drop=True)
     long["item"] = np.tile(items, len(cells))
     long[metric] = rewards.ravel()
     return _along(long, "item", metric, incomplete)
+
+
+def _number(written: str) -> float:
+    return int(written) if written.lstrip("-").isdigit() else float(written)
 
 
 def differences(cells: pd.DataFrame, metric: str, outcomes: Outcomes | None = None) -> pd.DataFrame:

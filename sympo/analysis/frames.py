@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from sympo.metrics import EPOCHS
+
 KEYS = ["job", "dataset", "loss", "noise", "noise_model", "seed"]
-WHICH = ["last", "selected"]
+WHICH = list(EPOCHS)
 _OPPONENTS = {
     "chosen": "the chosen answers",
     "rejected": "the rejected answers",
@@ -16,10 +18,15 @@ _OPPONENTS = {
 _JUDGED = re.compile(rf"(?:{'|'.join(WHICH)})/judge/(.+)/[^/]+")
 
 
+def before(frame: pd.DataFrame, column: str) -> list[str]:
+    """The columns in front of one."""
+    columns = list(frame.columns)
+    return columns[: columns.index(column)]
+
+
 def settings(frame: pd.DataFrame) -> list[str]:
     """The columns of differing config leaves: those between the keys and `oracle`."""
-    columns = list(frame.columns)
-    return columns[len(KEYS) : columns.index("oracle")]
+    return before(frame, "oracle")[len(KEYS) :]
 
 
 def group_columns(frame: pd.DataFrame) -> list[str]:

@@ -16,6 +16,8 @@ from scipy import sparse, stats
 from sympo.outcomes import TestSet, set_digest, unpack
 
 LEVEL = 0.95
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,12 @@ class Spread:
     the mean over the items alone, given the trained models; NaN if it is not known.
     """
 
-    seeds: np.ndarray
-    between: np.ndarray
-    shared: np.ndarray
-    items: np.ndarray
+    seeds: Ints
+    between: Floats
+    shared: Floats
+    items: Floats
 
-    def half_width(self, tail: float | np.ndarray = 1 - LEVEL) -> np.ndarray:
+    def half_width(self, tail: float | Floats = 1 - LEVEL) -> Floats:
         """Half width of the interval that misses the mean with probability `tail`.
 
             max(sqrt(t^2 s^2 / S + z^2 c), z sqrt(v)),   v items, c shared
@@ -54,7 +56,7 @@ class Spread:
         over_seeds = np.where(self._agree, np.nan, over_seeds)
         return np.fmax(over_seeds, z * np.sqrt(self.items))
 
-    def p(self, mean: npt.ArrayLike) -> np.ndarray:
+    def p(self, mean: npt.ArrayLike) -> Floats:
         """The least `tail` at which the interval around `mean` leaves out 0; NaN for one seed, and
         if all seeds give the same number."""
         size = np.abs(np.asarray(mean, dtype=float))
@@ -66,7 +68,7 @@ class Spread:
         return np.where((self.seeds >= 2) & ~self._agree, 10.0**high, np.nan)
 
     @property
-    def _agree(self) -> np.ndarray:
+    def _agree(self) -> npt.NDArray[np.bool_]:
         return ~(self.between > 1e-24)
 
 
@@ -79,18 +81,18 @@ class Covariance:
     whether every item of a series is a tie, so that its mean says nothing.
     """
 
-    shared: np.ndarray
-    items: np.ndarray
-    apart: np.ndarray
-    least: np.ndarray
-    tied: np.ndarray
+    shared: Floats
+    items: Floats
+    apart: Floats
+    least: Floats
+    tied: npt.NDArray[np.bool_]
 
-    def of(self, contrast: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    def of(self, contrast: npt.ArrayLike) -> tuple[Floats, Floats]:
         """shared and items of weighted sums of the series' means; contrast: (m, K)."""
         weights = np.asarray(contrast, dtype=float)
 
-        def variance(matrix: np.ndarray) -> np.ndarray:
-            return np.einsum("mi,ij,mj->m", weights, matrix, weights)
+        def variance(matrix: Floats) -> Floats:
+            return np.asarray(np.einsum("mi,ij,mj->m", weights, matrix, weights))
 
         used = (weights != 0).astype(float)
         least = (used * self.least).max(1)

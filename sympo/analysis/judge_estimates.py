@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sympo.analysis.frames import group_columns, variants
-from sympo.analysis.judged import JudgedItems
+from sympo.analysis.judged_files import JudgedItems
 from sympo.evaluation import verdicts
 
 _ESTIMATES = ["first_shown_wins", "win_rate", "authors_win_rate"]
@@ -146,7 +146,7 @@ def _differences(items: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _by(frame: pd.DataFrame, *names: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    yield from frame.groupby(list(names), observed=True)  # type: ignore[misc]
+    yield from frame.groupby(list(names), observed=True)
 
 
 def _wide(rows: pd.DataFrame, index: list[str], columns: str) -> pd.DataFrame:

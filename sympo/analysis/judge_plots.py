@@ -1,6 +1,9 @@
 """Figures of judges: what they say of policies, how far they can be trusted, how far they agree."""
 
 import textwrap
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -9,8 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sympo.analysis.canvas import DRAWN, caption, head
+from sympo.analysis.captions import title
 from sympo.analysis.frames import judge_of, over
-from sympo.analysis.plots import DRAWN, PANELS, Unit, accuracy_vs_noise, caption, head, title
+from sympo.analysis.noise_plots import accuracy_vs_noise
+from sympo.metrics import EPOCHS, metric_of
 
 _PROTOCOLS = {
     "both_orders": "Every pair was shown in both orders; where the two verdicts differ it is a "
@@ -34,13 +40,9 @@ def judged_vs_noise(summary: pd.DataFrame) -> Figure:
         shared_prompts of `Judging.judges` beside them.
     """
     first, judge = summary.iloc[0], judge_of(summary["metric"].iloc[0])
-    unit = Unit(
-        f"Win rate by judge {judge} {over(first['against'])}",
-        "%",
-        100.0,
-        0.0,
-        100.0,
-        line=50.0,
+    unit = replace(
+        metric_of("win_rate"),
+        title=f"Win rate by judge {judge} {over(first['against'])}",
         note=_PROTOCOLS.get(first["protocol"], "Ties count half."),
         over_seeds=_SHARED * bool(first["shared_prompts"]),
     )
@@ -171,7 +173,7 @@ def _around_50(ax: Axes) -> tuple[float, float]:
     return 50 - reach, 50 + reach
 
 
-def _agreed(row: dict) -> str:
+def _agreed(row: Mapping[Hashable, Any]) -> str:
     raw = f"{100 * row['agreement']:.1f}% agree\nn = {row['n']:,}"
     if not np.isfinite(row["kappa"]):
         return f"kappa undefined\n{raw}"
@@ -221,7 +223,7 @@ def _protocol_notes(judges: pd.DataFrame) -> list[str]:
 def _finish(figure: Figure, rows: pd.DataFrame, what: str, notes: list[str]) -> Figure:
     # the settings that differ stand before `which`, where `title` looks for the loss
     head(figure, what, title(rows.rename(columns={"which": "loss"})))
-    when = PANELS[rows["which"].iloc[0]].lower()
+    when = EPOCHS[rows["which"].iloc[0]].lower()
     caption(
         figure,
         " ".join([f"95% bootstrap intervals over the prompts, given these runs ({when}).", *notes]),

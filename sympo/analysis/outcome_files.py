@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from sympo.analysis.csv import write_csv
 from sympo.analysis.intervals import Outcomes
 from sympo.outcomes import TestSet, set_digest
-from sympo.records import file_of_test_set
+from sympo.runs.folder import file_of_test_set
 from sympo.types import BadInput
 
 log = logging.getLogger(__name__)

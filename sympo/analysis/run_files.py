@@ -10,27 +10,28 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as arrow_json
 
+from sympo.analysis.config_leaves import SEPARATOR
 from sympo.analysis.frames import KEYS, WHICH, flatten
 from sympo.disk import config_is_garbled
+from sympo.metrics import bounds, is_metric
 from sympo.validity import (
     OPTIONS,
     PLACE,
-    bounds,
     history_fault,
     in_place,
-    is_metric,
     summary_fault,
 )
 
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 
 _TOGETHER = 2048  # files that are parsed at a time
 _AT_ONCE = 1 << 15  # bytes: nearly every file, with one call of the system
-_READ = [*KEYS, "hash", "config", "last", "model", "selected", "outcomes"]
+_READ = [*KEYS, "hash", "config", "last", "model", "selected", "outcomes", "at_default"]
 _FINITE = sys.float_info.max
 _SHOWN = 20  # sentences on damaged files
 _NO_CONFIG = b"x:"  # a config that is not there is not garbled
@@ -51,7 +52,8 @@ class Runs:
     complete: the folders whose summary and evaluations are whole; incomplete: all others, also of
         cells that failed before they left anything; damaged: what is damaged, a sentence each.
     summaries: a row for each complete folder: what it is called, `config.<setting>` (a list as
-        JSON text), `last.<metric>`, `selected.<metric>`, `outcomes.<last or selected>.<metric>`.
+        JSON text), `at_default` (as `Defaults.of` takes it), `last.<metric>`, `selected.<metric>`,
+        `outcomes.<last or selected>.<metric>`.
     evaluations: a row for each evaluation: `cell`, the row of its folder; `epoch`; metrics.
     """
 
@@ -136,13 +138,20 @@ def _summaries(texts: Mapping[str, bytes]) -> tuple[pa.Table, dict[str, str]]:
     if table is None or len(table) != len(texts) or not _well_formed(table):
         faults = _faults(texts, texts)
         kept = [json.loads(text) for folder, text in texts.items() if folder not in faults]
-        records = [flatten({name: one.get(name) for name in _READ}) for one in kept]
+        records = [_record(one) for one in kept]
         return _table(records, prefixes), faults
     flat = _flat(table.select([name for name in _READ if name in table.column_names]))
     odd = _out_of_bounds(flat, prefixes) | _out_of_place(flat, list(texts))
     faults = _faults([folder for folder, is_odd in zip(texts, odd, strict=True) if is_odd], texts)
     whole = pa.array([folder not in faults for folder in texts], pa.bool_())
     return _numbers(flat.filter(whole), prefixes), faults
+
+
+def _record(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary as `_flat` would have it."""
+    told = summary.get("at_default")
+    joined = None if told is None else SEPARATOR.join(told)
+    return flatten({**{name: summary.get(name) for name in _READ}, "at_default": joined})
 
 
 def _faults(folders: Iterable[str], texts: Mapping[str, bytes]) -> dict[str, str]:
@@ -157,17 +166,24 @@ def _place(folder: str) -> list[str]:
 
 def _well_formed(table: pa.Table) -> bool:
     """Whether all that is needed is there and of its type."""
-    kinds = {
+    kinds: dict[str, Callable[[pa.DataType], bool]] = {
         **dict.fromkeys((*OPTIONS, "hash"), pa.types.is_string),
         **dict.fromkeys(("config", "last"), pa.types.is_struct),
         "noise": lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind),
         "seed": pa.types.is_integer,
     }
     optional = [name for name in ("selected", "outcomes") if name in table.column_names]
-    parts = dict.fromkeys(optional, pa.types.is_struct)
+    parts: dict[str, Callable[[pa.DataType], bool]] = dict.fromkeys(optional, pa.types.is_struct)
+    if "at_default" in table.column_names:
+        parts["at_default"] = _is_list_of_texts
     return _whole(table, list(kinds)) and all(
         is_kind(table.schema.field(name).type) for name, is_kind in (kinds | parts).items()
     )
+
+
+def _is_list_of_texts(kind: pa.DataType) -> bool:
+    inner = kind.value_type if pa.types.is_list(kind) else kind
+    return bool(pa.types.is_null(inner) or (inner is not kind and pa.types.is_string(inner)))
 
 
 def _out_of_bounds(table: pa.Table, prefixes: Sequence[str]) -> np.ndarray:
@@ -198,7 +214,8 @@ def _out_of_place(table: pa.Table, folders: Sequence[str]) -> np.ndarray:
     named = zip(*(table[name].to_pylist() for name in PLACE), strict=True)
     rates = table["noise"].cast(pa.float64()).to_numpy()
     there = [in_place(_place(folder), *names) for folder, names in zip(folders, named, strict=True)]
-    return ~np.array(there, bool) | ~((rates >= 0) & (rates < 0.5))
+    allowed: npt.NDArray[np.bool_] = (rates >= 0) & (rates < 0.5)
+    return ~(np.array(there, bool) & allowed)
 
 
 def _evaluations(folders: Sequence[str], summaries: pa.Table) -> tuple[pa.Table, dict[str, str]]:
@@ -272,6 +289,10 @@ def _whole(table: pa.Table, needed: Sequence[str]) -> bool:
 
 def _flat(table: pa.Table) -> pa.Table:
     """Settings within settings as columns with dotted names, lists as JSON text."""
+    if "at_default" in table.column_names:
+        place = table.schema.get_field_index("at_default")
+        lists = table[place].cast(pa.list_(pa.string()))
+        table = table.set_column(place, "at_default", pc.binary_join(lists, SEPARATOR))
     while any(pa.types.is_struct(field.type) for field in table.schema):
         table = table.flatten()
     for place, field in enumerate(table.schema):

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympo.data.chat import Message, TextPair
-from sympo.data.files import Row, file_rows, folder, hub_rows, split_files
-from sympo.data.messages import Unusable, dialogue_pair, value
-from sympo.data.text import TextDataset
+from sympo.data.message_parsing import Unusable, dialogue_pair, value
+from sympo.data.row_sources import Row, file_rows, folder, hub_rows, split_files
+from sympo.data.text_dataset import TextDataset
+from sympo.data.text_pair import Message, TextPair
 from sympo.types import BadInput
 
 HUB = "Anthropic/hh-rlhf"

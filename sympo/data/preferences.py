@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 
 from sympo import seeding
-from sympo.data.chat import ChatFormat, Message, RawFormat, TextPair
-from sympo.data.columns import (
+from sympo.data.chat_format import ChatFormat, RawFormat
+from sympo.data.message_parsing import Unusable, dialogue_pair, has_thoughts, value
+from sympo.data.pair_columns import (
     Said,
     answers,
     dialogue,
@@ -21,7 +22,7 @@ from sympo.data.columns import (
     with_system,
     without_prompt,
 )
-from sympo.data.files import (
+from sympo.data.row_sources import (
     SUFFIXES,
     Row,
     file_rows,
@@ -31,8 +32,8 @@ from sympo.data.files import (
     located,
     split_files,
 )
-from sympo.data.messages import Unusable, dialogue_pair, has_thoughts, value
-from sympo.data.text import Rows, TextDataset
+from sympo.data.text_dataset import Rows, TextDataset
+from sympo.data.text_pair import Message, TextPair
 from sympo.ranges import Range
 from sympo.types import BadInput
 

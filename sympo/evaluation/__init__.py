@@ -1,0 +1,42 @@
+"""Metrics of rewards, policies and verdicts, and the choice of the epoch."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sympo.evaluation.selection import earliest_best
+    from sympo.evaluation.verdicts import (
+        agreement,
+        items_needed,
+        length_adjusted,
+        paired_difference,
+        position_bias,
+        win_rate,
+    )
+
+_HOMES = {
+    "earliest_best": "selection",
+    **dict.fromkeys(
+        (
+            *("agreement", "items_needed", "length_adjusted", "paired_difference"),
+            *("position_bias", "win_rate"),
+        ),
+        "verdicts",
+    ),
+}
+__all__ = [
+    "agreement",
+    "earliest_best",
+    "items_needed",
+    "length_adjusted",
+    "paired_difference",
+    "position_bias",
+    "win_rate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

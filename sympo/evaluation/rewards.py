@@ -14,12 +14,14 @@ CALIBRATION_BINS = 15
 
 def gaps(rewards: np.ndarray, pairs: PreferencePairs) -> np.ndarray:
     """g = r(first) - r(second) of every pair; (n,)."""
-    return rewards[pairs.first] - rewards[pairs.second]
+    gap: np.ndarray = rewards[pairs.first] - rewards[pairs.second]
+    return gap
 
 
 def agreement(gap: np.ndarray, label: np.ndarray) -> np.ndarray:
     """1 where sign(gap) is the label's, 0 where it is the other one, 1/2 on ties; (n,)."""
-    return (np.sign(gap) * np.sign(label) + 1) / 2
+    agreed: np.ndarray = (np.sign(gap) * np.sign(label) + 1) / 2
+    return agreed
 
 
 def standard_error(scores: np.ndarray, pairs: PreferencePairs) -> float:
@@ -121,15 +123,21 @@ def label_metrics(rewards: np.ndarray, noisy: NoisyPairs) -> dict[str, float | N
     }
 
 
-def rank_metrics(rewards: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
-    """Spearman's and Kendall's (tau-b) correlation of rewards with whole-numbered true rewards,
-    and the mean reward of each true value; correlations of a constant reward are None."""
+def rank_metrics(
+    rewards: np.ndarray, truth: np.ndarray, levels: np.ndarray | None = None
+) -> dict[str, float | None]:
+    """Spearman's and Kendall's (tau-b) correlation of rewards with true rewards, and the mean
+    reward at each level of the true reward; correlations of a constant are None.
+
+    truth: (n,) true rewards. levels: (n,) the level of each; None takes each true reward as one.
+    """
     from scipy import stats  # takes a second, which no one should wait for before training
 
     values: dict[str, float | None] = {"spearman": None, "kendall": None}
-    if np.ptp(rewards) > 0:
+    if np.ptp(rewards) > 0 and np.ptp(truth) > 0:
         values["spearman"] = float(stats.spearmanr(rewards, truth).statistic)
         values["kendall"] = float(stats.kendalltau(rewards, truth).statistic)
-    for value in np.unique(truth):
-        values[f"reward_mean/{value}"] = float(rewards[truth == value].mean())
+    levels = truth if levels is None else levels
+    for level in np.unique(levels):
+        values[f"reward_mean/{level}"] = float(rewards[levels == level].mean())
     return values

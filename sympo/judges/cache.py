@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from sympo.judges.damaged import set_aside
 from sympo.judges.protocol import FIRST, SECOND, TIE
-from sympo.records import settings_hash
+from sympo.runs.identity import digest as settings_hash
 from sympo.types import BadInput, Comparison, Verdict
 
 log = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympo.judges.base import Judge, OnVerdict
 from sympo.judges.protocol import FIRST, SECOND, TIE
+from sympo.protocols.judging import Judge, OnVerdict
 from sympo.types import BadInput, Comparison, Verdict
 
 

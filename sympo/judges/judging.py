@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sympo.judges.base import Judge
 from sympo.judges.cache import VerdictCache
 from sympo.judges.protocol import FIRST, SECOND, TIE
+from sympo.protocols.judging import Judge
 from sympo.types import Comparison, Verdict
 
 Line = Mapping[str, Any]

@@ -13,8 +13,6 @@ import httpx
 import openai
 from aiolimiter import AsyncLimiter
 
-from sympo.judges.base import Judge, JudgeStopped, OnVerdict
-from sympo.judges.prompts import fill, read_template
 from sympo.judges.replies import (
     KEY,
     MOST_TOKENS,
@@ -25,6 +23,8 @@ from sympo.judges.replies import (
     refusal,
     verdict,
 )
+from sympo.judges.templates import fill, read_template
+from sympo.protocols.judging import Judge, JudgeStopped, OnVerdict
 from sympo.types import BadInput, Comparison, Verdict
 
 CRITERIA = ("helpful", "harmless")
@@ -78,7 +78,7 @@ class OpenAIJudge(Judge):
 
     base_url: null is OPENAI_BASE_URL, or else OpenAI's own. temperature, seed: null leaves them to
     the server. max_tokens: of the judge's words and thoughts. prompts: a template file per
-    criterion, see `sympo.judges.prompts`. concurrency: requests at once. requests_per_minute:
+    criterion, see `sympo.judges.templates`. concurrency: requests at once. requests_per_minute:
     evenly spaced, retries included. timeout: seconds without a sign of the server. max_retries: of
     a request that is refused for now (429, 5xx), timed out or cut. price_per_million_*: USD.
     max_cost: USD that this judge may cost in one run of the program, without what requests that got

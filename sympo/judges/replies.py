@@ -9,7 +9,7 @@ from typing import Any
 
 import openai
 
-from sympo.judges.prompts import choice
+from sympo.judges.templates import choice
 from sympo.types import Verdict, printable
 
 KEY = "OPENAI_API_KEY"

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sympo.judges.base import Judge, OnVerdict
 from sympo.judges.protocol import FIRST, SECOND, TIE
-from sympo.models.classifiers import Released
-from sympo.models.reward import RewardModel
-from sympo.models.rows import Rows
-from sympo.models.scorer import AUTOCAST
+from sympo.models.texts.classifiers import Released
+from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.reward_models import RewardModel
+from sympo.models.texts.scorers import AUTOCAST
+from sympo.protocols.judging import Judge, OnVerdict
 from sympo.types import BadInput, Comparison, Verdict
 
 # that are scored before their verdicts are told
@@ -68,10 +68,7 @@ class RewardModelJudge(Judge):
                 raise BadInput(
                     f"judge.{key}={value} must be at least 1 and at most {MOST_TOKENS:,}"
                 )
-        try:
-            self._released.check()
-        except BadInput as error:
-            raise BadInput(str(error).replace("model.", "judge.")) from error
+        self._released.check()
 
     def key(self) -> dict[str, Any]:
         return {**super().key(), "model": self._released.fingerprint()}
@@ -118,7 +115,7 @@ class RewardModelJudge(Judge):
         )
         found = np.full((len(comparisons), 2), np.nan)
         if len(made):
-            rows = Rows(made.chosen, made.rejected)
+            rows = PackedRows(made.chosen, made.rejected)
             found[made.pairs.ids.astype(int)] = self._scorer.score(rows, self.tokens_per_pass)
         return found
 

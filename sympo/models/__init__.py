@@ -1,0 +1,3 @@
+"""Models: small networks of images, stacked over cells, and language models of texts."""
+
+__all__ = ["images", "texts"]

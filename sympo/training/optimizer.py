@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sympo import seeding
+from sympo import ranges, seeding
 from sympo.ranges import Amount, Count, NotNegative, Positive
 
 
@@ -22,12 +22,15 @@ class Recipe:
     weight_decay: AdamW's; max_grad_norm: gradients are scaled down to this norm, null for never.
     """
 
-    epochs: Count
-    batch_size: Count
-    learning_rate: Positive
-    warmup_steps: Amount = 0
+    epochs: Count = 1
+    batch_size: Count = 64
+    learning_rate: Positive = 5e-6
+    warmup_steps: Amount = 150
     weight_decay: NotNegative = 0.0
-    max_grad_norm: Positive | None = None
+    max_grad_norm: Positive | None = 5.0
+
+    def __post_init__(self) -> None:
+        ranges.check(self)
 
     def slow_start(self, rows: int) -> str | None:
         """What to say where the warm-up takes all steps."""

@@ -15,7 +15,7 @@ def test_cells_hold_keys_differing_leaves_oracle_and_metrics(tmp_path):
     write_run(tmp_path, loss="ramp", noise=0.1, seed=0, epochs=30)
     cells = Collection.from_runs(tmp_path).cells
     assert list(cells.columns[:6]) == KEYS
-    # not loss._target_ (follows from the name), not noise_model.rate (is the noise rate)
+    # not loss._identity_ (follows from the name), not noise_model.rate (is the noise rate)
     assert settings(cells) == ["job.epochs", "loss.assumed_rate"]
     assert cells["oracle"].tolist() == (cells["loss"] == "cdpo").tolist()
     assert {"last/test/order_accuracy", "selected/epoch", "last/epoch"} <= set(cells.columns)
@@ -31,7 +31,7 @@ def test_leaves_are_compared_within_the_option_of_their_group(tmp_path):
         write_run(tmp_path, dataset=dataset, **{"dataset_config": {"pairs": pairs}})
     write_run(tmp_path, seed=1, model={"channels": [8, 16]})
     columns = settings(Collection.from_runs(tmp_path).cells)
-    assert columns == ["dataset_config.pairs", "model._target_", "model.channels"]
+    assert columns == ["dataset_config.pairs", "model._identity_", "model.channels"]
 
 
 def test_oracle_is_the_assumed_rate_at_the_noise_rate_alone(tmp_path):

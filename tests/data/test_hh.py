@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sympo.data.hh import HH, dialogue
-from sympo.data.messages import Unusable
+from sympo.data.message_parsing import Unusable
 from sympo.types import BadInput
 from tests.conftest import DATA
 from tests.data.made_tokenizers import tokenizer

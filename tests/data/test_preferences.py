@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sympo.data.chat import TextPair
 from sympo.data.preferences import PreferenceSet
+from sympo.data.text_pair import TextPair
 from sympo.noise import InstanceDependent
 from sympo.types import BadInput
 from tests.data.made_tokenizers import tokenizer

@@ -15,7 +15,8 @@ from sympo.disk import write_atomically
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judging import judge_answers
 from sympo.judges.openai import OpenAIJudge
-from sympo.records import CellName, RunFolder
+from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.identity import Identity
 
 
 def main(folder: Path, settings: str) -> None:
@@ -29,7 +30,9 @@ def main(folder: Path, settings: str) -> None:
         judged = judge_answers(judge, lines, cache, lambda done, total: print(done, total))
     except Exception as error:
         run = RunFolder(
-            folder, CellName("policy", "hh", "ramp", 0.0, "symmetric", "hub", 0), judge.key()
+            folder,
+            CellName("policy", "hh", "ramp", 0.0, "symmetric", "hub", 0),
+            Identity(judge.key()),
         )
         run.path.mkdir(parents=True)
         run.fail(error)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sympo.judges.base import Judge, JudgeStopped, OnVerdict
+from sympo.protocols.judging import Judge, JudgeStopped, OnVerdict
 from sympo.types import Comparison, Verdict
 
 

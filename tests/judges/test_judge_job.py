@@ -12,7 +12,7 @@ from experiments.judge import JudgeJob, Verdicts, _dataset
 from sympo.judges.gold import Gold
 from sympo.judges.judged import JudgedFile, Samples
 from sympo.judges.judging import questions
-from sympo.records import run_folders
+from sympo.runs.folder import run_folders
 from sympo.types import BadInput
 from tests.test_configs import composed
 from tests.test_policy_run import SMALL

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from sympo.judges.base import JudgeStopped
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judging import Judged, comparison, judge_answers
+from sympo.protocols.judging import JudgeStopped
 from sympo.types import BadInput
 from tests.judges.scripted import Scripted, line, longer
 

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from sympo.judges.base import JudgeStopped
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judging import Item, judge_answers
 from sympo.judges.openai import PATIENCE, OpenAIJudge
+from sympo.protocols.judging import JudgeStopped
 from sympo.types import BadInput, Comparison, Verdict
 from tests.judges.openai_server import (
     FaultyProxy,

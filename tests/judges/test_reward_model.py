@@ -15,7 +15,7 @@ from transformers import (
     LlamaConfig,
 )
 
-from sympo.data.chat import PLAIN
+from sympo.data.chat_format import PLAIN
 from sympo.data.preferences import PreferenceSet
 from sympo.judges.reward_model import RewardModelJudge
 from sympo.types import BadInput, Comparison, Verdict

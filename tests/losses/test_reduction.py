@@ -84,5 +84,5 @@ def test_reduced_gradient_is_finite_at_huge_margins(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("temperature", [0, -1.0, math.inf, math.nan, None])
 def test_bad_temperature(temperature: float) -> None:
-    with pytest.raises(BadInput, match=r"loss.temperature=.* is not allowed"):
+    with pytest.raises(BadInput, match=r"^temperature=.* is not allowed"):
         DrDPO(temperature)

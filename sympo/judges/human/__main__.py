@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 from sympo.evaluation.verdicts import items_needed
-from sympo.judges.base import OPPONENTS, SAMPLES
 from sympo.judges.human.answers import read_answers, write_back
 from sympo.judges.human.export import Study, export
 from sympo.judges.human.key import Key
 from sympo.judges.human.table import table
+from sympo.protocols.judging import OPPONENTS, SAMPLES
 from sympo.types import BadInput
 
 

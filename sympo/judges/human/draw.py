@@ -12,7 +12,7 @@ from typing import Any
 from sympo import seeding
 from sympo.judges.judged import Samples
 from sympo.judges.judging import Line, prompt_id
-from sympo.records import run_folders
+from sympo.runs.folder import run_folders
 from sympo.types import BadInput
 
 

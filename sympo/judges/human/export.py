@@ -23,7 +23,7 @@ class Study:
     """What is drawn, and how it is shown.
 
     annotator_seed: pages of one study that differ in it hold the same prompts, but another method's
-    answer to each, in another order. The rest as in `sympo.judges.base.Judge`.
+    answer to each, in another order. The rest as in `sympo.protocols.judging.Judge`.
     """
 
     items: int = 100

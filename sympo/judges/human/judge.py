@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sympo.judges.base import Judge, JudgeStopped, OnVerdict
 from sympo.judges.human.page import CRITERIA
+from sympo.protocols.judging import Judge, JudgeStopped, OnVerdict
 from sympo.types import Comparison
 
 

@@ -1,0 +1,31 @@
+"""Language models: policies, reward models, and the packed rows of tokens that they read."""
+
+from importlib import import_module
+from typing import Any
+
+_MODULES = {
+    "Hub": "sympo.models.texts.language_models",
+    "HubReward": "sympo.models.texts.classifiers",
+    "PackedRows": "sympo.models.texts.packed_rows",
+    "Policy": "sympo.models.texts.policies",
+    "RewardModel": "sympo.models.texts.reward_models",
+    "Tfidf": "sympo.models.texts.tfidf",
+    "TinyLM": "sympo.models.texts.language_models",
+    "TinyReward": "sympo.models.texts.classifiers",
+}
+__all__ = [
+    "Hub",
+    "HubReward",
+    "PackedRows",
+    "Policy",
+    "RewardModel",
+    "Tfidf",
+    "TinyLM",
+    "TinyReward",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,0 +1,110 @@
+"""One runnable cell: its parts, its folder, and the config that it is recorded under."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.identity import identity_of, part_identity
+from sympo.types import BadInput, within
+
+# what a cell's hash is made of
+IDENTITY = ("job", "dataset", "loss", "noise_model", "model", "noise", "seed")
+STARTED = time.time()
+# which seeds' draws are kept in memory, so that the losses and rates of a seed share one
+DRAWS = 64
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One runnable cell: its name and folder, its parts, and its whole resolved config.
+
+    contents: fingerprints of the files behind data set and model, None if there are none.
+    judge: None, or who judges the responses that the job leaves; judge_name: the option chosen.
+    """
+
+    name: CellName
+    folder: RunFolder
+    config: dict[str, Any]
+    contents: dict[str, str | None]
+    device: str
+    job: Any
+    dataset: Any
+    loss: Any
+    noise_model: Any
+    model: Any
+    sampler: Any
+    judge: Any = None
+    judge_name: str = ""
+
+    @property
+    def since(self) -> float:
+        """What was made before this moment is made again: by force, once in a sweep, also if
+        several processes share it."""
+        return (self.config["progress"]["started"] or STARTED) if self.config["force"] else 0.0
+
+
+def assemble(
+    config: dict[str, Any],
+    options: Mapping[str, str],
+    parts: Mapping[str, Any],
+    judge: Any = None,
+    judge_name: str = "",
+) -> Cell:
+    """A checked cell of built parts; raises BadInput, in one sentence, if one cannot work.
+
+    config: the settings it is recorded under, parts as mappings with a `_target_`. options: what
+        each part is called. parts: `job`, `dataset`, `loss`, `noise_model`, `model`, `sampler`.
+    """
+    device = resolve_device(config["device"])
+    job, dataset, model = (parts[key] for key in ("job", "dataset", "model"))
+    with within("dataset"):
+        dataset.check()
+    named = {key: str(options[key]) for key in ("job", "dataset", "loss", "noise_model", "model")}
+    name = CellName(**named, noise=float(config["noise"]), seed=config["seed"])
+    with within("model"):
+        # networks of images start from weights of their own
+        content = None if model.reads == "images" else _fingerprint(model)
+    contents = {"dataset": _fingerprint(dataset), "model": content}
+    identity = identity_of({key: config[key] for key in IDENTITY}, named, contents)
+    sampler = part_identity(config["sampler"]) if job.leaves_samples else None
+    folder = RunFolder(config["results_dir"], name, identity, sampler)
+    cell = Cell(name, folder, config, contents, device, **parts, judge=judge, judge_name=judge_name)
+    job.check(cell)
+    return cell
+
+
+@lru_cache(maxsize=16)
+def _fingerprint(part: Any) -> str | None:
+    found: str | None = part.fingerprint()
+    return found
+
+
+@lru_cache(maxsize=DRAWS)
+def draw(dataset: Any, seed: int) -> Any:
+    """One seed's draw of a data set, shared by the cells that see it."""
+    with within("dataset"):
+        return dataset.draw(seed)
+
+
+@lru_cache(maxsize=8)
+def resolve_device(device: Any) -> str:
+    """`auto` is CUDA if there is one; raises BadInput on a device that is not there."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind, index = torch.device(device).type, torch.device(device).index or 0
+    except (RuntimeError, TypeError):
+        kind, index = "", 0
+    if kind == "cpu" and index == 0:
+        return "cpu"
+    if kind == "cuda" and index < torch.cuda.device_count():
+        return str(device)
+    raise BadInput(
+        f"device={device} is not here: use auto, cpu, or cuda:N with N below the number of CUDA "
+        f"devices ({torch.cuda.device_count()})"
+    )

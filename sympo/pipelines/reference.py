@@ -1,0 +1,56 @@
+"""The reference policy: how it is made, and how it responds."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from sympo.models.texts.language_models import LanguageModel
+from sympo.models.texts.policies import Policy
+from sympo.ranges import Amount, Count, Seed
+from sympo.sampling import Sampling
+from sympo.training.optimizer import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning(Recipe):
+    """Supervised fine-tuning on the chosen responses as released, the same for every cell; 0 epochs
+    take the model unchanged."""
+
+    identity: ClassVar[str] = "fine_tuning"
+
+    epochs: Amount = 1
+    seed: Seed = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The policy that a cell starts from, or whose responses its pairs are.
+
+    model: before supervised fine-tuning. precision: float32 or bfloat16, of the matrix products.
+    """
+
+    identity: ClassVar[str] = "reference"
+    outside_identity: ClassVar[frozenset[str]] = frozenset(
+        {"tokens_per_pass", "gradient_checkpointing", "attention", "compile"}
+    )
+
+    model: LanguageModel
+    sft: FineTuning = field(default_factory=FineTuning)
+    sampling: Sampling = field(default_factory=Sampling)
+    precision: str = "float32"
+    gradient_checkpointing: bool = False
+    tokens_per_pass: Count = 4096
+    attention: str = "grouped"
+    compile: bool = False
+
+    def policy(self, model: Any, longest: int, device: str) -> Policy:
+        """A model as a policy on a device, for sequences of at most `longest` tokens."""
+        if self.gradient_checkpointing:
+            checkpoint_activations(model)
+        return Policy(model.to(device), self.precision, longest, self.attention, self.compile)
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Have a model of `transformers` compute activations again instead of keeping them."""
+    # the old name of it before transformers 5.2x, where the new one is not there
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})

@@ -1,0 +1,208 @@
+"""Training from Python, with the trainers, stages and records that a sweep uses.
+
+found = sympo.train_reward_model(sympo.Digits(), loss="ramp", noise=0.3, epochs=30)
+found.metrics["test/order_accuracy"], found.rewards("test")
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sympo import losses
+from sympo.losses import MarginLoss
+from sympo.models.images.cnn import CNN
+from sympo.models.texts.tfidf import Tfidf
+from sympo.noise import Symmetric
+from sympo.pipelines.cell import assemble
+from sympo.pipelines.cell_run import CellRun
+from sympo.pipelines.image_reward_model import RewardModelJob
+from sympo.pipelines.policy import PolicyJob
+from sympo.pipelines.progress import Screen, Silent, Terminal
+from sympo.pipelines.runner import run_all
+from sympo.pipelines.text_reward_model import TextRewardModelJob
+from sympo.protocols.data import NoiseModel
+from sympo.protocols.jobs import Job, TrainedScorer
+from sympo.protocols.models import Sampler
+from sympo.runs.identity import as_config, stable_name
+from sympo.sampling import Transformers
+
+# the paper's network needs images of at least this many pixels a side
+SMALLEST_FOR_PAPERS_CNN = 28
+
+
+class TrainingFailed(RuntimeError):
+    """A cell failed while it was trained; the message ends with the traceback."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained reward model or policy, and its evaluations.
+
+    metrics: of the last epoch; selected: of the epoch that noisy validation selects; history: of
+        every evaluation; all by the names that run folders and tables use, `epoch` among them.
+    folder: the run folder, None if nothing was kept.
+    scorer: what was trained; None if the cell was complete in `results_dir` before.
+    """
+
+    metrics: dict[str, float | None]
+    selected: dict[str, float | None]
+    history: list[dict[str, float | None]]
+    folder: Path | None
+    scorer: TrainedScorer | None
+
+    @property
+    def model(self) -> Any:
+        """The trained network, a `torch.nn.Module`."""
+        return self._scorer.model
+
+    def rewards(self, split: str) -> np.ndarray:
+        """Rewards of both items of every pair of a split, `train`, `validation` or `test`, by a
+        policy its implicit ones; (n, 2) float, the first item first."""
+        return self._scorer.rewards(split)
+
+    @property
+    def _scorer(self) -> TrainedScorer:
+        if self.scorer is None:
+            raise ValueError(
+                f"{self.folder} was complete before, and run folders keep no trained model in "
+                "memory: give force=True to train it again"
+            )
+        return self.scorer
+
+
+def train_reward_model(
+    dataset: Any,
+    loss: str | MarginLoss = "ramp",
+    noise: float = 0.0,
+    *,
+    seed: int = 0,
+    model: Any = None,
+    noise_model: NoiseModel | None = None,
+    results_dir: str | Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    force: bool = False,
+    progress: bool = False,
+    **settings: Any,
+) -> Trained:
+    """Train a reward model on pairs whose labels are flipped at a rate, and evaluate it on clean
+    ones.
+
+    dataset: of images, such as `Digits()`, or of texts, such as `PreferenceSet(path=...)`. loss:
+    a name ("ramp", "logistic", ...) or a `MarginLoss`. noise: in [0, 0.5). model: None takes the
+    paper's network for images, with 3x3 kernels on small ones, and tf-idf for texts. noise_model:
+    None flips every pair at the same rate. results_dir: keeps the run, which is then trained once;
+    None keeps nothing. settings: of `RewardModelJob` for images and `TextRewardModelJob` for texts,
+    such as `epochs=10`.
+
+    Raises BadInput, before any work, on what cannot work, and TrainingFailed if training fails.
+    """
+    job: Job
+    if dataset.holds == "images":
+        job = RewardModelJob(**settings)
+        model = model or _network_for(dataset)
+    else:
+        job = TextRewardModelJob(**settings)
+        model = model or Tfidf()
+    parts = {"job": job, "dataset": dataset, "model": model, "sampler": Transformers()}
+    return _train(
+        "reward_model", parts, loss, noise, seed, noise_model, results_dir, device, threads, force,
+        progress,
+    )  # fmt: skip
+
+
+def train_policy(
+    dataset: Any,
+    loss: str | MarginLoss = "ramp",
+    noise: float = 0.0,
+    *,
+    model: Any,
+    seed: int = 0,
+    noise_model: NoiseModel | None = None,
+    sampler: Sampler | None = None,
+    results_dir: str | Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    force: bool = False,
+    progress: bool = False,
+    **settings: Any,
+) -> Trained:
+    """Fine-tune a language model on chosen responses, train it on noisy preferences, and compare
+    its responses with the reference's.
+
+    model: `TinyLM(...)` or `Hub(name_or_path=...)`. sampler: of responses; None takes
+    `transformers`. settings: of `PolicyJob`, such as `margin=DPO(beta=0.1)` or `epochs=1`. The
+    rest is as in `train_reward_model`.
+
+    Raises BadInput, before any work, on what cannot work, and TrainingFailed if training fails.
+    """
+    parts = {
+        "job": PolicyJob(**settings),
+        "dataset": dataset,
+        "model": model,
+        "sampler": sampler or Transformers(),
+    }
+    return _train(
+        "policy", parts, loss, noise, seed, noise_model, results_dir, device, threads, force,
+        progress,
+    )  # fmt: skip
+
+
+def _network_for(dataset: Any) -> CNN:
+    small = min(dataset.images.pixels.shape[1:]) < SMALLEST_FOR_PAPERS_CNN
+    return CNN(kernel_size=3, padding=1) if small else CNN()
+
+
+def _train(
+    job: str,
+    parts: dict[str, Any],
+    loss: str | MarginLoss,
+    noise: float,
+    seed: int,
+    noise_model: NoiseModel | None,
+    results_dir: str | Path | None,
+    device: str,
+    threads: int | None,
+    force: bool,
+    progress: bool,
+) -> Trained:
+    parts["loss"] = losses.by_name(loss) if isinstance(loss, str) else loss
+    parts["noise_model"] = noise_model or Symmetric()
+    with _folder(results_dir) as root:
+        config = {
+            "noise": float(noise),
+            "seed": seed,
+            "device": device,
+            "threads": threads,
+            "results_dir": str(root),
+            "force": force,
+            "wandb": {"mode": "disabled", "project": "sympo", "entity": None, "group": None},
+            "progress": {"cell": 1, "cells": 1, "started": None},
+            **{key: as_config(part) for key, part in parts.items()},
+        }
+        options = {key: stable_name(type(part)) for key, part in parts.items()} | {"job": job}
+        screen: Screen = Terminal(sys.stdout) if progress else Silent()
+        run = CellRun(assemble(config, options, parts), screen, 0, keeps_scorer=True)
+        (result,) = run_all([run], wait=True)
+        if result.status == "failed":
+            log = result.log.read_text() if result.log else ""
+            raise TrainingFailed(f"{result.error}\n{log}".rstrip())
+        summary = run.folder.summary()
+        history = run.folder.history()
+    folder = None if results_dir is None else run.folder.path
+    return Trained(summary["last"], summary["selected"], history, folder, run.scorer)
+
+
+@contextmanager
+def _folder(results_dir: str | Path | None) -> Iterator[Path]:
+    if results_dir is not None:
+        yield Path(results_dir)
+        return
+    with tempfile.TemporaryDirectory(prefix="sympo-") as folder:
+        yield Path(folder)

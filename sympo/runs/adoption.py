@@ -1,0 +1,142 @@
+"""Results that an earlier version kept under Python paths, found again under stable names.
+
+Format 1 of an identity held `_target_` paths and every setting. It is translated by the rule that
+makes today's identities, so a folder whose translation is the one asked for is renamed and keeps
+all that it holds. Nothing else reads format 1.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sympo.disk import config_is_garbled, with_digest, write_atomically
+from sympo.runs.folder import RunFolder
+from sympo.runs.identity import Identity, identity_of, is_part, joined, part_identity
+
+OPTIONS = ("job", "dataset", "loss", "noise_model", "model")
+
+
+def translated(settings: Mapping[str, Any], options: Mapping[str, str] | None = None) -> Identity:
+    """The identity of settings of format 1, which may hold others; raises ImportError if a class is
+    gone."""
+    options = options or {}
+    return joined(
+        **{
+            key: identity_of({key: value}, options)[key]
+            if is_part(value)
+            else translated(value)
+            if isinstance(value, Mapping)
+            else value
+            for key, value in settings.items()
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Old:
+    """A folder of format 1.
+
+    identity: translated, None if it cannot be, for a reason. sampler: of a run. files: size and
+        digest of each file of a stage, nothing if it is older than digests.
+    """
+
+    folder: Path
+    identity: Identity | None
+    sampler: Identity | None = None
+    reason: str = ""
+    files: Mapping[str, Any] = field(default_factory=dict)
+
+
+def adopt_run(folder: RunFolder, config_yaml: Callable[[], str]) -> str:
+    """Take over the folder of this cell that an earlier version made; a line to show, empty if
+    nothing was found.
+
+    config_yaml: the cell's config as it is written today.
+    """
+    if folder.path.is_dir():
+        return ""
+    left = []
+    for old in _old_runs(folder.path.parent, f"seed={folder.name.seed}-"):
+        if old.identity is None:
+            left.append(f"{old.folder.name} ({old.reason})")
+        elif old.identity.digest(4) == folder.hash:
+            if folder.sampler and old.sampler is None:
+                left.append(f"{old.folder.name} (it does not say how its responses were drawn)")
+                continue
+            with suppress(FileNotFoundError):  # another process was first
+                _rename(old, folder, config_yaml())
+            return f"uses {old.folder.name}, made by an earlier version"
+    return f"of an earlier version and not used: {', '.join(left)}" if left else ""
+
+
+def _rename(old: Old, folder: RunFolder, config_yaml: str) -> None:
+    file = old.folder / "summary.json"
+    made = file.stat().st_mtime_ns
+    summary = json.loads(file.read_bytes())
+    mine = RunFolder(folder.path.parents[4], folder.name, folder.identity, old.sampler)
+    summary |= mine.settings() | {"hash": folder.hash, "adopted_from": summary["hash"]}
+    write_atomically(file, json.dumps(summary, indent=1))
+    os.utime(file, ns=(made, made))  # it is as old as it was
+    write_atomically(old.folder / "config.yaml", with_digest(config_yaml))
+    old.folder.rename(folder.path)
+
+
+def _old_runs(parent: Path, start: str) -> Iterator[Old]:
+    for name in _names(parent):
+        if name.startswith(start):
+            old = _old_run(parent / name)
+            if old is not None:
+                yield old
+
+
+@cache
+def _names(parent: Path) -> list[str]:
+    # looked at once: there may be thousands of seeds
+    return sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
+
+
+@cache
+def _old_run(folder: Path) -> Old | None:
+    """A run folder of format 1; None for one of today's, or one that is gone."""
+    try:
+        summary = json.loads((folder / "summary.json").read_bytes())
+        if "identity" in summary:
+            return None
+        options = {key: str(summary[key]) for key in OPTIONS}
+        found = translated(summary["config"], options)
+        return Old(folder, found, _sampler_of(folder, summary))
+    except FileNotFoundError:  # what did not finish starts over
+        return None
+    except ImportError as error:
+        return Old(folder, None, reason=" ".join(str(error).split()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Old(folder, None, reason="damaged")
+
+
+def _sampler_of(folder: Path, summary: Mapping[str, Any]) -> Identity | None:
+    """How a policy's responses were drawn, which format 1 says in its config alone."""
+    content = (folder / "config.yaml").read_bytes()
+    if summary["job"] != "policy" or config_is_garbled(content):
+        return None
+    return part_identity(yaml.safe_load(content)["sampler"])
+
+
+def old_stages(root: Path, name: str) -> Iterator[Old]:
+    """The stages of format 1 of one kind."""
+    for file in sorted(root.glob(f"{name}-*/key.json")):
+        try:
+            key = json.loads(file.read_bytes())
+            if "identity" not in key:
+                settings = {k: v for k, v in key.items() if k not in ("stage", "files")}
+                yield Old(file.parent, translated(settings), files=key.get("files", {}))
+        except ImportError as error:
+            yield Old(file.parent, None, reason=" ".join(str(error).split()))
+        except (OSError, ValueError, AttributeError, TypeError):
+            continue  # damaged: it is made again under its new name

@@ -1,0 +1,408 @@
+"""Run folders: what a cell is called, what it leaves, and when it counts as complete.
+
+A folder is named by what the cell is: `<job>/<dataset>/<loss>/noise=<rate>/seed=<seed>-<8 hex>`.
+It holds `config.yaml` (resolved), `metrics.jsonl` (one line per evaluation), `summary.json`
+(written last and atomically: its presence means complete), where the cell failed `error.log`, and
+what its job leaves beside them.
+"""
+
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from sympo.disk import (
+    config_is_garbled,
+    content_digest,
+    litter,
+    read_if_there,
+    remove_litter,
+    with_digest,
+    write_atomically,
+)
+from sympo.outcomes import TestSet
+from sympo.runs.identity import FORMAT, NAME, Identity, joined
+from sympo.types import Evaluation
+from sympo.validity import history_fault, summary_fault
+
+# whose digests a summary holds; of models, which are large, none
+GUARDED = ("metrics.jsonl", "samples/*.jsonl")
+PACKAGES = (
+    *("sympo", "torch", "transformers", "peft", "numpy", "scipy", "statsmodels", "scikit-learn"),
+    "hydra-core",
+)
+
+
+@dataclass(frozen=True)
+class CellName:
+    """What a cell is called: the options chosen for its groups, its noise rate and its seed."""
+
+    job: str
+    dataset: str
+    loss: str
+    noise: float
+    noise_model: str
+    model: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.dataset} {self.loss} noise={self.noise:g} seed={self.seed}"
+
+
+def run_folders(root: str | Path) -> Iterator[str]:
+    """The run folders at or below a folder, whether it holds all runs, those of a job, of a data
+    set or of a loss, or is one run."""
+    root = Path(root)
+    if root.name.startswith("seed=") and root.parent.name.startswith("noise="):
+        yield str(root)
+    elif root.is_dir():
+        yield from _below(str(root), root.name.startswith("noise="), levels=4)
+
+
+def _below(folder: str, of_noise: bool, levels: int) -> Iterator[str]:
+    # scanned, and no Path made of each: there may be 100,000
+    with os.scandir(folder) as inside:
+        for entry in inside:
+            if of_noise:
+                if entry.name.startswith("seed="):
+                    yield entry.path
+            elif levels and entry.is_dir():
+                yield from _below(entry.path, entry.name.startswith("noise="), levels - 1)
+
+
+class RunFolder:
+    """The folder of one cell. Only the process that holds its lock writes to it.
+
+    sampler: how the cell's responses are drawn, which is not part of its hash; None if it leaves
+        none.
+    """
+
+    def __init__(
+        self,
+        results_dir: str | Path,
+        name: CellName,
+        identity: Identity,
+        sampler: Identity | None = None,
+    ) -> None:
+        self.name, self.identity, self.sampler = name, identity, sampler
+        self.hash = identity.digest(4)
+        self.path = (
+            Path(results_dir) / "runs" / name.job / name.dataset / name.loss
+            / f"noise={name.noise:g}" / f"seed={name.seed}-{self.hash}"
+        )  # fmt: skip
+        self.error_log = self.path / "error.log"
+        self.unfinished = self.path / "unfinished"
+        self.checkpoint = self.unfinished / "checkpoint.pt"
+        self._metrics = self.path / "metrics.jsonl"
+        self._lock = FileLock(self.path / ".lock")
+        self._summary = self.path / "summary.json"
+        self._started = 0.0
+        self._judged = (0, "")
+
+    @property
+    def complete(self) -> bool:
+        return self._summary.is_file() and not self.fault
+
+    @property
+    def fault(self) -> str:
+        """What is damaged in a finished run, in a sentence; empty if it is whole or not there.
+
+        Read once for each summary that is found.
+        """
+        try:
+            found = self._summary.stat().st_mtime_ns
+        except FileNotFoundError:
+            return ""
+        if self._judged[0] != found:
+            self._judged = found, self._find_fault()
+        return self._judged[1]
+
+    def _find_fault(self) -> str:
+        content = self._summary.read_bytes()
+        fault = summary_fault(content, self.path.absolute().parts[-5:])
+        if not fault:
+            summary = json.loads(content)
+            fault = self._settings_fault(summary["config"], summary.get("at_default", []))
+        if fault:
+            return f"{self._summary} is damaged: {fault}"
+        metrics = self.path / "metrics.jsonl"
+        if fault := history_fault(read_if_there(metrics), summary["last"]["epoch"]):
+            return f"{metrics} is damaged: {fault}"
+        for name, digest in summary.get("files", {}).items():
+            # samples that someone has deleted are missed by no one but judges
+            kept = read_if_there(self.path / name)
+            if kept is not None and content_digest(kept) != digest:
+                return f"{self.path / name} is damaged: it is not what the run wrote"
+        return ""
+
+    def _settings_fault(self, settings: Mapping[str, Any], at_default: list[str]) -> str:
+        found = Identity(settings, frozenset(at_default)).without("sampler")
+        if found.digest(4) != self.hash:
+            return "config is not that of its hash"
+        return self.identity.contradiction(settings, at_default)
+
+    def set_aside_damaged(self) -> str:
+        """Rename the summary and the evaluations of a damaged run, so that it is run again; what
+        was damaged, empty if nothing was."""
+        fault = self.fault
+        if fault:
+            for file in (self.path / "metrics.jsonl", self._summary):
+                if file.is_file():
+                    file.replace(file.with_name(f"{file.name}.damaged"))
+        return fault
+
+    def summary(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._summary.read_bytes())
+        return found
+
+    def history(self) -> list[dict[str, float | None]]:
+        """Every evaluation of a complete run."""
+        return [json.loads(line) for line in self._metrics.read_text().splitlines() if line]
+
+    def settings(self) -> dict[str, Any]:
+        """What a summary says of the cell's identity."""
+        sampler = joined() if self.sampler is None else joined(sampler=self.sampler)
+        return {
+            "identity": FORMAT,
+            "config": {**self.identity.settings, **sampler.settings},
+            "at_default": sorted(self.identity.at_default | sampler.at_default),
+        }
+
+    @property
+    def other_sampler(self) -> str:
+        """The sampler that drew the responses of a complete run, if it is not the one asked for;
+        empty if it is."""
+        if self.sampler is None or not self._summary.is_file():
+            return ""
+        summary = self.summary()
+        if "sampler" not in summary["config"]:
+            return ""
+        drew = Identity(summary["config"], frozenset(summary["at_default"]))["sampler"]
+        return "" if drew.hashed == self.sampler.hashed else str(drew.hashed[NAME])
+
+    def replace_samples(self, found: Mapping[str, Evaluation]) -> None:
+        """Put new responses, in `unfinished`, into a complete run, and what was measured on them;
+        of other epochs than the last and the selected one, nothing is known by this sampler."""
+        summary, history = self.summary(), self.history()
+        measured = {name for evaluation in found.values() for name in evaluation.metrics}
+        for line in history:
+            line |= dict.fromkeys(measured & line.keys())
+            for which, evaluation in found.items():
+                if line["epoch"] == summary[which]["epoch"]:
+                    line |= _finite(evaluation.metrics)
+        for which, evaluation in found.items():
+            summary[which] |= _finite(evaluation.metrics)
+            summary["outcomes"][which] |= evaluation.outcomes
+        text = "".join(json.dumps(line) + "\n" for line in history)
+        write_atomically(self.path / "metrics.jsonl", text)
+        self._take_over_unfinished()
+        write_atomically(
+            self._summary,
+            json.dumps(summary | self.settings() | {"files": self._digests()}, indent=1),
+        )
+
+    def completed_since(self, moment: float) -> bool:
+        """Whether the cell was completed after a moment in seconds since the epoch."""
+        try:
+            return self._summary.stat().st_mtime >= moment and self.complete
+        except FileNotFoundError:
+            return False
+
+    def mend_config(self, config_yaml: Callable[[], str]) -> bool:
+        """Write a garbled `config.yaml` of a complete run again; whether that was needed."""
+        file = self.path / "config.yaml"
+        garbled = config_is_garbled(read_if_there(file) or b"")
+        if garbled:
+            write_atomically(file, with_digest(config_yaml()))
+        return garbled
+
+    def tidy(self) -> None:
+        """Remove what killed processes left beside a complete run, unless another one is at it."""
+        left = self.path / "metrics.jsonl.new"
+        found = left.exists() or self.unfinished.exists() or litter(self.path)
+        if found and self.acquire():
+            shutil.rmtree(self.unfinished, ignore_errors=True)
+            left.unlink(missing_ok=True)
+            remove_litter(self.path)
+            self.release()
+
+    def acquire(self, wait: bool = False) -> bool:
+        """Take the cell for this process; False where another process is at work on it.
+
+        The operating system frees the lock when its process ends, however it ends.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=-1 if wait else 0)
+        except Timeout:
+            return False
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+    @property
+    def busy(self) -> bool:
+        """Whether another process is at work on the cell."""
+        if not self.acquire():
+            return True
+        self.release()
+        return False
+
+    def start(self, config_yaml: str, since: float) -> None:
+        """Begin the cell anew; a complete run, which is run again by force, stands until its
+        successor is complete.
+
+        What a job leaves it writes to `unfinished`. Of an earlier run that did not finish, this
+        remains where a checkpoint made after `since` is there, and nothing elsewhere.
+        """
+        made = self.checkpoint.stat().st_mtime if self.checkpoint.is_file() else -math.inf
+        if made < since:
+            shutil.rmtree(self.unfinished, ignore_errors=True)
+        self.unfinished.mkdir(exist_ok=True)
+        self._metrics = self.path / ("metrics.jsonl.new" if self.complete else "metrics.jsonl")
+        for old in (self._metrics, self.error_log):
+            old.unlink(missing_ok=True)
+        remove_litter(self.path)
+        write_atomically(self.path / "config.yaml", with_digest(config_yaml))
+        self._started = time.time()
+
+    def keep_test_set(self, test_set: TestSet) -> None:
+        """Keep which items the outcomes in the summary are of, once for all cells of a data set."""
+        file = file_of_test_set(self.path, test_set.digest)
+        try:
+            whole = TestSet.load(read_if_there(file) or b"").digest == test_set.digest
+        except ValueError:
+            whole = False
+        if not whole:
+            file.parent.mkdir(exist_ok=True)
+            remove_litter(file.parent)
+            write_atomically(file, test_set.dump())
+
+    def log(self, epoch: float, metrics: Mapping[str, float | None]) -> None:
+        """Append one evaluation."""
+        with self._metrics.open("a") as file:
+            file.write(json.dumps({"epoch": epoch, **_finite(metrics)}) + "\n")
+
+    def finish(
+        self,
+        last: Mapping[str, float | None],
+        selected: Mapping[str, float | None],
+        wall_seconds: float,
+        **more: Any,
+    ) -> None:
+        """Write the summary, which makes the cell complete. `last` and `selected` are evaluations
+        as they stand in metrics.jsonl, `epoch` included."""
+        name = self.name
+        summary = {
+            "job": name.job,
+            "dataset": name.dataset,
+            "loss": name.loss,
+            "noise": name.noise,
+            "noise_model": name.noise_model,
+            "model": name.model,
+            "seed": name.seed,
+            "hash": self.hash,
+            "last": _finite(last),
+            "selected": _finite(selected),
+            **self.settings(),
+            "started": self._started,
+            "wall_seconds": round(wall_seconds, 3),
+            "versions": versions(),
+            "git_commit": git_commit(),
+            **more,
+        }
+        for kept in (self.checkpoint, self.checkpoint.with_suffix(".new")):
+            kept.unlink(missing_ok=True)
+        self._take_over_unfinished()
+        self._metrics = self._metrics.replace(self.path / "metrics.jsonl")
+        summary["files"] = self._digests()
+        write_atomically(self._summary, json.dumps(summary, indent=1))
+
+    def _take_over_unfinished(self) -> None:
+        for made in self.unfinished.iterdir():
+            shutil.rmtree(self.path / made.name, ignore_errors=True)
+            made.replace(self.path / made.name)
+        self.unfinished.rmdir()
+        self._set_aside_verdicts()
+
+    def _digests(self) -> dict[str, str]:
+        return {
+            str(file.relative_to(self.path)): content_digest(file.read_bytes())
+            for pattern in GUARDED
+            for file in sorted(self.path.glob(pattern))
+        }
+
+    def _set_aside_verdicts(self) -> None:
+        """Verdicts on answers that are no longer there, of a run that this one takes the place of,
+        no longer count; people's cannot be had again, so they are kept."""
+        for file in (self.path / "judges").glob("*.json"):
+            content = file.read_bytes()
+            try:
+                fresh = all(
+                    content_digest((self.path / "samples" / f"{which}.jsonl").read_bytes())
+                    == judged["digest"]
+                    for which, judged in json.loads(content)["samples"].items()
+                )
+            except (OSError, ValueError, KeyError, TypeError):
+                fresh = False
+            if not fresh:
+                file.replace(file.with_suffix(f".{content_digest(content)}.stale"))
+
+    def fail(self, error: BaseException) -> None:
+        """Keep the reason of a failure."""
+        self.error_log.write_text("".join(traceback.format_exception(error)))
+
+
+def _finite(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+    # JSON has no NaN
+    return {k: None if v is None or not math.isfinite(v) else v for k, v in metrics.items()}
+
+
+def file_of_test_set(run: str | Path, digest: str) -> Path:
+    """Where a run folder's data set keeps a test set: `<job>/<dataset>/test_sets/<digest>.npz`."""
+    return Path(run).absolute().parents[2] / "test_sets" / f"{digest}.npz"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can change a number."""
+    found = {"python": platform.python_version(), "system": sys.platform}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of the checkout that runs, with `-dirty` where tracked files other than results
+    were changed."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        here = Path(__file__).parent
+        return subprocess.run(
+            command, cwd=here, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    changed = ("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
+    try:
+        return git("rev-parse", "HEAD") + ("-dirty" if git(*changed) else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,264 @@
+"""What makes a cell that cell: the settings behind its hash, and why these.
+
+The hash of a run folder, the key of a shared stage and the key of a judge's verdicts are made of
+
+- the stable name of each part (`loss`, `model`, ...), which its class declares as `identity`; a
+  class that declares none goes by the option that chose it, or by its own name in snake case.
+  Python paths are not in it, so that a class can move or be renamed.
+- each setting that differs from the default of its class. A new setting whose default reproduces
+  the numbers of before therefore changes no hash. The values of the defaults are stored beside the
+  hash: if one changes, results made under the old one are noticed and made again.
+- the fingerprint of the content of files, in place of their paths.
+- the noise rate and the seed of a cell.
+
+Left out is what cannot change a number in principle: everything at the top level of a config that
+is not a part (results_dir, device, threads, force, wandb, progress), settings that a class lists in
+`outside_identity`, such as tokens_per_pass or the path of data that has a fingerprint, and the
+judge, who reads a cell's responses and changes nothing. The sampler is left out of a cell's hash,
+because it changes how responses are drawn and not how the policy is trained; it is part of the key
+of sampled stages, and of the summary: responses by another sampler are sampled again.
+
+Numbers are normalised: 0 and 0.0, and 1e-3 and 0.001, are the same.
+"""
+
+import dataclasses
+import hashlib
+import importlib
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sympo.runs.moved import MOVED
+from sympo.types import BadInput
+
+# the key under which a config names the class of a part, and an identity its stable name
+TARGET, NAME = "_target_", "_identity_"
+# of what a summary or a key says of its identity; format 1 had Python paths and every setting
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Settings with a stable name for each part, and which of them are at their class's default.
+
+    settings: nested, every setting of every part; at_default: dotted names of those that do not
+        count.
+    """
+
+    settings: Mapping[str, Any]
+    at_default: frozenset[str] = frozenset()
+
+    @property
+    def hashed(self) -> dict[str, Any]:
+        """The settings that count."""
+        return _without(self.settings, self.at_default)
+
+    def __getitem__(self, key: str) -> "Identity":
+        """The identity of one part; it has no settings if the part is null."""
+        start = f"{key}."
+        inside = {name.removeprefix(start) for name in self.at_default if name.startswith(start)}
+        return Identity(self.settings[key] or {}, frozenset(inside))
+
+    def without(self, *names: str) -> "Identity":
+        """The rest, without some dotted names."""
+        return Identity(_without(self.settings, names), self.at_default - set(names))
+
+    def digest(self, size: int) -> str:
+        """Two hexadecimal digits for each of `size` bytes."""
+        return digest(self.hashed, size)
+
+    def contradiction(self, stored: Mapping[str, Any], at_default: Sequence[str]) -> str:
+        """Which default has changed since settings of the same digest were stored; empty if none
+        has."""
+        for name in sorted({*self.at_default, *at_default}):
+            now, then = leaf(self.settings, name), leaf(stored, name)
+            if None not in (now, then) and now != then:
+                return f"{name} was {_shown(then)} by default and is {_shown(now)} now"
+        return ""
+
+
+def joined(**parts: Any) -> Identity:
+    """One identity of several, and of plain values."""
+    settings, at_default = {}, set()
+    for key, part in parts.items():
+        if isinstance(part, Identity):
+            settings[key] = part.settings
+            at_default |= {f"{key}.{name}" for name in part.at_default}
+        else:
+            settings[key] = normalised(part)
+    return Identity(settings, frozenset(at_default))
+
+
+def identity_of(
+    config: Mapping[str, Any],
+    options: Mapping[str, str] | None = None,
+    contents: Mapping[str, str | None] | None = None,
+) -> Identity:
+    """The identity of settings in which parts are mappings with a `_target_`.
+
+    options: the option that chose each part. contents: the fingerprint of each part's files, None
+        for a part that has none.
+    """
+    settings, at_default = {}, set[str]()
+    for key, value in config.items():
+        if is_part(value):
+            settings[key], left_out = _part(value, (options or {}).get(key))
+            at_default |= {f"{key}.{name}" for name in left_out}
+        else:
+            settings[key] = normalised(value)
+    for key, fingerprint in (contents or {}).items():
+        if fingerprint is not None:
+            settings[key]["content"] = fingerprint
+    return Identity(settings, frozenset(at_default))
+
+
+def part_identity(part: Any) -> Identity:
+    """The identity of a part by itself: a dataclass, or its config."""
+    settings, at_default = _part(part if isinstance(part, Mapping) else as_config(part), None)
+    return Identity(settings, frozenset(at_default))
+
+
+def as_config(part: Any) -> dict[str, Any]:
+    """The settings that would make a part again, with its `_target_`; raises BadInput if it does
+    not keep an argument as an attribute."""
+    kind: type = type(part)
+    try:
+        settings = {name: _plain(getattr(part, name)) for name in _arguments(kind)}
+    except AttributeError as error:
+        raise BadInput(
+            f"{kind.__name__} cannot be recorded: it must be a dataclass, or keep each argument as "
+            f"an attribute ({error})"
+        ) from error
+    return {TARGET: f"{kind.__module__}.{kind.__qualname__}", **settings}
+
+
+def stable_name(kind: type, option: str | None = None) -> str:
+    """What a class goes by, wherever it is: its own `identity`, which a subclass does not inherit,
+    else the option that chose it, else its name in snake case."""
+    declared: str | None = vars(kind).get("identity")
+    return declared or option or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__).lower()
+
+
+@cache
+def class_at(path: str) -> Any:
+    """The class at a Python path, also at one where it was before it moved; raises ImportError."""
+    module, _, name = MOVED.get(path, path).rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (AttributeError, ValueError) as error:
+        raise ImportError(f"there is no class {path}") from error
+
+
+def digest(settings: Mapping[str, Any], size: int = 4) -> str:
+    """Two hexadecimal digits for each of `size` bytes over JSON values."""
+    text = json.dumps(settings, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
+
+
+def leaf(settings: Any, name: str) -> Any:
+    """The setting at a dotted name; None if it is null or missing."""
+    for key in name.split("."):
+        settings = settings.get(key) if isinstance(settings, Mapping) else None
+    return settings
+
+
+def normalised(value: Any) -> Any:
+    """A plain value in the one form that is hashed."""
+    if isinstance(value, Mapping):
+        return {str(key): normalised(item) for key, item in sorted(value.items())}
+    if isinstance(value, list | tuple):
+        return [normalised(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _part(config: Mapping[str, Any], option: str | None) -> tuple[dict[str, Any], set[str]]:
+    """The settings of a part under its stable name, and which are at their defaults."""
+    kind = class_at(config[TARGET])
+    outside: frozenset[str] = getattr(kind, "outside_identity", frozenset())
+    given = {key: value for key, value in config.items() if key != TARGET}
+    defaults = _defaults(kind)
+    settings: dict[str, Any] = {NAME: stable_name(kind, option)}
+    at_default: set[str] = set()
+    for key, value in sorted({**defaults, **given}.items()):
+        if key not in outside:
+            settings[key], left_out = _setting(value)
+            if key in defaults and settings[key] == _setting(defaults[key])[0]:
+                left_out = set(_leaves(settings[key]))
+            at_default |= {f"{key}.{name}" if name else key for name in left_out}
+    return settings, at_default
+
+
+def _setting(value: Any) -> tuple[Any, set[str]]:
+    return _part(value, None) if is_part(value) else (normalised(value), set())
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from (f"{key}.{name}" if name else key for name in _leaves(item))
+    else:
+        yield ""
+
+
+@cache
+def _arguments(kind: type) -> dict[str, Any]:
+    """The arguments of a class that are settings, each with its default or `MISSING`."""
+    if dataclasses.is_dataclass(kind):
+        found = {
+            field.name: field.default
+            if field.default_factory is dataclasses.MISSING
+            else field.default_factory()
+            for field in dataclasses.fields(kind)
+            if field.init
+        }
+    else:
+        found = {
+            one.name: dataclasses.MISSING if one.default is one.empty else one.default
+            for one in inspect.signature(kind).parameters.values()
+            if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+        }
+    return {name: value for name, value in found.items() if not name.startswith("_")}
+
+
+@cache
+def _defaults(kind: type) -> dict[str, Any]:
+    """The defaults of the settings of a class."""
+    arguments = _arguments(kind).items()
+    return {name: _plain(value) for name, value in arguments if value is not dataclasses.MISSING}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return as_config(value)
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def is_part(value: Any) -> bool:
+    """Whether a setting is a part, which names its class."""
+    return isinstance(value, Mapping) and isinstance(value.get(TARGET), str)
+
+
+def _without(settings: Mapping[str, Any], names: Any) -> dict[str, Any]:
+    left_out = {name for name in names if "." not in name}
+    inside: dict[str, set[str]] = {}
+    for name in names:
+        key, dot, rest = name.partition(".")
+        if dot:
+            inside.setdefault(key, set()).add(rest)
+    found = {}
+    for key, value in settings.items():
+        if key not in left_out:
+            kept = _without(value, inside[key]) if key in inside else value
+            if kept != {} or value == {}:
+                found[key] = kept
+    return found
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)
