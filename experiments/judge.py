@@ -15,15 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from experiments.cells import (
-    build_judge,
-    check_folder,
-    check_keys,
-    kept,
-    resolved,
-    unknown,
-)
+from experiments.cells import build_judge
 from experiments.report import command, outcomes, report
+from experiments.settings import check_keys, kept, resolved, unknown
+from sympo.disk import check_folder
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judged_file import JudgedFile, Samples
 from sympo.judges.judging import judge_answers, questions

@@ -1,4 +1,4 @@
-"""Values that Hydra's grammar refuses or reads as something else, and the quotes that they take."""
+"""Quotes for values that Hydra's grammar refuses or misreads."""
 
 import re
 import shlex
@@ -9,14 +9,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
-# read as they stand, but for numbers
+# read unchanged, except numbers
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 OF_PATHS = ("path", "_dir", "runs")
 
 
 def quoted(argument: str) -> str:
-    """An override as Hydra reads it where its value, or one of those it sweeps, is a path that is
-    there; all others as they are."""
+    """An override, quoted if its value, or one of those it sweeps, is an existing path that Hydra
+    would misread; others unchanged."""
     key, equals, value = argument.partition("=")
     if not equals or key.startswith("-"):
         return argument
@@ -25,8 +25,8 @@ def quoted(argument: str) -> str:
 
 
 def suggested(argument: str, sweep: bool) -> str | None:
-    """An override that Hydra refuses, quoted so that it reads a text, and for a shell; None where
-    quotes do not help.
+    """An override that Hydra refuses, quoted as a string for Hydra and the shell; None if quotes do
+    not help.
 
     sweep: whether commas separate values.
     """
@@ -44,7 +44,7 @@ def _misread(key: str, value: str) -> bool:
     read = _read(f"key={value}")
     if PLAIN.fullmatch(value):
         return type(read) in (int, float) and key.endswith(OF_PATHS)
-    return read != value
+    return bool(read != value)
 
 
 def _exists(value: str) -> bool:
@@ -55,7 +55,7 @@ def _exists(value: str) -> bool:
 
 
 def _read(argument: str) -> Any:
-    """What Hydra makes of an override; None where it refuses it."""
+    """The value that Hydra reads from an override; None if it refuses it."""
     try:
         override = OverridesParser.create().parse_override(argument)
         return override.value()

@@ -1,7 +1,7 @@
-"""Our Hydra launcher: trains together the cells of a sweep that can share their passes.
+"""Our Hydra launcher: trains the cells of a sweep in batches if they can share their passes.
 
-It leaves what launching one by one leaves, in less time. Cells of jobs that share nothing, such as
-policies, it runs one after the other.
+The results are those of launching one by one, in less time. Cells of jobs that share nothing, such
+as policies, run one after the other.
 """
 
 import sys
@@ -17,11 +17,11 @@ from sympo.types import BadInput
 
 
 class BatchedLauncher(Launcher):
-    """Runs the cells of a sweep in this machine's memory, in as few passes as it allows.
+    """Runs the cells of a sweep in as few batches as memory allows.
 
-    most_cells: in one pass; None takes what is fastest on a CPU, and what memory holds on a GPU.
-    processes: that share the batches, with one thread each; None takes one for each core of a CPU
-        where that saves time, and one for a GPU.
+    most_cells: per batch; None is the fastest on a CPU, and what fits in memory on a GPU.
+    processes: that share the batches, with one thread each; None is one per core of a CPU if that
+        saves time, and one on a GPU.
     """
 
     def __init__(self, most_cells: int | None = None, processes: int | None = None) -> None:
@@ -52,7 +52,7 @@ class BatchedLauncher(Launcher):
         found: list[Any] = [None] * len(planned)
         processes = self.processes or batches.useful_processes(planned)
         if any(one.cell.judge is not None for one in planned):
-            processes = 1  # it is a judge's process that knows what the judge has cost
+            processes = 1  # the judge's cost is counted in one process
         groups = batches.batches(planned, self.most_cells, processes)
         cells = [[planned[number] for number in group] for group in groups]
         if min(processes, len(groups)) > 1:
@@ -77,5 +77,5 @@ class BatchedLauncher(Launcher):
             return self.loader.planned(overrides)
         config = self.loader.load_sweep_config(self.config, list(overrides))
         choices = dict(config.hydra.runtime.choices)
-        task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         return Planned(prepare(task, choices), choices)

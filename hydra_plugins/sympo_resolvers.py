@@ -1,4 +1,4 @@
-"""What configs can compute: Hydra imports this before it composes any."""
+"""Functions for configs, registered before Hydra composes any."""
 
 from collections.abc import Mapping
 

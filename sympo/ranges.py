@@ -3,9 +3,8 @@
 import types
 import typing
 from dataclasses import dataclass, fields
-from functools import cache, reduce
+from functools import cache
 from numbers import Real
-from operator import or_
 from typing import Annotated, Any
 
 from sympo.types import BadArgument
@@ -53,15 +52,6 @@ Positive = Annotated[float, Range(above=0)]
 NotNegative = Annotated[float, Range(least=0)]
 Dropout = Annotated[float, Range(least=0, below=1)]
 Rate = Annotated[float, Range(least=0, below=0.5)]
-
-
-def plain(hint: Any) -> Any:
-    """A type without the ranges in it."""
-    if typing.get_origin(hint) is Annotated:
-        return plain(typing.get_args(hint)[0])
-    if _is_union(hint):
-        return reduce(or_, [plain(part) for part in typing.get_args(hint)])
-    return hint
 
 
 def refusal(value: Any, hint: Any) -> str:

@@ -1,12 +1,21 @@
-"""Every YAML under conf/ composes and builds what it names; a new one is covered on arrival."""
+"""Every YAML under conf/ composes and builds what it names; new ones are covered automatically."""
 
+import dataclasses
+import inspect
+import itertools
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
 
-from experiments.cells import GROUPS, prepare
+import run
+from experiments.cells import prepare
+from experiments.settings import GROUPS, SETTINGS, build, check_keys, refuse_classes, resolved
 from sympo.types import BadInput
 from tests.conftest import DATA
 from tests.judges.test_reward_model import model_folder
@@ -19,6 +28,15 @@ OPTIONS = [
     for path in sorted((CONF / group).glob("*.yaml"))
     if (group, path.stem) != ("job", "judge")
 ]
+# job=judge has a class, too; margins are options of a group in a group
+CLASSES = [
+    *((*option, f"{option[0]}/{option[1]}") for option in OPTIONS if option[0] != "job"),
+    *(("job", path.stem, f"hydra/job_settings/{path.stem}")
+      for path in sorted((CONF / "hydra" / "job_settings").glob("*.yaml"))
+      if "_target_" in OmegaConf.load(path)),
+    *(("margin", path.stem, f"job/margin/{path.stem}")
+      for path in sorted((CONF / "job" / "margin").glob("*.yaml"))),
+]  # fmt: skip
 MARGINS = [path.stem for path in sorted((CONF / "job" / "margin").glob("*.yaml"))]
 EXPERIMENTS = [path.stem for path in sorted((CONF / "experiment").glob("*.yaml"))]
 
@@ -29,6 +47,21 @@ def composed(*overrides: str) -> tuple[DictConfig, DictConfig]:
     choices = config.hydra.runtime.choices
     del config._content["hydra"]  # what Hydra itself hands to a job
     return config, choices
+
+
+def written(group: str, file: str) -> dict[str, Any]:
+    """The settings in an option's own file."""
+    found: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{file}.yaml"))
+    settings: dict[str, Any] = found.get(group, found)  # a global option has its group as a key
+    return settings
+
+
+def default_of(part: Any, key: str) -> Any:
+    """The default of a setting in its class."""
+    field = vars(part).get("__dataclass_fields__", {}).get(key)
+    if field is not None and field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return inspect.signature(part).parameters[key].default
 
 
 def overrides_for(group: str, option: str) -> list[str]:
@@ -76,7 +109,11 @@ def test_option_builds(group: str, option: str, tmp_path: Path) -> None:
         overrides[-1] = f"judge.name_or_path={folder}"
     config, choices = composed(*overrides, f"results_dir={tmp_path}")
     cell = prepare(config, choices)
-    assert getattr(cell.name, group, option) == option
+    assert choices[group] == option
+    file = f"hydra/job_settings/{option}" if group == "job" else f"{group}/{option}"
+    assert type(getattr(cell, group)) is get_class(written(group, file)["_target_"])
+    if group != "sampler":  # which names no run
+        assert (cell.judge_name if group == "judge" else getattr(cell.name, group)) == option
     assert cell.folder.path.parts[-5:-2] == (cell.name.job, cell.name.dataset, cell.name.loss)
     assert not list(tmp_path.iterdir()), "checking a cell must leave nothing behind"
 
@@ -99,9 +136,56 @@ def test_margin_builds(margin: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_preset_composes(name: str) -> None:
-    config, _ = composed(f"experiment={name}")
-    assert config.job._target_
+def test_preset_is_accepted(name: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        preset = compose("config", [f"experiment={name}"], return_hydra_config=True)
+    sweep = OverridesParser.create().parse_overrides(
+        [f"{key}={value}" for key, value in preset.hydra.sweeper.params.items()]
+    )
+    swept = [[f"{o.key_or_group}={one}" for one in o.sweep_string_iterator()] for o in sweep]
+    # each value at least once
+    for place in range(max(map(len, swept))):
+        config, choices = composed(
+            f"experiment={name}", *(values[place % len(values)] for values in swept)
+        )
+        settings = resolved(config)
+        check_keys("", settings, SETTINGS)
+        for group in GROUPS:
+            build(group, choices[group], settings[group])
+
+
+def test_options_of_a_group_differ() -> None:
+    for group in (*GROUPS, "judge"):
+        found = [
+            (OmegaConf.to_container(OmegaConf.load(CONF / f"{file}.yaml")), file)
+            for of, _, file in CLASSES
+            if of == group
+        ]
+        for (one, file), (other, second) in itertools.combinations(found, 2):
+            assert one != other, f"{file} and {second} are the same"
+
+
+@pytest.mark.parametrize(("group", "option", "file"), CLASSES)
+def test_class_has_a_stable_name(group: str, option: str, file: str) -> None:
+    part = get_class(written(group, file)["_target_"])
+    name = vars(part)["identity"]  # its own, not inherited
+    of_it = [
+        other for of, other, place in CLASSES
+        if of == group and get_class(written(group, place)["_target_"]) is part
+    ]  # fmt: skip
+    assert name in of_it, f"{group}={option} is of the class that is called {name}"
+
+
+@pytest.mark.parametrize(("group", "option", "file"), CLASSES)
+def test_settings_have_defaults_in_the_class(group: str, option: str, file: str) -> None:
+    settings = written(group, file)
+    part = get_class(settings["_target_"])
+    if vars(part).get("identity", option) != option:
+        return  # small_cnn is cnn with other settings
+    for key in inspect.signature(part).parameters.keys() & settings.keys():
+        if "${" not in str(settings[key]):
+            default = default_of(part, key)
+            assert (list(default) if isinstance(default, tuple) else default) == settings[key], key
 
 
 def test_command_line_wins_over_preset() -> None:
@@ -133,7 +217,6 @@ def test_data_set_brings_its_model() -> None:
         (["report_dir=null"], ["report_dir=None", "str"]),
         (["device=[cpu]"], ["device=['cpu']", "str"]),
         (["threads=true"], ["threads=True", "int"]),
-        (["loss._target_=3"], ["loss._target_=3"]),
         (["seed=-1"], ["seed=-1"]),
         (["seed=1.5"], ["seed=1.5", "int"]),
         (["seed=true"], ["seed=True", "int"]),
@@ -165,7 +248,7 @@ def test_data_set_brings_its_model() -> None:
         (["job=policy", "dataset=digits", "model=tiny_lm"], ["dataset=digits", "job=policy"]),
         (["job=policy", "model=small_cnn"], ["model=small_cnn", "tiny_lm"]),
         (["job=policy", "model=hub"], ["model.name_or_path", "not set"]),
-        (["job=policy", "model=hub", "model.name_or_path=/nowhere"], ["/nowhere", "not a folder"]),
+        (["job=policy", "model=hub", "model.name_or_path=/nowhere"], ["model.name_or_path=/nowhere", "not a folder"]),
         (["job=policy", "model=hub", "model.name_or_path=conf"], ["conf", "config.json"]),
         (["job=policy", "loss=ipo"], ["loss=ipo", "job/margin=ipo"]),
         (["job=policy", "job.margin=simpo"], ["job.margin='simpo'", "job/margin is a group"]),
@@ -203,3 +286,35 @@ def test_bad_setting_is_one_sentence(overrides: list[str], words: list[str]) -> 
     text = str(error.value)
     assert "\n" not in text
     assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize(
+    ("override", "instead"),
+    [
+        ("loss._target_=mine.Loss", "conf/loss/NAME.yaml"),
+        ("++loss._target_=mine.Loss,sympo.losses.Ramp", "loss=NAME"),
+        ("+loss={_target_: mine.Loss}", "conf/loss/NAME.yaml"),
+        ('loss={"_target_":mine.Loss}', "conf/loss/NAME.yaml"),
+        ("~job.margin._target_", "conf/job/margin/NAME.yaml"),
+        ("job.sft._target_=mine.FineTuning", "job=NAME"),
+    ],
+)
+def test_classes_are_chosen_by_files(
+    override: str, instead: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more in ([], ["-m"]):
+        monkeypatch.setattr(sys, "argv", ["run.py", *more, override])
+        assert run.main() == 2
+        line = capsys.readouterr().err
+        assert line.startswith(f"error: {override}: ") and instead in line
+        assert line.count("\n") == 1
+
+
+def test_a_path_may_look_like_a_class() -> None:
+    refuse_classes(["dataset.path=/a_target_/b", "dataset.path=x/_target_", "loss=_target_x", "-m"])
+
+
+def test_a_part_needs_a_class() -> None:
+    for target in (3, None):
+        with pytest.raises(BadInput, match=f"^loss._target_={target} must name a class"):
+            build("loss", "mine", {"_target_": target})
