@@ -221,7 +221,7 @@ class CellRun:
                 )  # fmt: skip
                 found = judged(
                     self.folder.path, self.name, self.cell.judge_name, self.cell.judge, verdicts,
-                    self.progress,
+                    self.progress, lambda _: self.cell.dataset,
                 )  # fmt: skip
             if found is not None and found.status == "failed":
                 self.outcome = found

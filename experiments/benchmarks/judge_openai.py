@@ -98,7 +98,7 @@ def judge(port: int, verdicts: int, pipe: Connection) -> None:
             found["early"] = peak_mib()
 
     with tempfile.TemporaryDirectory() as folder:
-        cache = VerdictCache(Path(folder) / "verdicts.db", asked.key())
+        cache = VerdictCache(Path(folder) / "verdicts.db", asked)
         start, cpu = time.perf_counter(), time.process_time()
         judged = judge_answers(asked, lines, cache, on_progress)
         found["seconds"] = time.perf_counter() - start

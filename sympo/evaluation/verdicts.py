@@ -190,7 +190,8 @@ def _chance(totals: Floats) -> Floats:
 
 def _kappa(totals: Floats) -> Floats:
     chance = _chance(totals)
-    return (_same(totals) - chance) / (1 - chance)
+    kappa: Floats = (_same(totals) - chance) / (1 - chance)
+    return kappa
 
 
 def _length_features(apart: Floats) -> Floats:

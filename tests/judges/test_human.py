@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from sympo.evaluation.verdicts import win_rate
 from sympo.judges.human.__main__ import main
 from sympo.judges.human.page import render
-from sympo.judges.judged import judged_metrics
 from sympo.judges.judging import prompt_id
+from sympo.judges.metrics import judged_metrics
 from tests.judges.made_study import LOSSES, made_line, made_run, made_runs, worth, write_samples
 
 Study = dict[str, Any]
@@ -356,9 +356,9 @@ def test_other_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     for arguments, words in (
         (["import", one, two, "--key", key], ["annotator='Anna'", "two files"]),
-        (["import", one, "--key", one], ["one.json", "no key"]),
+        (["import", one, "--key", one], ["one.json", "not the key"]),
         (["import", str(tmp_path / "none.json"), "--key", key], ["none.json"]),
-        (["export", str(tmp_path / "nowhere")], ["nowhere", "no folder"]),
+        (["export", str(tmp_path / "nowhere")], ["nowhere", "not a folder"]),
         (["export", str(tmp_path / "runs"), "--noise-at-least", "0.4"], ["0.4", "1 with less"]),
         (["export", str(tmp_path / "runs"), "--noise-at-least", "0.7"], ["0.7", "[0, 0.5)"]),
         (["export", str(tmp_path / "runs"), "--items", "5"], ["--items=5", "at most 4"]),

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from sympo.protocols.judging import JudgeStopped
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judging import Item, judge_answers
 from sympo.judges.openai import PATIENCE, OpenAIJudge
+from sympo.protocols.judging import JudgeStopped
 from sympo.types import BadInput, Comparison, Verdict
 from tests.judges.openai_server import (
     FaultyProxy,
@@ -79,9 +79,7 @@ def undisturbed(model: str, server: str, tmp_path_factory: pytest.TempPathFactor
 
 def judged(judge: OpenAIJudge, cache: Path, lines: Sequence[Any] = LINES) -> list[Item]:
     judge.check()
-    return judge_answers(
-        judge, lines, VerdictCache(cache, judge.key()), lambda done, total: None
-    ).items
+    return judge_answers(judge, lines, VerdictCache(cache, judge), lambda done, total: None).items
 
 
 def comparisons(number: int) -> list[Comparison]:
@@ -136,7 +134,7 @@ def test_faults_change_nothing(
     proxy = FaultyProxy(server, rate=0.3, hang=2.2)
     with running(proxy) as url:
         judge = OpenAIJudge(base_url=url, model=model, timeout=2.0, concurrency=8)
-        cache = CountingCache(tmp_path / "verdicts.db", judge.key())
+        cache = CountingCache(tmp_path / "verdicts.db", judge)
         runs, items = 0, [{"score": None}]
         while any(item["score"] is None for item in items):
             items = judge_answers(judge, LINES, cache, lambda done, total: None).items
@@ -288,7 +286,7 @@ def test_ceiling(tmp_path: Path) -> None:
         assert judge.spending.dollars == pytest.approx(0.002 * asked)
         assert judge.spending.reserved == pytest.approx(0)
         assert f"{40 - asked} of 40 comparisons got no answer" in str(stopped.value)
-        assert "judge.max_cost=0.05: the next question may cost" in str(stopped.value)
+        assert "max_cost=0.05: the next question may cost" in str(stopped.value)
         with pytest.raises(JudgeStopped):
             judged(judge, tmp_path / "verdicts.db", lines)
         assert len(server.bodies) == asked, "the ceiling is that of the program's run"
@@ -427,9 +425,9 @@ def test_refusal_of_one_request_is_invalid(said: Any, words: str) -> None:
     ("said", "words"),
     [
         (error("Incorrect API key", 401), ["OPENAI_API_KEY", "401"]),
-        (error("no access", 403), ["OPENAI_API_KEY", "judge.model=m"]),
-        (error("no such model", 404), ["judge.model=m", "judge.base_url=http"]),
-        (error("unsupported", 400, param="max_tokens"), ["judge.max_tokens", "unsupported"]),
+        (error("no access", 403), ["OPENAI_API_KEY", "model=m"]),
+        (error("no such model", 404), ["model=m", "base_url=http"]),
+        (error("unsupported", 400, param="max_tokens"), ["refuses max_tokens", "unsupported"]),
         (error("pay", 429, code="insufficient_quota"), ["nothing left", "pay"]),
     ],
 )
@@ -618,23 +616,23 @@ def test_key_of_the_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"base_url": None}, ["OPENAI_API_KEY", "judge.base_url"]),
-        ({"base_url": "localhost:8000"}, ["judge.base_url=localhost:8000", "http://"]),
-        ({"base_url": "http://[x/v1"}, ["judge.base_url=http://[x/v1"]),
-        ({"model": ""}, ["judge.model"]),
-        ({"temperature": -1.0}, ["judge.temperature=-1.0", "between 0 and 2"]),
-        ({"max_tokens": 0}, ["judge.max_tokens=0", "at least 1"]),
-        ({"max_tokens": 2**63}, ["judge.max_tokens=9223372036854775808", "at most 10,000,000"]),
-        ({"seed": 2**63}, ["judge.seed=9223372036854775808"]),
-        ({"timeout": float("inf")}, ["judge.timeout=inf", "at most 86,400"]),
-        ({"price_per_million_prompt_tokens": float("inf")}, ["prompt_tokens=inf", "at most"]),
+        ({"base_url": None}, ["base_url=None", "OPENAI_API_KEY"]),
+        ({"base_url": "localhost:8000"}, ["base_url=localhost:8000", "http://"]),
+        ({"base_url": "http://[x/v1"}, ["base_url=http://[x/v1"]),
+        ({"model": ""}, ["model"]),
+        ({"temperature": -1.0}, ["temperature=-1.0", "[0, 2]"]),
+        ({"max_tokens": 0}, ["max_tokens=0", "[1, 10000000]"]),
+        ({"max_tokens": 2**63}, ["max_tokens=9223372036854775808", "[1, 10000000]"]),
+        ({"seed": 2**63}, ["seed=9223372036854775808"]),
+        ({"timeout": float("inf")}, ["timeout=inf", "(0, 86400]"]),
+        ({"price_per_million_prompt_tokens": float("inf")}, ["prompt_tokens=inf", "[0, 1000000]"]),
         ({"price_per_million_prompt_tokens": float("nan")}, ["prompt_tokens=nan"]),
-        ({"max_retries": -1}, ["judge.max_retries=-1"]),
-        ({"concurrency": 0}, ["judge.concurrency=0", "between 1 and 1000"]),
-        ({"concurrency": 1001}, ["judge.concurrency=1001"]),
-        ({"timeout": 0.0}, ["judge.timeout=0.0", "above 0"]),
-        ({"requests_per_minute": 0.0}, ["judge.requests_per_minute=0.0"]),
-        ({"max_cost": 0.0}, ["judge.max_cost=0.0"]),
+        ({"max_retries": -1}, ["max_retries=-1"]),
+        ({"concurrency": 0}, ["concurrency=0", "[1, 1000]"]),
+        ({"concurrency": 1001}, ["concurrency=1001"]),
+        ({"timeout": 0.0}, ["timeout=0.0", "(0, 86400]"]),
+        ({"requests_per_minute": 0.0}, ["requests_per_minute=0.0"]),
+        ({"max_cost": 0.0}, ["max_cost=0.0"]),
         ({"price_per_million_prompt_tokens": -1.0}, ["price_per_million_prompt_tokens=-1.0"]),
         (
             {
@@ -642,15 +640,15 @@ def test_key_of_the_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
                 "price_per_million_prompt_tokens": 0.0,
                 "price_per_million_completion_tokens": 0.0,
             },
-            ["judge.max_cost=1.0", "price"],
+            ["max_cost=1.0", "price"],
         ),
-        ({"prompts": {"helpful": "prompts/helpful.txt"}}, ["judge.prompts", "harmless"]),
-        ({"prompts": {"helpful": 3, "harmless": "x"}}, ["judge.prompts"]),
+        ({"prompts": {"helpful": "prompts/helpful.txt"}}, ["prompts", "harmless"]),
+        ({"prompts": {"helpful": 3, "harmless": "x"}}, ["prompts"]),
         (
             {"prompts": {"helpful": "nowhere.txt", "harmless": "prompts/harmless.txt"}},
-            ["judge.prompts.helpful=nowhere.txt", "no text file"],
+            ["prompts.helpful=nowhere.txt", "not a text file"],
         ),
-        ({"against": "them"}, ["judge.against=them"]),
+        ({"against": "them"}, ["against=them"]),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], words: list[str]) -> None:
