@@ -32,10 +32,14 @@ MAY_IMPORT = {
     "sympo.stages": {"sympo.disk"},
     "sympo.tracking": {"sympo.types", "sympo.records"},
     "sympo.judges.protocol": set(),
+    "sympo.judges.identity": set(),
+    "sympo.protocols": {
+        "sympo.types", "sympo.ranges", "sympo.judges.protocol", "sympo.judges.identity",
+    },
     "sympo.judges": {
-        "sympo.judges.protocol",
+        "sympo.judges.protocol", "sympo.judges.identity", "sympo.protocols",
         "sympo.types", "sympo.seeding", "sympo.models", "sympo.evaluation", "sympo.records",
-        "sympo.disk",
+        "sympo.disk", "sympo.ranges",
     },
     "sympo.analysis": {
         "sympo.types", "sympo.records", "sympo.evaluation", "sympo.outcomes",

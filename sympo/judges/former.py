@@ -53,7 +53,12 @@ def _is_called(judge: Judge, name: str) -> bool:
         return False
     if module in sys.modules:  # a class of that name may be another one
         return vars(sys.modules[module]).get(last, kind) is kind
-    with suppress(ImportError, ValueError):
-        if find_spec(module) is not None:
-            raise Untranslatable(f"{module} still exists, so its {last} may be another class")
+    if _is_importable(module):
+        raise Untranslatable(f"{module} still exists, so its {last} may be another class")
     return True
+
+
+def _is_importable(module: str) -> bool:
+    with suppress(ImportError, ValueError):
+        return find_spec(module) is not None
+    return False

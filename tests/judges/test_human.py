@@ -261,7 +261,7 @@ def test_equal_answers_are_ties_that_nobody_is_asked_about(
     folder = made_run(tmp_path / "runs", "ramp", 0.3, 0, lines)
     page, _ = exported(tmp_path / "runs", tmp_path / "s.html", "--items", "8")
     assert len(page["items"]) == 5
-    assert "3  with two equal answers" in capsys.readouterr().out
+    assert "3  with two equal responses" in capsys.readouterr().out
     answers = written(tmp_path / "a.json", answered(page, by_worth))
     assert main(["import", answers, "--key", str(tmp_path / "s.key.json")]) == 0
     there = judged(tmp_path / "runs")[folder]["samples"]["last"]
@@ -308,7 +308,7 @@ def test_agreement_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> Non
 
 
 BAD_ANSWERS: list[tuple[Callable[[Study], Any], list[str]]] = [
-    (lambda said: [], ["no file of answers"]),
+    (lambda said: [], ["not a file of answers"]),
     (lambda said: {**said, "study": "0" * 12}, ["study='000000000000'"]),
     (lambda said: {**said, "annotator": " "}, ["annotator=' '"]),
     (lambda said: {**said, "answers": [3]}, ["answer 1"]),
