@@ -15,7 +15,6 @@ from yaml import YAMLError
 from experiments.cells import (
     STARTED,
     build_judge,
-    check_folder,
     check_keys,
     kept,
     resolved,
@@ -23,6 +22,7 @@ from experiments.cells import (
 )
 from experiments.outcomes import Outcome, command, outcomes, report
 from experiments.progress import Progress, heading
+from sympo.disk import check_folder
 from sympo.judges.judged_file import JudgedFile
 from sympo.judges.judged_runs import (
     CACHE,
@@ -129,7 +129,10 @@ def dataset_of(folder: Path) -> JudgedData:
         config = OmegaConf.load(file)
         assert isinstance(config, DictConfig)
         settings = resolved(config)["dataset"]
-        return kept("dataset", str(folder.parts[-4]), json.dumps(settings, sort_keys=True))
+        dataset: JudgedData = kept(
+            "dataset", str(folder.parts[-4]), json.dumps(settings, sort_keys=True)
+        )
+        return dataset
     except BadInput as error:
         raise BadInput(f"{file} is not the config of a run: {error}") from error
     except (OSError, YAMLError, OmegaConfBaseException, AssertionError, KeyError, TypeError,
@@ -140,15 +143,15 @@ def dataset_of(folder: Path) -> JudgedData:
 def _provenance(
     name: str, judge: Judge, overrides: Sequence[str], folders: Sequence[Path]
 ) -> tuple[str, str]:
-    """What judged the runs: the command, the judge's settings, how many runs; JSON."""
+    """The provenance of verdicts: command, settings of the judge, number of runs; JSON."""
     judges: dict[str, dict[str, Any]] = {}
     for folder in folders:
         file = JudgedFile(folder, name, judge.of(dataset_of(folder)))
         empty = {"config": file.config, "runs": 0, "prompt_tokens": 0, "completion_tokens": 0}
-        told = judges.setdefault(file.path.stem, empty)
-        told["runs"] += file.path.is_file()
+        row = judges.setdefault(file.path.stem, empty)
+        row["runs"] += file.path.is_file()
         for samples in file.samples.values():
             for key in ("prompt_tokens", "completion_tokens"):
-                told[key] += samples.get(key, 0)
+                row[key] += samples.get(key, 0)
     made = {"command": command("", overrides), "git_commit": git_commit(), "judges": judges}
     return f"judging-{name}.json", json.dumps(made, indent=1) + "\n"

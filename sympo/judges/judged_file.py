@@ -35,10 +35,14 @@ class JudgedFile:
     def samples(self) -> dict[str, Any]:
         """The content by samples; empty if the file is damaged, which is then set aside, with one
         line in the log."""
-        if self.path.is_file():
-            self.set_aside_damaged()
-        path = self.path if self.path.is_file() else self._former()
-        found: dict[str, Any] = {} if path is None else read(path.read_bytes())["samples"]
+        found: dict[str, Any] = {}
+        try:
+            found = read(self.path.read_bytes())["samples"]
+        except FileNotFoundError:
+            if former := self._former():
+                found = read(former.read_bytes())["samples"]
+        except ValueError as error:
+            self._set_aside(error)
         return found
 
     def set_aside_damaged(self) -> Path | None:
@@ -46,15 +50,18 @@ class JudgedFile:
         try:
             read(self.path.read_bytes())
         except FileNotFoundError:
-            pass
+            return None
         except ValueError as error:
-            aside = set_aside(self.path)
-            log.warning(
-                "%s is damaged (%s) and set aside as %s; judge again, or import answers again",
-                self.path, error, aside.name,
-            )  # fmt: skip
-            return aside
+            return self._set_aside(error)
         return None
+
+    def _set_aside(self, error: ValueError) -> Path:
+        aside = set_aside(self.path)
+        log.warning(
+            "%s is damaged (%s) and set aside as %s; judge again, or import answers again",
+            self.path, error, aside.name,
+        )  # fmt: skip
+        return aside
 
     def adopt(self) -> None:
         """Rename the judge's file if an earlier version wrote it under another name.

@@ -353,14 +353,14 @@ class _Round:
         spending.works = spending.works or not isinstance(heard, Refusal)
         self.refused += isinstance(heard, Refusal)
         if self.refused >= PATIENCE and not spending.works:
-            told = f"{self.judge.server} refuses every request (last: {heard.raw})"
-            raise JudgeStopped(f"{told}: {self._unanswered()}", final=True)
+            reason = f"{self.judge.server} refuses every request (last: {heard.raw})"
+            raise JudgeStopped(f"{reason}: {self._unanswered()}", final=True)
 
     def _gave_up(self, final: bool = False) -> JudgeStopped:
-        told = f"{self._unanswered()} (last: {self.last}); run again to ask for these"
+        reason = f"{self._unanswered()} (last: {self.last}); run again to ask for these"
         if not self.judge.spending.works:
-            told = f"{self.judge.server} does not answer, is it running? {told}"
-        return JudgeStopped(told, final)
+            reason = f"{self.judge.server} does not answer, is it running? {reason}"
+        return JudgeStopped(reason, final)
 
     def _unanswered(self) -> str:
         return f"{self.total - self.answered:,} of {self.total:,} comparisons got no answer"

@@ -61,9 +61,9 @@ def verdict(content: bytes) -> Verdict | NoAnswer:
         return Refusal(None, "the reply is nested too deeply to be read")
     except ValueError as error:
         kind = type(error).__name__
-        return NoAnswer(_told(f"the reply is not a completion: {_text(content)} ({kind})"))
+        return NoAnswer(_shortened(f"the reply is not a completion: {_text(content)} ({kind})"))
     if not isinstance(reply, dict) or reply.get("error"):
-        return NoAnswer(_told(f"the reply is not a completion: {_text(content)}"))
+        return NoAnswer(_shortened(f"the reply is not a completion: {_text(content)}"))
     usage = reply.get("usage")
     tokens = [
         _tokens(usage.get(f"{kind}_tokens")) if isinstance(usage, dict) else 0
@@ -72,7 +72,7 @@ def verdict(content: bytes) -> Verdict | NoAnswer:
     choices = reply.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(first, dict):
-        return Refusal(None, _told(f"the reply holds no choice: {_text(content)}"), *tokens)
+        return Refusal(None, _shortened(f"the reply holds no choice: {_text(content)}"), *tokens)
     return _read(first, tokens)
 
 
@@ -82,7 +82,7 @@ def _read(first: dict[str, Any], tokens: list[int]) -> Verdict:
     message = message if isinstance(message, dict) else {}
     words = _words(message.get("content")) or _words(message.get("refusal"))
     if not words:
-        return Verdict(None, _told(f"no text, finish_reason={_shown(finish)}"), *tokens)
+        return Verdict(None, _shortened(f"no text, finish_reason={_shown(finish)}"), *tokens)
     cut = isinstance(finish, str) and finish.lower() in CUT
     thought = any(message.get(key) for key in ("reasoning_content", "reasoning")) or any(
         isinstance(part, dict) and part.get("type") in ("thinking", "reasoning")
@@ -131,7 +131,7 @@ def refusal(
     works: whether the server has answered others, so that key and model are right.
     """
     status = error.status_code
-    told = _told(f"error {status}: {_shown(error.body)}")
+    reason = _shortened(f"error {status}: {_shown(error.body)}")
     settings = {
         401: f"{server} does not accept the key in {KEY}"
         if api_key()
@@ -140,20 +140,20 @@ def refusal(
         404: f"model={model} or the path of base_url={server} is not known there",
     }
     if status in settings and not (works and status == 403):
-        return NoAnswer(f"{settings[status]} ({told})", final=True)
+        return NoAnswer(f"{settings[status]} ({reason})", final=True)
     if error.code == "insufficient_quota":
-        return NoAnswer(f"the account of the key in {KEY} has nothing left ({told})", final=True)
+        return NoAnswer(f"the account of the key in {KEY} has nothing left ({reason})", final=True)
     if status in (408, 409, 429) or status >= 500:
-        return NoAnswer(told)
+        return NoAnswer(reason)
     if error.param in ("model", "max_tokens", "temperature", "seed"):
-        return NoAnswer(f"{server} refuses {error.param} ({told})", final=True)
-    return Refusal(None, told)
+        return NoAnswer(f"{server} refuses {error.param} ({reason})", final=True)
+    return Refusal(None, reason)
 
 
 def failure(error: Exception) -> NoAnswer:
     """The meaning of a lost connection or a timeout."""
     # the cause itself may quote the request, key included
-    return NoAnswer(_told(f"{error} ({type(error.__cause__ or error).__name__})"))
+    return NoAnswer(_shortened(f"{error} ({type(error.__cause__ or error).__name__})"))
 
 
 def _text(content: bytes) -> str:
@@ -167,6 +167,6 @@ def _shown(value: Any) -> str:
         return "content nested too deeply to be read"
 
 
-def _told(text: str) -> str:
+def _shortened(text: str) -> str:
     text = printable(" ".join(redact(text).encode(errors="replace").decode().split()))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

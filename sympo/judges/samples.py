@@ -85,10 +85,10 @@ def _is_text(value: Any) -> bool:
 
 def _is_prompt(value: Any) -> bool:
     turns = value if isinstance(value, list) else []
-    told = [
+    texts = [
         turn.get(key) for turn in turns if isinstance(turn, dict) for key in ("role", "content")
     ]
-    return _is_text(value) or (len(told) == 2 * len(turns) > 0 and all(map(_is_text, told)))
+    return _is_text(value) or (len(texts) == 2 * len(turns) > 0 and all(map(_is_text, texts)))
 
 
 _FITS: dict[str, Callable[[Any], bool]] = {
