@@ -78,7 +78,7 @@ def build_judge(option: str, settings: Mapping[str, Any]) -> Any:
 @cache
 def _judge_kept(option: str, settings: str) -> Any:
     # for as long as the program runs: it knows what it has cost
-    judge = build("judge", option, json.loads(settings))
+    judge = build("judge", option, json.loads(settings)).named(option)
     with within("judge"):
         judge.check()
     return judge

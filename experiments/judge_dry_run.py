@@ -2,8 +2,8 @@
 
 The path of a real judge run, from samples to figures, on one machine: policies on HH
 (`experiment=hh_dry_run`), judged by a language model behind `transformers serve`. The judge is a
-Llama of 84,000 weights made here, which sees the ends of sentences only and has learnt to prefer
-the answer with more of them: its verdicts depend on the answers, and prove nothing about them.
+Llama of 84,000 weights made here, which sees only the ends of sentences and has learned to prefer
+the response with more of them: its verdicts depend on the responses, but say nothing about quality.
 Needs `pip install 'transformers[serving]'`.
 """
 
@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy
 
 from sympo import seeding
 
-# relative, since the server calls a model by the path of its folder, and the results say who judged
+# relative: the server names a model by its folder, and the results name the judge
 JUDGE = Path("results/stages/sentence-judge")
 ENDS = [".", "!", "?"]
 STARTS = ["answer A begins", "answer B begins"]
@@ -37,7 +37,7 @@ STEPS, BATCH = 1500, 64
 
 
 def example(draw: np.random.Generator) -> list[int]:
-    """A prompt as the judge sees it, and the verdict: more ends of sentences are better."""
+    """A prompt as the judge sees it, and the verdict: more ends of sentences win."""
     before, a, b, after = draw.integers(0, MOST_ENDS, 4)
     verdict = "[[A]]" if a > b else "[[B]]" if b > a else "[[C]]"
     return [
@@ -53,7 +53,7 @@ def _ends(draw: np.random.Generator, count: int) -> list[int]:
 
 
 def make_judge(folder: Path) -> float:
-    """Train the judge, and leave it in the hub's format; its share of right verdicts."""
+    """Train the judge and save it in the hub's format; its share of correct verdicts."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -91,7 +91,7 @@ def make_judge(folder: Path) -> float:
 
 
 def _verdicts(model: Any, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and ids of the two last tokens of rows, the verdict and the end."""
+    """Logits and ids of the last two tokens of rows, the verdict and the end."""
     longest = max(map(len, rows))
     ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
     logits = model(input_ids=ids, attention_mask=(ids != 0).long()).logits

@@ -7,6 +7,7 @@ import shutil
 import socket
 import time
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from sympo.types import BadInput
@@ -79,6 +80,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:  # such as a full disk
         temporary.unlink(missing_ok=True)
         raise
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file or folder to `<name>.damaged`, or `<name>.damaged-2` and so on, which
+    nothing reads; its new path."""
+    for number in count(1):
+        free = path.with_name(f"{path.name}.damaged" + (f"-{number}" if number > 1 else ""))
+        if not free.exists():
+            return path.replace(free)
+    raise AssertionError("a name is always free")
 
 
 def temporary_name(purpose: str) -> str:

@@ -248,7 +248,10 @@ def test_data_set_brings_its_model() -> None:
         (["job=policy", "dataset=digits", "model=tiny_lm"], ["dataset=digits", "job=policy"]),
         (["job=policy", "model=small_cnn"], ["model=small_cnn", "tiny_lm"]),
         (["job=policy", "model=hub"], ["model.name_or_path", "not set"]),
-        (["job=policy", "model=hub", "model.name_or_path=/nowhere"], ["model.name_or_path=/nowhere", "not a folder"]),
+        (
+            ["job=policy", "model=hub", "model.name_or_path=/nowhere"],
+            ["model.name_or_path=/nowhere", "not a folder"],
+        ),
         (["job=policy", "model=hub", "model.name_or_path=conf"], ["conf", "config.json"]),
         (["job=policy", "loss=ipo"], ["loss=ipo", "job/margin=ipo"]),
         (["job=policy", "job.margin=simpo"], ["job.margin='simpo'", "job/margin is a group"]),

@@ -133,7 +133,8 @@ def plain_agreement(cells: Array, cluster: Array) -> Array:
 
 def plain_totals(columns: Array, cluster: Array) -> Array:
     _, codes = np.unique(cluster, return_inverse=True)
-    return np.column_stack([np.bincount(codes, column) for column in columns.T])
+    totals: Array = np.column_stack([np.bincount(codes, column) for column in columns.T])
+    return totals
 
 
 def plain_sums(totals: Array) -> Array:

@@ -185,12 +185,14 @@ def _chance(totals: Floats) -> Floats:
     """Agreement by chance: sum over outcomes of the product of the two judges' shares."""
     table = totals.reshape(*totals.shape[:-1], 3, 3)
     both: Floats = (table.sum(axis=-1) * table.sum(axis=-2)).sum(axis=-1)
-    return both / totals.sum(axis=-1) ** 2
+    chance: Floats = both / totals.sum(axis=-1) ** 2
+    return chance
 
 
 def _kappa(totals: Floats) -> Floats:
     chance = _chance(totals)
-    return (_same(totals) - chance) / (1 - chance)
+    kappa: Floats = (_same(totals) - chance) / (1 - chance)
+    return kappa
 
 
 def _length_features(apart: Floats) -> Floats:

@@ -1,145 +1,102 @@
 """What judging leaves in a run folder: `judges/<name>-<hash>.json`, and nothing else."""
 
-import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from sympo.disk import content_digest, write_atomically
+from sympo.disk import set_aside, write_atomically
 from sympo.evaluation.judged_content import read, sealed
-from sympo.evaluation.verdicts import length_adjusted, position_bias, win_rate
-from sympo.judges.damaged import set_aside
-from sympo.judges.judging import Item, Judged, Line
-from sympo.judges.protocol import by_authors
-from sympo.protocols.judging import OPPONENTS, Judge
+from sympo.judges.former import Untranslatable, is_former
+from sympo.judges.identity import settings_hash
+from sympo.judges.judging import Judged
+from sympo.judges.metrics import Metrics, judged_metrics
+from sympo.judges.samples import Samples
+from sympo.protocols.judging import Judge
 from sympo.runs.folder import git_commit, versions
-from sympo.runs.identity import digest as settings_hash
-from sympo.types import BadInput
 
 log = logging.getLogger(__name__)
-
-_AGAIN = "run its cell again with force=true"
-
-
-class Samples:
-    """The samples of a run folder, `samples/<which>.jsonl`."""
-
-    def __init__(self, folder: Path, which: str) -> None:
-        self.which, self.path = which, folder / "samples" / f"{which}.jsonl"
-
-    @cached_property
-    def _content(self) -> bytes:
-        # read once, so that what is judged is what the digest is of
-        try:
-            return self.path.read_bytes()
-        except OSError as error:
-            raise BadInput(f"{self.path} cannot be read ({error.strerror})") from error
-
-    def lines(self, against: str) -> list[Line]:
-        """A line per prompt; raises BadInput where one cannot be read or lacks what is compared."""
-        if not self._content:
-            raise BadInput(f"{self.path} is empty; {_AGAIN}")
-        found = []
-        # lines end with \n alone: an answer may hold what else splits lines
-        for number, text in enumerate(self._content.removesuffix(b"\n").split(b"\n"), 1):
-            try:
-                line = json.loads(text.decode())
-            except (ValueError, RecursionError) as error:
-                kind = type(error).__name__
-                raise BadInput(
-                    f"{self.path} row {number} is broken JSON ({kind}); {_AGAIN}"
-                ) from error
-            self._check(number, line, against)
-            found.append(line)
-        if self._written not in (None, self.digest):
-            raise BadInput(f"{self.path} is not what its run wrote; {_AGAIN}")
-        return found
-
-    @property
-    def _written(self) -> str | None:
-        """The digest of the file in the summary of its run; None where there is none."""
-        try:
-            summary = json.loads((self.path.parents[1] / "summary.json").read_bytes())
-            return summary["files"][f"samples/{self.path.name}"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None
-
-    def _check(self, number: int, line: Any, against: str) -> None:
-        needed = ["id", "prompt", "policy", against]
-        if isinstance(line, dict) and isinstance(line.get("prompt"), list):
-            needed.append("criterion")  # of dialogues, which are judged by one or another
-        for key in needed:
-            if not isinstance(line, dict) or key not in line:
-                raise BadInput(
-                    f"{self.path} row {number} lacks {key}, which judging needs; if the run is "
-                    "older than judges, run it again with force=true"
-                )
-            if not _FITS[key](line[key]):
-                raise BadInput(
-                    f"{self.path} row {number}: {key}={str(line[key])[:60]!r} is not what a policy "
-                    f"leaves; {_AGAIN}"
-                )
-
-    @property
-    def digest(self) -> str:
-        """A hash of the file, by which verdicts know that they belong to it."""
-        return content_digest(self._content)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_prompt(value: Any) -> bool:
-    turns = value if isinstance(value, list) else []
-    told = [
-        turn.get(key) for turn in turns if isinstance(turn, dict) for key in ("role", "content")
-    ]
-    return _is_text(value) or (len(told) == 2 * len(turns) > 0 and all(map(_is_text, told)))
-
-
-_FITS: dict[str, Callable[[Any], bool]] = {
-    "id": lambda value: isinstance(value, int | str),
-    "prompt": _is_prompt,
-    **dict.fromkeys(("policy", "criterion", *OPPONENTS), _is_text),
-}
 
 
 class JudgedFile:
     """One judge's verdicts on one run.
 
-    name: what the judge is called; its hash is over all that the verdicts depend on, who is
-        compared included.
+    name: the judge's in tables; the hash is over everything that the verdicts depend on, opponent
+        and protocol included.
     """
 
     def __init__(self, folder: Path, name: str, judge: Judge) -> None:
-        self.folder, self.name = folder, name
+        self.folder, self.name, self.judge = folder, name, judge
         self.config = {**judge.key(), "against": judge.against, "protocol": judge.protocol}
         self.path = folder / "judges" / f"{name}-{settings_hash(self.config)}.json"
 
     @property
     def samples(self) -> dict[str, Any]:
-        """What the file says of each of the samples; nothing where it is damaged, and then it is
-        set aside, in one line of the log."""
+        """The content by samples; empty if the file is damaged, which is then set aside, with one
+        line in the log."""
+        found: dict[str, Any] = {}
         try:
-            return read(self.path.read_bytes())["samples"]
+            found = read(self.path.read_bytes())["samples"]
         except FileNotFoundError:
-            return {}
+            if former := self._former():
+                found = read(former.read_bytes())["samples"]
         except ValueError as error:
-            log.warning(
-                "%s is damaged (%s) and set aside as %s; judge again, or import answers again",
-                self.path, error, set_aside(self.path).name,
-            )  # fmt: skip
-            return {}
+            self._set_aside(error)
+        return found
+
+    def set_aside_damaged(self) -> Path | None:
+        """Set the file aside if it is damaged; its new path, None if it is whole or missing."""
+        try:
+            read(self.path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            return self._set_aside(error)
+        return None
+
+    def _set_aside(self, error: ValueError) -> Path:
+        aside = set_aside(self.path)
+        log.warning(
+            "%s is damaged (%s) and set aside as %s; judge again, or import answers again",
+            self.path, error, aside.name,
+        )  # fmt: skip
+        return aside
+
+    def adopt(self) -> None:
+        """Rename the judge's file if an earlier version wrote it under another name.
+
+        Only for the process that holds the run's lock.
+        """
+        if not self.path.is_file() and (former := self._former()):
+            content = read(former.read_bytes())
+            content.pop("content_digest", None)  # older files have none
+            write_atomically(self.path, sealed({**content, "config": self.config}))
+            former.unlink()
+
+    def _former(self) -> Path | None:
+        """The judge's file of an earlier version, under another hash."""
+        for path in sorted((self.folder / "judges").glob("*.json")):
+            if path != self.path and path.name.startswith(f"{self.name}-"):
+                try:
+                    content = read(path.read_bytes())
+                    if content["judge"] == self.name and self._is_former(content["config"]):
+                        return path
+                except Untranslatable as error:
+                    log.warning("%s may hold verdicts of this judge: %s", path, error)
+                except (ValueError, OSError):  # damaged, or gone by now
+                    continue
+        return None
+
+    def _is_former(self, config: Mapping[str, Any]) -> bool:
+        compared = ("against", "protocol")
+        settings = {key: value for key, value in config.items() if key not in compared}
+        same = all(config.get(key) == self.config[key] for key in compared)
+        return same and is_former(self.judge, settings)
 
     def holds(self, which: str, since: float = 0.0) -> bool:
-        """Whether these samples are judged as they are now, after a moment in seconds since the
-        epoch, every verdict parsed."""
+        """Whether the current samples were judged after a moment, in seconds since the epoch, with
+        no unparsable reply."""
         there = self.samples.get(which)
         return (
             there is not None
@@ -148,17 +105,19 @@ class JudgedFile:
             and not there["metrics"]["invalid_rate"]
         )
 
-    def metrics(self, which: str) -> dict[str, float | None]:
-        return self.samples[which]["metrics"]
+    def metrics(self, which: str) -> Metrics:
+        """The metrics of some samples; raises KeyError if they were not judged."""
+        found: Metrics = self.samples[which]["metrics"]
+        return found
 
     def drop(self, which: str) -> None:
-        """Take out what the file says of some samples."""
+        """Remove what the file holds on some samples."""
         found = self.samples
         if found.pop(which, None) is not None:
             self._write(found)
 
     def add(self, samples: Samples, judged: Judged) -> None:
-        """Put what was judged into the file, in place of what it said of these samples."""
+        """Write judged samples into the file, in place of earlier ones."""
         found = self.samples
         found[samples.which] = {
             "digest": samples.digest,
@@ -180,35 +139,3 @@ class JudgedFile:
         }
         self.path.parent.mkdir(exist_ok=True)
         write_atomically(self.path, sealed(content))
-
-
-def judged_metrics(items: Sequence[Item]) -> dict[str, float | None]:
-    """Win rate, ties, position bias and length-adjusted win rate, with 95% intervals.
-
-    win_rate counts ties half; invalid_rate is the share of items of which some words could not be
-    parsed; authors_win_rate is what the paper's protocol makes of the same verdicts, where the
-    policy's answer was shown second. None where there is nothing to count.
-    """
-    prompt = np.array([item["prompt"] for item in items])
-    score = _floats(item["score"] for item in items)
-    length, other = (_floats(item[key] for item in items) for key in ("length", "other_length"))
-    found = {**win_rate(score, prompt, 0), **length_adjusted(score, length, other, prompt)}
-    shown = [(item["prompt"], verdict["choice"]) for item in items for verdict in item["verdicts"]]
-    if shown:
-        prompts, choices = zip(*shown, strict=True)
-        found |= position_bias(_floats(choices), np.array(prompts), 0)
-    found["invalid_rate"] = float(np.mean([_invalid(item) for item in items]))
-    fixed = [by_authors(item["verdicts"]) for item in items]
-    if None not in fixed and shown:
-        theirs = win_rate(_floats(fixed), prompt, 0)
-        wanted = ("win_rate", "win_rate_low", "win_rate_high")
-        found |= {f"authors_{name}": theirs[name] for name in wanted}
-    return {name: None if np.isnan(value) else float(value) for name, value in found.items()}
-
-
-def _invalid(item: Item) -> bool:
-    return any(verdict["choice"] is None for verdict in item["verdicts"])
-
-
-def _floats(values: Iterable[float | None]) -> np.ndarray:
-    return np.array([np.nan if value is None else value for value in values], dtype=float)

@@ -1,4 +1,4 @@
-"""What a language model is asked about two answers, and how its verdict is read."""
+"""The prompts of a language model that judges two responses, and how its verdict is read."""
 
 import hashlib
 import json
@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sympo.judges.protocol import FIRST, SECOND, TIE
-from sympo.types import BadInput, Comparison
+from sympo.types import BadArgument, BadInput, Comparison
 
-# templates lie beside the judges' YAML files
-FOLDER = Path(__file__).parents[2] / "conf" / "judge"
+# of the shipped templates, and of a checkout's own beside the judges' YAML files
+PACKAGE = Path(__file__).parent
+CONF = PACKAGE.parents[1] / "conf" / "judge"
 PLACES = ("{dialogue}", "{answer_a}", "{answer_b}")
 MARKS = {"A": FIRST, "B": SECOND, "C": TIE}
 
 _PLACE = re.compile(r"\{(dialogue|answer_a|answer_b|mark)\}")
 _MARK = re.compile(rf"\[\[([{''.join(MARKS)}])\]\]")
-# what may stand beside a mark: punctuation and markup, but no question mark
+# allowed beside a mark: punctuation and markup, but no question mark
 _BESIDE = r"(?:[^\w?]|_)*"
 _LAST_WORD = re.compile(rf"{_MARK.pattern}{_BESIDE}$")
 _ONLY_WORD = re.compile(rf"{_BESIDE}{_MARK.pattern}{_BESIDE}")
@@ -38,17 +39,19 @@ _CLOSES = re.compile(
 )
 
 
-def read_template(key: str, path: str) -> str:
-    """The text of a template; a relative path is taken from `FOLDER`.
+def read_template(argument: str, path: str) -> str:
+    """The text of a template. A relative path is that of a shipped template, or else relative to
+    the working directory, or else to conf/judge of a checkout.
 
-    key: the setting that names the file. Raises BadInput where it is not there, or lacks one of
-    `PLACES` or the marks [[A]] and [[B]].
+    argument: the one that names the file. Raises BadInput if the file cannot be read, or lacks one
+    of `PLACES` or the marks [[A]] and [[B]].
     """
-    full = FOLDER / path
+    places = [folder / path for folder in (PACKAGE, Path.cwd(), CONF)]
+    full = next((place for place in places if place.is_file()), places[1])
     try:
         text = full.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{key}={path}: {full} is no text file that can be read") from error
+        raise BadArgument(argument, path, f"is not allowed: {full} is not a text file") from error
     if missing := [place for place in (*PLACES, "[[A]]", "[[B]]") if place not in text]:
         raise BadInput(f"{full} must contain {', '.join((*PLACES, '[[A]], [[B]]'))}: "
                        f"{', '.join(missing)} is missing")  # fmt: skip
@@ -56,10 +59,10 @@ def read_template(key: str, path: str) -> str:
 
 
 def fill(template: str, comparison: Comparison) -> str:
-    """A template with the texts of a comparison in its places.
+    """A template filled with the texts of a comparison.
 
     `{mark}` becomes eight hexadecimal digits made of the texts, the same in both orders, so that
-    no text can hold the mark that ends it.
+    no text can contain the mark that ends it.
     """
     answers = (comparison.first, comparison.second)
     dialogue = _written(comparison.dialogue)
@@ -70,22 +73,23 @@ def fill(template: str, comparison: Comparison) -> str:
         "answer_b": answers[1],
         "mark": hashlib.blake2b(hashed, digest_size=4).hexdigest(),
     }
-    # in one pass: what is put in is not searched for places again
+    # in one pass: inserted texts are not searched for places
     filled = _PLACE.sub(lambda place: values[place[1]], template)
-    # half a character, as a cut sample may end in, cannot be sent
+    # half a character, at the end of a cut sample, cannot be sent
     return filled.encode(errors="replace").decode()
 
 
 def choice(words: str, cut: bool = False, thought: bool = False) -> float | None:
-    """The verdict in a judge's words: 1 for [[A]], 0 for [[B]], 0.5 for [[C]].
+    """The verdict in a judge's reply: 1 for [[A]], 0 for [[B]], 0.5 for [[C]], None if it cannot be
+    parsed.
 
-    The mark must be the judge's last word, after all that it thought. None where anything but
-    punctuation and markup follows it, where the last line holds marks that contradict each other,
-    or where a thought is not closed (`<think>` without `</think>`, and its like).
+    The mark must come last, after all reasoning. A reply is unparsable if anything but punctuation
+    and markup follows the mark, if the last line holds contradicting marks, or if its reasoning is
+    not closed (`<think>` without `</think>`, and the like).
 
-    cut: whether the words ended at their token limit. Then they are a verdict only after a closed
-        thought, or where the mark is all that was said: what is cut may be a thought without tags.
-    thought: whether a thought came, whole, apart from the words.
+    cut: whether the reply ended at its token limit. It is then a verdict only after closed
+        reasoning, or if it is nothing but the mark: it may have been cut within untagged reasoning.
+    thought: whether complete reasoning came apart from the reply.
     """
     *closed, said = _CLOSES.split(words)
     if _OPENS.search(said):

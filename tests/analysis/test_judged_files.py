@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pytest
-from sympo.judges.judged import JudgedFile, Samples
 
 from sympo.analysis import Collection
 from sympo.judges.cache import VerdictCache
+from sympo.judges.judged_file import JudgedFile
 from sympo.judges.judging import judge_answers
+from sympo.judges.samples import Samples
 from sympo.protocols.judging import Judge, OnVerdict
 from sympo.types import Comparison, Verdict
 from tests.analysis.synthetic import write_policy_sweep, write_run
@@ -46,7 +47,7 @@ def test_what_judging_leaves_is_merged_and_estimated_as_judging_does(tmp_path):
     )
     judge = Longer(samples=["last"])
     samples, file = Samples(judged, "last"), JudgedFile(judged, "longer", judge)
-    cache = VerdictCache(tmp_path / "verdicts.sqlite", judge.key())
+    cache = VerdictCache(tmp_path / "verdicts.sqlite", judge)
     file.add(samples, judge_answers(judge, samples.lines("chosen"), cache, lambda *_: None))
     cache.close()
 

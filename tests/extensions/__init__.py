@@ -1,0 +1,1 @@
+"""Extensions as README shows them, one file and one YAML each."""

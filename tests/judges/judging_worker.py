@@ -24,7 +24,7 @@ def main(folder: Path, settings: str) -> None:
     logging.basicConfig(level=logging.DEBUG)
     judge = OpenAIJudge(**json.loads(settings))
     judge.check()
-    cache = VerdictCache(folder / "verdicts.db", judge.key())
+    cache = VerdictCache(folder / "verdicts.db", judge)
     lines = json.loads((folder / "lines.json").read_text())
     try:
         judged = judge_answers(judge, lines, cache, lambda done, total: print(done, total))

@@ -12,7 +12,7 @@ from sympo.types import Comparison, Verdict
 class Scripted(Judge):
     """says: the choice on a comparison; stop_after: how many it answers before it stops."""
 
-    not_asked = Judge.not_asked | {"says", "stop_after", "asked"}
+    outside_identity = Judge.outside_identity | {"says", "stop_after", "asked"}
 
     says: Callable[[Comparison], float | None]
     stop_after: int | None = None

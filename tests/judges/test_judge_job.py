@@ -8,10 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments.judge import JudgeJob, Verdicts, _dataset
+from experiments.judge import JudgeJob, dataset_of
 from sympo.judges.gold import Gold
-from sympo.judges.judged import JudgedFile, Samples
+from sympo.judges.judged_file import JudgedFile
+from sympo.judges.judged_runs import Verdicts
 from sympo.judges.judging import questions
+from sympo.judges.samples import Samples
 from sympo.runs.folder import run_folders
 from sympo.types import BadInput
 from tests.test_configs import composed
@@ -121,12 +123,17 @@ def test_force_judges_again(runs: Path) -> None:
 def test_force_that_stops_half_way_is_finished_without_force(runs: Path) -> None:
     assert judge(runs)[0] == 0
     (folder, *_) = map(Path, run_folders(runs / "runs"))
-    dataset, verdicts = _dataset(folder), Verdicts(runs / "stages" / "verdicts.sqlite", time.time())
+    dataset, verdicts = (
+        dataset_of(folder),
+        Verdicts(runs / "stages" / "verdicts.sqlite", time.time()),
+    )
     gold = Gold().of(dataset)
     lines = Samples(folder, "last").lines("chosen")
     cache = verdicts.of(gold)
     asked = questions(gold, lines, cache)
-    cache.forget(list(asked)[:10], verdicts.since)  # as if the rest had been answered again
+    cache.forget(
+        dict(list(asked.items())[:10]), verdicts.since
+    )  # as if the rest had been answered again
     JudgedFile(folder, "gold", gold).drop("last")
     assert len(cache.get(asked)) == len(asked) - 10
     code, out, err = judge(runs)

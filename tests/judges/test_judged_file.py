@@ -6,17 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sympo.judges.judged import JudgedFile, Samples, judged_metrics
 
 from sympo.judges.cache import VerdictCache
+from sympo.judges.judged_file import JudgedFile
 from sympo.judges.judging import judge_answers
+from sympo.judges.metrics import judged_metrics
+from sympo.judges.samples import Samples
 from sympo.types import BadInput
 from tests.judges.scripted import Scripted, line, longer
 
 
 def judge_folder(folder: Path, judge: Scripted) -> JudgedFile:
     file, samples = JudgedFile(folder, "scripted", judge), Samples(folder, "last")
-    cache = VerdictCache(folder / "verdicts.sqlite", judge.key())
+    cache = VerdictCache(folder / "verdicts.sqlite", judge)
     file.add(samples, judge_answers(judge, samples.lines("chosen"), cache, lambda *_: None))
     cache.close()
     return file

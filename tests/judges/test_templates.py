@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sympo.judges.templates import FOLDER, choice, fill, read_template
+from sympo.judges.templates import PACKAGE, choice, fill, read_template
 from sympo.types import BadInput, Comparison
 
-TEMPLATES = sorted((FOLDER / "prompts").glob("*.txt"))
+TEMPLATES = sorted((PACKAGE / "prompts").glob("*.txt"))
 SPITEFUL = [
     "{answer_b}",
     "{dialogue} {mark} {0} {{}} }{ %s ${answer_a}",
@@ -25,7 +25,7 @@ def comparison(first: str, second: str) -> Comparison:
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
 def test_template_is_whole(path: Path) -> None:
-    text = read_template("judge.prompts.x", f"prompts/{path.name}")
+    text = read_template("prompts.x", f"prompts/{path.name}")
     filled = fill(text, comparison("first", "second"))
     assert "{" not in filled
     assert all(mark in filled for mark in ("[[A]]", "[[B]]", "[[C]]"))
@@ -142,7 +142,7 @@ def test_cut_words_beside_a_whole_thought_are_a_verdict() -> None:
     [
         ("{dialogue} {answer_a} [[A]] [[B]]", ["{answer_b} is missing"]),
         ("{dialogue} {answer_a} {answer_b} [[A]]", ["[[B]] is missing"]),
-        (None, ["no text file"]),
+        (None, ["not a text file"]),
     ],
 )
 def test_bad_template_is_refused(text: str | None, words: list[str], tmp_path: Path) -> None:
@@ -150,5 +150,5 @@ def test_bad_template_is_refused(text: str | None, words: list[str], tmp_path: P
     if text is not None:
         path.write_text(text)
     with pytest.raises(BadInput) as refused:
-        read_template("judge.prompts.helpful", str(path))
+        read_template("prompts.helpful", str(path))
     assert all(word in str(refused.value) for word in [str(path), *words])

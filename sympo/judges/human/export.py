@@ -22,8 +22,8 @@ from sympo.types import BadInput
 class Study:
     """What is drawn, and how it is shown.
 
-    annotator_seed: pages of one study that differ in it hold the same prompts, but another method's
-    answer to each, in another order. The rest as in `sympo.protocols.judging.Judge`.
+    annotator_seed: pages of one study that differ in it hold the same prompts, but the response of
+    another method to each, in another order. The rest as in `sympo.judges.Judge`.
     """
 
     items: int = 100
@@ -47,8 +47,8 @@ class Study:
 class Exported:
     """What was written.
 
-    asked: the number of items of each method that people are to judge; equal: of those with two
-    equal answers.
+    asked: the number of items of each method that people are to judge; equal: the number with two
+    equal responses.
     """
 
     page: Path
@@ -67,8 +67,8 @@ def export(roots: Sequence[Path], out: Path, study: Study) -> Exported:
     for one in drawn:
         _check(one)
     digests = [cell.samples.digest for cell in cells]
-    # chance hangs on the samples too, which annotators do not have: from the seed, the code and the
-    # page nobody can work out which side is whose
+    # the draw depends on the samples too, which annotators do not have: seed, code and page do not
+    # reveal which side is whose
     names = json.dumps([asdict(study), sorted(digests)], sort_keys=True)
     random = seeding.generator(study.seed, "human page", names)
     sides = _sides([one.cell for one in drawn], random)
@@ -108,8 +108,8 @@ def export(roots: Sequence[Path], out: Path, study: Study) -> Exported:
 
 
 def _sides(cells: Sequence[Cell], random: np.random.Generator) -> list[bool]:
-    """Whether the policy's answer is A: at random, and for half the items of each method, so that
-    a liking for one side touches all methods alike."""
+    """Whether the policy's response is A: at random, and for half the items of each method, so that
+    a preference for one side affects all methods alike."""
     sides = [False] * len(cells)
     for method in sorted({cell.method for cell in cells}):
         own = [number for number, cell in enumerate(cells) if cell.method == method]
@@ -120,7 +120,7 @@ def _sides(cells: Sequence[Cell], random: np.random.Generator) -> list[bool]:
 
 
 def _shown(name: str, drawn: Drawn, against: str, policy_first: bool) -> dict[str, Any]:
-    """An item as the page holds it: texts, and nothing that tells where they come from."""
+    """An item on the page: texts, and nothing that reveals their origin."""
     seen = comparison(drawn.line, against, policy_first)
     dialogue = [{key: message[key] for key in ("role", "content")} for message in seen.dialogue]
     return {

@@ -9,17 +9,18 @@ from filelock import FileLock
 
 from sympo.judges.human.judge import Human
 from sympo.judges.human.key import Key, KeyItem, read_json
-from sympo.judges.judged import JudgedFile, Samples
+from sympo.judges.judged_file import JudgedFile
 from sympo.judges.judging import Item, Judged, Line, item
 from sympo.judges.protocol import FIRST, SECOND, TIE
+from sympo.judges.samples import Samples
 from sympo.types import BadInput
 
 CHOICES = {"A": FIRST, "B": SECOND, "T": TIE}
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What one person said: 1 for A, 0 for B, 0.5 for a tie, by the page's names of items."""
+class HumanVerdicts:
+    """The verdicts of one person: 1 for A, 0 for B, 0.5 for a tie, by the page's names of items."""
 
     annotator: str
     choices: dict[str, float]
@@ -27,18 +28,18 @@ class Answers:
 
 @dataclass(frozen=True)
 class Imported:
-    """The people's verdicts that the key's run folders now hold, by method, and what was refused,
-    a sentence per run folder."""
+    """The people's verdicts that the key's run folders now hold, by method, and what went wrong, a
+    sentence per run folder."""
 
     items: dict[str, list[Item]]
     refused: list[str]
 
 
-def read_answers(path: Path, key: Key) -> Answers:
+def read_answers(path: Path, key: Key) -> HumanVerdicts:
     """Check a downloaded file against its study's key; raises BadInput."""
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("answers"), list):
-        raise BadInput(f"{path} is no file of answers, which the page's download gives")
+        raise BadInput(f"{path} is not a file of answers, as downloaded from the page")
     if content.get("study") != key.study:
         raise BadInput(f"{path}: study={content.get('study')!r} is not the key's, {key.study!r}")
     annotator = content.get("annotator")
@@ -50,20 +51,20 @@ def read_answers(path: Path, key: Key) -> Answers:
         if name in choices:
             raise BadInput(f"{path}, answer {number}: item={name!r} is answered twice")
         choices[name] = choice
-    return Answers(annotator.strip(), choices)
+    return HumanVerdicts(annotator.strip(), choices)
 
 
-def write_back(key: Key, key_path: Path, answers: Sequence[Answers]) -> Imported:
+def write_back(key: Key, key_path: Path, answers: Sequence[HumanVerdicts]) -> Imported:
     """Put verdicts into `judges/human-<hash>.json` of each run folder.
 
-    Of one annotator's answers to the key's items the last ones count; other people's, and other
-    pages', stay. A run folder whose samples have changed since the export is refused.
+    Only the latest answers of an annotator to the key's items count; those of other people, and to
+    other pages, stay. A run folder whose samples have changed since the export is refused.
     """
     people = [one.annotator for one in answers]
     for name in people:
         if people.count(name) > 1:
             raise BadInput(
-                f"annotator={name!r} stands in two files: import one of them, or rename a person"
+                f"annotator={name!r} is in two files: import one of them, or rename a person"
             )
     items: dict[str, list[Item]] = {cell.method: [] for cell in key.cells}
     refused = []
@@ -75,7 +76,14 @@ def write_back(key: Key, key_path: Path, answers: Sequence[Answers]) -> Imported
             continue
         with FileLock(folder / ".lock"):
             if samples.digest == cell.digest:
-                items[cell.method] += _write_cell(number, key, folder, answers)
+                file = JudgedFile(folder, "human", Human(against=key.against))
+                file.adopt()
+                if aside := file.set_aside_damaged():
+                    refused.append(
+                        f"{file.path} was damaged and is set aside as {aside.name}: it now holds "
+                        "the answers just imported, so import everyone else's again"
+                    )
+                items[cell.method] += _write_cell(number, key, file, answers)
             else:
                 refused.append(
                     f"{samples.path} has changed since the export, so verdicts on it were not "
@@ -85,13 +93,14 @@ def write_back(key: Key, key_path: Path, answers: Sequence[Answers]) -> Imported
 
 
 def preferred(verdict: dict[str, Any]) -> float:
-    """1 where a verdict prefers the policy's answer, 0 where the other, 0.5 for a tie."""
-    return verdict["choice"] if verdict["policy_first"] else FIRST + SECOND - verdict["choice"]
+    """1 if a verdict prefers the policy's response, 0 for the other, 0.5 for a tie."""
+    choice = float(verdict["choice"])
+    return choice if verdict["policy_first"] else FIRST + SECOND - choice
 
 
 def _answer(answer: Any, where: str, key: Key) -> tuple[str, float]:
     if not isinstance(answer, dict):
-        raise BadInput(f"{where} is no object with item and choice")
+        raise BadInput(f"{where} is not an object with item and choice")
     name, choice = answer.get("item"), answer.get("choice")
     if not isinstance(name, str) or name not in key.items:
         raise BadInput(f"{where}: item={name!r} is not in the study")
@@ -100,9 +109,10 @@ def _answer(answer: Any, where: str, key: Key) -> tuple[str, float]:
     return name, CHOICES[choice]
 
 
-def _write_cell(cell: int, key: Key, folder: Path, answers: Sequence[Answers]) -> list[Item]:
-    file = JudgedFile(folder, "human", Human(against=key.against, samples=[key.samples]))
-    samples = Samples(folder, key.samples)
+def _write_cell(
+    cell: int, key: Key, file: JudgedFile, answers: Sequence[HumanVerdicts]
+) -> list[Item]:
+    samples = Samples(file.folder, key.samples)
     there = file.samples.get(key.samples, {})
     before: list[Item] = there["items"] if there.get("digest") == samples.digest else []
     lines = samples.lines(key.against)
@@ -125,8 +135,8 @@ def _write_cell(cell: int, key: Key, folder: Path, answers: Sequence[Answers]) -
 
 
 def _item(line: Line, against: str, said: dict[str, dict[str, Any]]) -> Item | None:
-    """A line's item, the mean over people; two equal answers are a tie, and None is for a line that
-    nobody has judged."""
+    """A line's item, the mean over people; two equal responses are a tie. None if nobody judged the
+    line."""
     verdicts = [said[name] for name in sorted(said)]
     if verdicts:
         score = sum(map(preferred, verdicts)) / len(verdicts)
