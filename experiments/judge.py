@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from filelock import FileLock
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import DictConfig
 
 from experiments.cells import build_judge
 from experiments.report import command, outcomes, report
@@ -19,15 +18,13 @@ from sympo.disk import check_folder
 from sympo.judges.judged_file import JudgedFile
 from sympo.judges.judged_runs import (
     CACHE,
-    DatasetOf,
-    Failed,
     Verdicts,
     estimate,
     judgeable,
     run_title,
-    try_judge_run,
 )
 from sympo.pipelines.cell import STARTED
+from sympo.pipelines.judging import judged
 from sympo.pipelines.progress import Progress, heading
 from sympo.pipelines.result import RunResult
 from sympo.protocols.judging import Judge, JudgedData
@@ -93,48 +90,18 @@ class JudgeJob:
         )  # fmt: skip
 
 
-def judged(
-    folder: Path,
-    title: str,
-    name: str,
-    judge: Judge,
-    verdicts: Verdicts,
-    progress: Progress,
-    dataset_of: DatasetOf,
-) -> RunResult:
-    """Judge a complete run, whose lock the caller holds; a failure is shown and not raised."""
-    found = try_judge_run(
-        folder, judge, dataset_of, name, verdicts,
-        lambda text: progress.status(f"judge={name}: {text}"),
-    )  # fmt: skip
-    if isinstance(found, Failed):
-        reason = found.reason
-        if verdicts.since:
-            reason += " (without force=true, which asks everything again)"
-        progress.end(f"judge={name} failed: {reason}")
-        return RunResult(title, folder, "failed", reason, found.log, found.final)
-    if not found.fresh:
-        progress.note(f"judge={name}: judged already")
-        return RunResult(title, folder, "skipped")
-    progress.end(f"judge={name}: {found.words}")
-    return RunResult(title, folder, "complete")
-
-
 def dataset_of(folder: Path) -> JudgedData:
     """The data set of a run, by its config; its files are not read."""
     file = folder / "config.yaml"
     try:
-        config = OmegaConf.load(file)
-        assert isinstance(config, DictConfig)
-        settings = resolved(config)["dataset"]
-        dataset: JudgedData = kept(
-            "dataset", str(folder.parts[-4]), json.dumps(settings, sort_keys=True)
-        )
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))["dataset"]
+        option = str(folder.parts[-4])
+        dataset: JudgedData = kept("dataset", option, json.dumps(settings, sort_keys=True))
         return dataset
     except BadInput as error:
         raise BadInput(f"{file} is not the config of a run: {error}") from error
-    except (OSError, YAMLError, OmegaConfBaseException, AssertionError, KeyError, TypeError,
-            AttributeError, ValueError, RecursionError) as error:  # fmt: skip
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError,
+            RecursionError) as error:  # fmt: skip
         raise BadInput(f"{file} is not the config of a run ({type(error).__name__})") from error
 
 

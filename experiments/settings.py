@@ -13,12 +13,12 @@ from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 from typing_extensions import get_protocol_members, is_protocol
 
+from sympo.identity import class_at
 from sympo.protocols.data import Dataset, NoiseModel
 from sympo.protocols.jobs import Job
 from sympo.protocols.judging import Judge
@@ -92,7 +92,7 @@ def build(group: str, option: Any, settings: Mapping[str, Any]) -> Any:
     if not _is_part(settings):
         raise BadInput(f"{group}._target_={settings.get('_target_')!r} must name a class")
     try:
-        target = get_class(settings["_target_"])
+        target = class_at(settings["_target_"])
         if lacking := _lacking(target, ROLES[group]):
             raise BadInput(
                 f"{group}._target_={settings['_target_']} is not a {group.replace('_', ' ')}: "
@@ -154,7 +154,7 @@ def _built(place: str, target: Any, settings: Mapping[str, Any]) -> Any:
         if not _is_part(value):
             _check_value(f"{place}.{key}", value, kind)
             continue
-        part = get_class(value["_target_"])
+        part = class_at(value["_target_"])
         if kind is not Any and all(_lacking(part, one) for one in _alternatives(kind)):
             raise BadInput(
                 f"{place}.{key}._target_={value['_target_']} is not allowed: it must be a "

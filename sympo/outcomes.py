@@ -1,4 +1,4 @@
-"""The outcome of every test item of an evaluation, packed: what intervals are computed from.
+"""The packed outcomes of every test item of an evaluation, from which intervals are computed.
 
 An outcome is 1 (right, or a win), 0 (wrong, or a loss) or 1/2 (a tie). A thousand take 170
 characters, 340 if some are ties.
@@ -22,14 +22,14 @@ FORMAT = "1"
 
 @dataclass(frozen=True)
 class TestSet:
-    """Which items an evaluation scores, in the order of their ids; n items.
+    """The n items that an evaluation scores, in the order of their ids.
 
     ids: (n,) uint64, distinct and increasing. units: (n, k) uint64, what was sampled: two items are
-    correlated where they share a unit. The units of a pair of images are its two images (k = 2),
-    those of a pair of answers and of a sampled answer their prompt (k = 1).
+    correlated if they share a unit. The units of a pair of images are its two images (k = 2), the
+    unit of a pair of responses or of a sampled response is its prompt (k = 1).
     """
 
-    __test__ = False  # a name that pytest would collect
+    __test__ = False  # pytest would collect the name
 
     ids: np.ndarray
     units: np.ndarray
@@ -44,14 +44,14 @@ class TestSet:
         return hashlib.blake2b(content, digest_size=8).hexdigest()
 
     def dump(self) -> bytes:
-        """As the bytes of an .npz file."""
+        """The bytes of an .npz file."""
         file = io.BytesIO()
         np.savez_compressed(file, format=FORMAT, ids=self.ids, units=self.units)
         return file.getvalue()
 
     @classmethod
     def load(cls, content: bytes) -> "TestSet":
-        """What `dump` made; ValueError if it is damaged or of another format."""
+        """Load what `dump` made; raises ValueError if it is damaged or of another format."""
         try:
             with np.load(io.BytesIO(content)) as found:
                 if str(found["format"]) != FORMAT:
@@ -59,12 +59,12 @@ class TestSet:
                 return cls(found["ids"], found["units"])
         except ValueError:
             raise
-        except Exception as error:  # whatever zipfile and zlib make of broken bytes
+        except Exception as error:  # whatever zipfile and zlib raise on broken bytes
             raise ValueError(f"not a readable test set ({type(error).__name__})") from error
 
 
 class Scored:
-    """Items as they are scored, in any order, and what packs their scores."""
+    """Scored items in any order; packs their scores."""
 
     def __init__(self, ids: np.ndarray, units: np.ndarray) -> None:
         self._order = np.argsort(ids, kind="stable")
@@ -93,7 +93,7 @@ def prompt_keys(prompts: Iterable[Any]) -> np.ndarray:
 
 
 def set_digest(packed: str) -> str:
-    """The digest of the test set that packed outcomes belong to; ValueError for another format."""
+    """The digest of the test set of packed outcomes; raises ValueError for another format."""
     parts = packed.split(":")
     if parts[0] != FORMAT or len(parts) not in (3, 4):
         raise ValueError(f"outcomes of another format: {packed[:40]!r}")
@@ -103,7 +103,7 @@ def set_digest(packed: str) -> str:
 def unpack(packed: Sequence[str], n: int) -> np.ndarray:
     """Outcomes of several evaluations on one test set of n items; (len(packed), n) float32.
 
-    ValueError if a text does not hold n outcomes.
+    Raises ValueError if a text does not hold n outcomes.
     """
     parts = [text.split(":") for text in packed]
     scores = _unbits([part[2] for part in parts], n).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What the files of a run can say: one sentence for what cannot be, for the folder it lies in."""
+"""Faults in the files of a run, each as a sentence."""
 
 import json
 import math
@@ -9,13 +9,13 @@ from typing import Any
 from sympo.metrics import bounds, is_metric
 
 OPTIONS = ("job", "dataset", "loss", "noise_model")
-# what the path of a run folder says
+# the keys in the path of a run folder
 PLACE = ("job", "dataset", "loss", "noise", "seed", "hash")
 NEEDED = (*OPTIONS, "noise", "seed", "hash", "config", "last")
 
 
 def summary_fault(content: bytes, folder: Sequence[str]) -> str:
-    """Why these bytes cannot be the summary of a run; empty if they can.
+    """Why these bytes are not the summary of a run; empty if they are.
 
     folder: the last five parts of the run folder's path.
     """
@@ -59,10 +59,10 @@ def _place_fault(summary: Mapping[str, Any], folder: Sequence[str]) -> str:
 def in_place(
     folder: Sequence[str], job: str, dataset: str, loss: str, noise: float, seed: int, digest: str
 ) -> bool:
-    """Whether the last five parts of a folder's path say what its summary says."""
+    """Whether the last five parts of a folder's path match its summary."""
     if len(folder) < len(PLACE) - 1:
         return False
-    # as run folders are called: six digits of the rate
+    # folder names have six digits of the rate
     named = (job, dataset, loss, f"noise={noise:g}", f"seed={seed}-{digest}")
     return tuple(folder[:5]) == named
 
@@ -71,9 +71,9 @@ def _parts_fault(summary: Mapping[str, Any]) -> str:
     for name in ("config", "last", "selected", "files", "outcomes"):
         if not isinstance(summary.get(name, {}), dict):
             return f"{name} is {str(summary[name])[:40]!r}, not an object"
-    told = summary.get("at_default", [])
-    if not isinstance(told, list) or not all(isinstance(name, str) for name in told):
-        return f"at_default is {str(told)[:40]!r}, not a list of settings"
+    leaves = summary.get("at_default", [])
+    if not isinstance(leaves, list) or not all(isinstance(leaf, str) for leaf in leaves):
+        return f"at_default is {str(leaves)[:40]!r}, not a list of settings"
     for which in ("last", "selected"):
         if which in summary and (fault := metrics_fault(summary[which])):
             return f"{which}: {fault}"
@@ -81,7 +81,7 @@ def _parts_fault(summary: Mapping[str, Any]) -> str:
 
 
 def metrics_fault(metrics: Any) -> str:
-    """Why these cannot be the metrics of one evaluation; empty if they can."""
+    """Why these are not the metrics of an evaluation; empty if they are."""
     if not isinstance(metrics, dict):
         return f"{str(metrics)[:40]!r} is not an object"
     for name, value in metrics.items():
@@ -100,7 +100,7 @@ def _words(low: float, high: float) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    # compared, since math.isfinite fails at whole numbers beyond the largest float
+    # math.isfinite fails at whole numbers beyond the largest float
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)
@@ -109,7 +109,8 @@ def _is_number(value: Any) -> bool:
 
 
 def history_fault(content: bytes | None, last_epoch: float) -> str:
-    """Why these bytes cannot be the evaluations of a run that ended at this epoch."""
+    """Why these bytes are not the evaluations of a run that ended at this epoch; empty if they
+    are."""
     if content is None:
         return "it is not there"
     for number, line in enumerate(content.splitlines(), 1):

@@ -13,10 +13,10 @@ import run
 from experiments.report import outcomes, report
 from sympo.analysis.__main__ import main
 from sympo.disk import check_folder, litter, remove_litter, temporary_name, write_atomically
+from sympo.identity import Identity
 from sympo.pipelines.progress import Terminal
 from sympo.pipelines.result import RunResult
 from sympo.runs.folder import CellName, RunFolder
-from sympo.runs.identity import Identity
 from sympo.types import BadInput, printable
 from tests.analysis.synthetic import write_run
 

@@ -10,9 +10,9 @@ import pytest
 
 from sympo.analysis import Collection
 from sympo.analysis.__main__ import main
+from sympo.identity import Identity
 from sympo.metrics import bounds
 from sympo.runs.folder import CellName, RunFolder
-from sympo.runs.identity import Identity
 from sympo.validity import history_fault, metrics_fault, summary_fault
 from tests.analysis.synthetic import write_run
 

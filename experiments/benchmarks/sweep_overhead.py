@@ -165,13 +165,15 @@ def write_cells(runs: Path) -> None:
             "outcomes": {"last": packed, "selected": packed},
             "job": "reward_model", "dataset": "digits", "loss": loss, "noise": rate,
             "noise_model": "symmetric", "model": "small_cnn", "seed": seed, "hash": f"{0:08x}",
-            "last": last, "selected": last,
+            "last": last, "selected": last, "identity": 2,
             "config": {
-                "loss": {"_target_": f"sympo.losses.{loss}"}, "noise": rate, "seed": seed,
-                "noise_model": {"_target_": "sympo.noise.Symmetric"},
-                "model": {"channels": [6, 16], "hidden": 64}, "job": {"epochs": EVALUATIONS},
-                "dataset": {"_target_": "sympo.data.digits.Digits", "train_pairs": 2000},
+                "loss": {"_identity_": loss}, "noise": rate, "seed": seed,
+                "noise_model": {"_identity_": "symmetric"},
+                "model": {"_identity_": "cnn", "channels": [6, 16], "hidden": 64},
+                "job": {"_identity_": "reward_model", "epochs": EVALUATIONS},
+                "dataset": {"_identity_": "digits", "train_pairs": 2000},
             },
+            "at_default": ["dataset.train_pairs", "model.channels", "model.hidden"],
         }  # fmt: skip
         (folder / "config.yaml").write_text("loss: made\n")
         (folder / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in history))

@@ -1,4 +1,4 @@
-"""From run folders to numbers with intervals, and from those to figures; imports no torch."""
+"""From run folders to numbers with intervals, tables and figures; imports no torch."""
 
 from sympo.analysis.canvas import save_figure
 from sympo.analysis.collect import Collection

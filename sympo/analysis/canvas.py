@@ -35,7 +35,7 @@ DRAWN: Any = {
 
 
 def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """Panels on one scale; a Figure of its own, so that no backend is chosen and none stays open.
+    """Panels on one scale, on a bare Figure: pyplot would pick a backend and keep figures open.
 
     width, height: of one panel, in inches.
     """
@@ -54,7 +54,7 @@ def metrics_in(estimates: pd.DataFrame) -> list[str]:
 
 
 def limit_y(axes: Sequence[Axes], estimates: pd.DataFrame, unit: Metric) -> list[str]:
-    """`_limit` of the y axes, with the line of the unit; the notes that all of them ask for."""
+    """`limit` of the y axes, with the metric's line; returns the notes for the caption."""
     notes = limit(axes, estimates, unit, Axes.set_ylim)
     if unit.line is not None:
         for ax in axes:
@@ -72,9 +72,9 @@ def limit(
     unit: Metric,
     set_limits: Callable[[Axes, float, float], object],
 ) -> list[str]:
-    """Scale the axes to the means and to intervals near them; say where an interval is cut.
+    """Scale the axes to the means and nearby intervals; returns a note if an interval is cut.
 
-    Two seeds can give an interval wider than the whole figure, which would flatten every curve.
+    Two seeds can give an interval wider than all means together, which would flatten every curve.
     """
     least, most = unit.written_range
     drawn = estimates[estimates["n_seeds"] > 0]
@@ -83,7 +83,7 @@ def limit(
     room = np.nanmax([0.4 * np.ptp(mean), 0.02 * unit.factor, *of_one_seed])
     bottom = max(np.nanmin([*low, *mean]), mean.min() - room, least)
     top = min(np.nanmax([*high, *mean]), mean.max() + room, most)
-    # an estimate can lie outside of what the true value can be
+    # an estimate can lie outside the range of true values
     bottom, top = min(bottom, mean.min()), max(top, mean.max())
     if unit.line is not None:
         bottom, top = min(bottom, unit.line), max(top, unit.line)
@@ -117,25 +117,24 @@ def legend(figure: Figure, estimates: pd.DataFrame, *extra: Line2D, marked: bool
 
 
 def explain(figure: Figure, estimates: pd.DataFrame, what: str, notes: list[str]) -> Figure:
-    """Title: what is drawn, of which experiment. Caption: the interval, and what is not there."""
+    """Title: the figure and its experiment. Caption: the interval, notes, and missing cells."""
     head(figure, what, title(estimates))
     caption(figure, " ".join([interval_text(estimates), *notes, missing_text(estimates)]))
     return figure
 
 
 def head(figure: Figure, what: str, experiment: str) -> None:
-    """What is drawn, and below it of which experiment; wrapped to the width of the figure, and
-    whole as its label."""
+    """Set the title, wrapped to the figure's width, and the whole text as the figure's label."""
     figure.set_label(f"{what}: {experiment}")
     width = int(figure.get_figwidth() * 11)
     lines = textwrap.wrap(what, width)
-    if len(lines) > 1:  # lines of about one length
+    if len(lines) > 1:  # of similar length
         lines = textwrap.wrap(what, len(what) // len(lines) + 8)
     figure.suptitle("\n".join([*lines, *textwrap.wrap(experiment, width)]))
 
 
 def caption(figure: Figure, text: str) -> None:
-    """What a reader must know beside the picture, below it."""
+    """Set the text below the panels, wrapped to the figure's width."""
     width = int(figure.get_figwidth() * 13.5)
     figure.supxlabel(
         "\n".join(textwrap.wrap(text, width)), x=0.01, ha="left", fontsize=9, color="#444444"
@@ -147,7 +146,7 @@ def save_figure(figure: Figure, path: str | Path) -> list[Path]:
     stem = Path(path)
     png, pdf = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
     figure.savefig(png, dpi=150, metadata={"Software": None})
-    figure.set_layout_engine("none")  # the layout of the first drawing holds for the second
+    figure.set_layout_engine("none")  # the PDF keeps the layout of the PNG
     with mpl.rc_context({"pdf.fonttype": 42}):
         figure.savefig(pdf, metadata={"CreationDate": None, "Creator": None, "Producer": None})
     figure.clear()

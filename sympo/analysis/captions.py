@@ -1,4 +1,4 @@
-"""What titles, captions and tables say of estimates, in words."""
+"""The words of titles, captions and table footnotes."""
 
 import pandas as pd
 
@@ -24,13 +24,13 @@ INTERVALS = {
     "nothing about seeds",
 }
 _MOST_LISTED = 6
-# of the test pairs, above which a figure and a table say how many there are
+# share of test pairs above which figures and tables report ties
 MOST_TIES = 0.01
 TWO_SEEDS = "two seeds are too few for a t interval, whose factor is 12.7"
 
 
 def title(estimates: pd.DataFrame) -> str:
-    """The experiment of the estimates: data set, noise model and the settings that differ."""
+    """The experiment of the estimates: data set, noise model and differing settings."""
     first = estimates.iloc[0]
     leaves = before(estimates, "loss")[3:]
     parts = [f"{first['dataset']}, {first['noise_model']} noise, {first['job']}"]
@@ -63,7 +63,7 @@ def interval_text(estimates: pd.DataFrame) -> str:
 
 
 def missing_text(estimates: pd.DataFrame) -> str:
-    """Which cells of the grid are not there, by loss and noise rate."""
+    """The missing cells of the grid, by loss and noise rate."""
     rows = estimates[estimates["missing"] > 0].drop_duplicates(["variant", "noise"])
     if rows.empty:
         return ""
@@ -79,7 +79,7 @@ def missing_text(estimates: pd.DataFrame) -> str:
 
 
 def ties(estimates: pd.DataFrame) -> str:
-    """Where ties in predicted reward are more than MOST_TIES of the test pairs, and how many."""
+    """The cells in which more than MOST_TIES of the test pairs tie in predicted reward."""
     if "tie_rate" not in estimates:
         return ""
     rows = estimates[estimates["tie_rate"] > MOST_TIES]

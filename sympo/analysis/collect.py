@@ -1,6 +1,6 @@
 """Run folders -> tidy frames: one row per cell, one row per evaluation of a cell.
 
-Everything is done by column, since sweeps reach 100,000 cells; no frame is touched row by row.
+Everything works by column, never row by row, because sweeps reach 100,000 cells.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ from sympo.analysis.intervals import Outcomes
 from sympo.analysis.judge_estimates import Judging, judging
 from sympo.analysis.judged_files import JudgedFiles
 from sympo.analysis.outcome_files import OUTCOMES, read_outcomes, sets_of, write_outcomes
-from sympo.analysis.run_files import read_runs, tell_damaged
+from sympo.analysis.run_files import read_runs, warn_of_damage
 from sympo.runs.folder import run_folders
 
 _OPTIONS = ["job", "dataset", "loss", "noise_model", "model"]
@@ -34,17 +34,24 @@ class Collection:
 
     cells: one row per complete cell: `KEYS`, every config leaf that differs (dotted names),
         `oracle` (the loss was given the true noise rate), `last/<metric>`, `selected/<metric>`,
-        `last/judge/<judge>/<metric>` where it is judged.
+        `last/judge/<judge>/<metric>` if it was judged.
     curves: one row per complete cell and evaluation: the same columns up to `oracle`, then `epoch`
         and the scalar metrics.
-    incomplete: one row per folder without a summary and evaluations that are whole, with what its
-        path says: job, dataset, loss, noise, seed, hash; unfinished: those folders.
-    judging: what judges said over all cells; their verdicts are too many to keep, so that what is
-        made of them is made as they are read.
+    incomplete: one row per folder without an intact summary and evaluations, from its path: job,
+        dataset, loss, noise, seed, hash; unfinished: those folders.
+    judging: estimates from the verdicts over all cells; the verdicts themselves are not kept.
     outcomes: of every test item at the reported epochs, in the order of `cells`.
-    set_aside: cells that are in no frame, in a sentence for each group: at one seed there are two
-        or more, which no setting tells apart.
-    damaged: what is damaged in the folders, a sentence each; such cells are among the incomplete.
+    set_aside: cells left out of every frame, a sentence per group: cells of one seed that no
+        setting distinguishes.
+    damaged: a sentence per damaged file; such cells count as incomplete.
+
+    For example, from a sweep to its table and a figure:
+
+        collection = Collection.from_runs("results/runs")
+        print(format_table(summary(collection)))
+        figures = draw(collection)
+        save_figure(figures["accuracy_vs_noise"], "accuracy")  # accuracy.png and accuracy.pdf
+        summarise(collection.cells, "last/train/flipped_memorised")  # any other metric
     """
 
     cells: pd.DataFrame
@@ -58,16 +65,16 @@ class Collection:
 
     @classmethod
     def from_runs(cls, runs: str | Path | Iterable[str | Path]) -> "Collection":
-        """Read a root that holds run folders at any depth's end, or the run folders themselves."""
+        """Read a root that contains run folders, or the run folders themselves."""
         if isinstance(runs, str | Path):
-            # by the parts of their paths
+            # sorted by the parts of their paths
             return _collect(sorted(run_folders(runs), key=lambda f: f.replace("/", "\0")))
-        # the tail of a path names a cell, so a folder given twice is still one cell
+        # a path's tail names the cell, so a folder given twice is one cell
         unique = {Path(folder).absolute().parts[-5:]: str(folder) for folder in runs}
         return _collect([unique[tail] for tail in sorted(unique)])
 
     def write(self, out: str | Path) -> list[Path]:
-        """Write cells.csv, curves.csv and, where there is any, incomplete.csv (unfinished runs),
+        """Write cells.csv, curves.csv and, if they have rows, incomplete.csv (unfinished runs),
         judges.csv, agreement.csv, judged_differences.csv, outcomes.csv and test_sets.csv."""
         out = Path(out)
         out.mkdir(parents=True, exist_ok=True)
@@ -80,7 +87,7 @@ class Collection:
 
     @classmethod
     def read(cls, out: str | Path) -> "Collection":
-        """Read back what `write` wrote: the same columns, types and values."""
+        """Read what `write` wrote: the same columns, types and values."""
         out = Path(out)
         cells = _read_csv(out / "cells.csv")
         empty = cls(cells, cells, _incomplete_frame([]))._sometimes()
@@ -97,7 +104,7 @@ class Collection:
         )
 
     def _sometimes(self) -> dict[str, pd.DataFrame]:
-        """The frames that not every collection has rows of."""
+        """The frames that can be empty."""
         return {
             "incomplete": self.incomplete,
             "judges": self.judging.judges,
@@ -123,9 +130,9 @@ def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
     keys = _key_frame(names, leaves)
     if groups := _of_one_seed(keys):
         again = {runs.complete[place] for places in groups for place in places}
-        said = [_not_told_apart([runs.complete[i] for i in at], at, leaves) for at in groups]
+        sentences = [_indistinct([runs.complete[i] for i in at], at, leaves) for at in groups]
         left = [folder for folder in folders if folder not in again]
-        return _collect(left, [*set_aside, *said])
+        return _collect(left, [*set_aside, *sentences])
     judged = JudgedFiles()
     for cell, folder in enumerate(runs.complete):
         judged.read(folder, cell)
@@ -151,7 +158,7 @@ def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
         for name in runs.summaries.column_names
         if name.startswith(OUTCOMES)
     }
-    tell_damaged(runs.damaged)
+    warn_of_damage(runs.damaged)
     outcomes = Outcomes(packed, sets_of(packed, runs.complete))
     return Collection(
         cells,
@@ -166,7 +173,7 @@ def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
 
 
 def _of_one_seed(keys: pd.DataFrame) -> list[np.ndarray]:
-    """The places of cells that would be pooled as two seeds and have one, group by group."""
+    """The places of cells that share a seed and all settings, by group."""
     if keys.empty:
         return []
     by = [*group_columns(keys), "loss", "variant", "noise", "seed"]
@@ -175,10 +182,10 @@ def _of_one_seed(keys: pd.DataFrame) -> list[np.ndarray]:
     return [rows.index.to_numpy() for _, rows in repeated.groupby(by, dropna=False)]
 
 
-def _not_told_apart(
+def _indistinct(
     folders: Sequence[str], places: np.ndarray, leaves: Mapping[str, pa.ChunkedArray]
 ) -> str:
-    """Which cells are not drawn, and in what they differ."""
+    """A sentence on cells that are left out, and the leaves in which they still differ."""
     own = {leaf: column.take(pa.array(places)).to_pylist() for leaf, column in leaves.items()}
     differ = [
         f"{leaf} ({', '.join('null' if value is None else show(value) for value in values)})"
@@ -198,7 +205,7 @@ def _values(table: pa.Table, name: str) -> list[Any]:
 
 
 def _numbers(columns: dict[str, pa.ChunkedArray], rows: int) -> pd.DataFrame:
-    """A column of floats per name, of integers where it is an epoch and all are whole."""
+    """A column of floats per name; of integers for epochs that are all whole."""
     found = {}
     for name, column in columns.items():
         numbers = column.to_numpy()
@@ -208,7 +215,7 @@ def _numbers(columns: dict[str, pa.ChunkedArray], rows: int) -> pd.DataFrame:
 
 
 def _key_frame(names: dict[str, list[Any]], leaves: dict[str, pa.ChunkedArray]) -> pd.DataFrame:
-    """The columns that say which cell a row is, from the job up to `oracle`."""
+    """The columns that identify a cell, from the job to `oracle`."""
     if not names["job"]:
         return pd.DataFrame({name: [] for name in [*KEYS, "oracle"]})
     names["noise"] = [float(rate) for rate in names["noise"]]
@@ -220,17 +227,17 @@ def _key_frame(names: dict[str, list[Any]], leaves: dict[str, pa.ChunkedArray]) 
             values = column.to_pylist()
             if _differs(leaf, values, names):
                 frame[leaf] = _leaf_series(values)
-    told = leaves.get("loss.assumed_rate")
-    assumed = np.nan if told is None else told.cast(pa.float64()).to_numpy()
+    rate = leaves.get("loss.assumed_rate")
+    assumed = np.nan if rate is None else rate.cast(pa.float64()).to_numpy()
     return frame.assign(oracle=np.isclose(assumed, frame["noise"], rtol=0, atol=1e-12))
 
 
 def _differs(leaf: str, values: list[Any], names: dict[str, list[Any]]) -> bool:
-    """Whether a leaf says more than the names do.
+    """Whether a leaf adds to the names.
 
-    It does where it takes two values under one option of its group: `loss._target_` follows from
-    the loss's name and does not. A leaf that is the noise rate or the seed in every cell says
-    nothing new either, except in a loss, which may be given another rate than the true one.
+    It does if it takes two values under one option of its group; `loss._identity_` follows from the
+    loss's name. A leaf that equals the noise rate or the seed in every cell adds nothing, except in
+    a loss, which may assume another rate than the true one.
     """
     if leaf in KEYS:
         return False
@@ -243,12 +250,12 @@ def _differs(leaf: str, values: list[Any], names: dict[str, list[Any]]) -> bool:
 
 
 def _repeats(values: list[Any], named: list[Any]) -> bool:
-    # null in some cells is a setting of its own there
+    # null in some cells is a value like any other
     return all(value == name for value, name in zip(values, named, strict=True))
 
 
 def _leaf_series(values: list[Any]) -> pd.Series:
-    """One dtype per leaf, the one that reading it back from CSV would give."""
+    """A leaf with the dtype that reading it from CSV gives."""
     kinds = {type(value) for value in values}
     if kinds <= {int, float, type(None)}:
         return pd.Series(values, dtype="int64" if kinds == {int} else "float64")
@@ -258,7 +265,7 @@ def _leaf_series(values: list[Any]) -> pd.Series:
 
 
 def _incomplete_frame(folders: list[str]) -> pd.DataFrame:
-    """What the paths of unfinished runs say: job/dataset/loss/noise=<rate>/seed=<seed>-<hash>."""
+    """Unfinished runs, from paths job/dataset/loss/noise=<rate>/seed=<seed>-<hash>."""
     rows = []
     for folder in folders:
         job, dataset, loss, noise, last = Path(folder).absolute().parts[-5:]
@@ -268,8 +275,8 @@ def _incomplete_frame(folders: list[str]) -> pd.DataFrame:
 
 
 def _read_csv(path: Path, like: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Columns that `like` has too become of its types: a part of the cells may lack every value of
-    a setting, which then looks like a number."""
+    """Columns shared with `like` get its types: a setting without any value here would be read as
+    a number."""
     frame = pd.read_csv(
         path,
         dtype=_TEXT,

@@ -26,9 +26,9 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Defaults:
-    """Which cells have which leaf at its default.
+    """The leaves that each cell has at their defaults.
 
-    code: (n,) the place of a cell's list among the distinct `lists`, -1 for format 1.
+    code: (n,) the place of a cell's list in `lists`, which are distinct; -1 for format 1.
     """
 
     code: npt.NDArray[np.int64]
@@ -54,14 +54,14 @@ def comparable(
     options: Mapping[str, Sequence[str | None]],
     folders: Sequence[str],
 ) -> Leaves:
-    """The leaves of cells without differences that come from the version that wrote them alone.
+    """Leaves that differ only between cells with different settings, not between versions.
 
-    A leaf that a cell lacks counts as the default that cells with the same class of its part have;
-    a leaf of which one format knows no default, as the only value that the other format has.
-    `_target_` becomes the `_identity_` that cells of the newer format have in its place. Leaves of
-    cells of format 1 alone stay as they are.
+    A leaf missing from a cell gets the default that it has in cells whose part is of the same
+    class. A leaf missing from all cells of format 2 gets the value of format 1, if that is unique.
+    Beside cells of format 2, `_target_` becomes their `_identity_`. Cells that are all of format 1
+    stay unchanged.
 
-    options: of each group, such as `loss`, the option that each cell has.
+    options: per group, such as `loss`, each cell's option.
     """
     found = dict(leaves)
     if (defaults.code < 0).all():
@@ -81,14 +81,14 @@ def comparable(
 
 
 def _defaults_of(leaf: str, leaves: Leaves, defaults: Defaults) -> Iterator[tuple[pa.Scalar, Mask]]:
-    """Defaults of a leaf, each with the cells that have no value and the class it belongs to."""
+    """Defaults of a leaf by class, each with the cells of that class that have no value."""
     column = leaves[leaf]
     missing = column.is_null().to_numpy()
     known = defaults.have(leaf) & ~missing
     lacking = missing & ~defaults.have(leaf)
     old = defaults.code < 0
     if not known.any():
-        # of two formats: what all old cells have is what new ones do without
+        # a leaf that only format 1 has
         if not (missing[~old].all() and not missing[old].any()):
             return
         known = old
@@ -101,7 +101,7 @@ def _defaults_of(leaf: str, leaves: Leaves, defaults: Defaults) -> Iterator[tupl
 
 
 def _classes(leaf: str, leaves: Leaves) -> npt.NDArray[np.int64]:
-    """(n,) codes of the class of the part that a leaf belongs to; equal where it has none."""
+    """(n,) codes of the class of a leaf's part; all equal if no part around it has a class."""
     part = leaf.removesuffix(_IDENTITY)
     while "." in part:
         part = part.rpartition(".")[0]
@@ -114,8 +114,8 @@ def _classes(leaf: str, leaves: Leaves) -> npt.NDArray[np.int64]:
 def _named(
     targets: pa.ChunkedArray, identities: pa.ChunkedArray, options: Sequence[str | None] | None
 ) -> pa.ChunkedArray:
-    """Identities of all cells: a Python path is translated by the name of its class (`DrDPO` is
-    `dr_dpo`), else it stands for the only identity that cells with the same option have."""
+    """Identities of all cells. A Python path becomes the identity that reads like its class
+    (`DrDPO` is `dr_dpo`), else the only identity of cells with the same option."""
     old: list[str | None] = targets.to_pylist()
     new: list[str | None] = identities.to_pylist()
     chosen = options or [None] * len(old)
@@ -133,7 +133,7 @@ def _named(
         if _plain(_class(path)) in by_name:
             return by_name[_plain(_class(path))]
         names = of_option.get(option, set())
-        # a class that no newer cell has goes by its own name
+        # no cell of format 2 has this class
         return next(iter(names)) if len(names) == len(paths_of[option]) == 1 else _class(path)
 
     cells = zip(chosen, old, new, strict=True)
@@ -150,7 +150,7 @@ def _plain(name: str) -> str:
 
 
 def _absent(leaf: str, cells: Mask, folders: Sequence[str]) -> Mask:
-    """Which of these cells lack a leaf; the others have it, as null. Tables cannot tell."""
+    """The cells among these that lack a leaf. In tables, a leaf set to null looks the same."""
     absent = np.zeros(len(cells), dtype=bool)
     *_, name = leaf.split(".")
     for cell in np.flatnonzero(cells).tolist():

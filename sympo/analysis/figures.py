@@ -1,4 +1,4 @@
-"""Which figures a collection has numbers for, and drawing them."""
+"""The figures of a collection."""
 
 import re
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from sympo.analysis.training_plots import metric_vs_epochs, metric_vs_kl, reward
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """A figure: the estimates it needs of a collection, and how they are drawn."""
+    """A figure: how to estimate its numbers from a collection, and how to draw them."""
 
     name: str
     estimate: Callable[[Collection], pd.DataFrame]
@@ -51,7 +51,7 @@ def _vs_digit(metric: str, collection: Collection) -> pd.DataFrame:
 
 
 def _judged_vs_noise(judge: str, collection: Collection) -> pd.DataFrame:
-    """`summarise` of a judge's win rate, and how it judged."""
+    """`summarise` of a judge's win rate, with its opponent and protocol."""
     summary = _vs_noise(f"judge/{judge}/win_rate", collection)
     by = group_columns(collection.cells)
     judges = collection.judging.judges
@@ -84,18 +84,18 @@ FILES = re.compile(rf"({_NAMES})(__.*)?\.(png|pdf)")
 def draw(collection: Collection) -> dict[str, Figure]:
     """Every figure that the collection has numbers for, by file name without suffix.
 
-    One experiment gives plain names; several give one figure each, named by their settings.
+    Several experiments give one figure each, named by their settings.
     """
     by = group_columns(collection.cells)
     experiments = collection.cells[by].drop_duplicates()
-    told = implied(experiments)
-    experiments = experiments.drop(columns=told)
+    redundant = implied(experiments)
+    experiments = experiments.drop(columns=redundant)
     figures = {}
     for spec in [*FIGURES, *_of_judges(collection)]:
         estimated = spec.estimate(collection)
         for _, rows in estimated.groupby(by, dropna=False) if len(estimated) else ():
             suffix = _suffix(rows.iloc[0], experiments) if len(experiments) > 1 else ""
-            figures[spec.name + suffix] = spec.draw(rows.drop(columns=told))
+            figures[spec.name + suffix] = spec.draw(rows.drop(columns=redundant))
     return figures
 
 

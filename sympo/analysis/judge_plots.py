@@ -1,4 +1,4 @@
-"""Figures of judges: what they say of policies, how far they can be trusted, how far they agree."""
+"""Figures of judges: win rates of policies, position bias, and agreement between judges."""
 
 import textwrap
 from collections.abc import Hashable, Mapping
@@ -34,10 +34,10 @@ _OURS, _AUTHORS, _GREY = "#0072B2", "#D55E00", "#9a9a9a"
 
 
 def judged_vs_noise(summary: pd.DataFrame) -> Figure:
-    """Win rate by one judge against the noise rate, a panel each for the last and chosen epoch.
+    """Win rate by one judge against the noise rate, at the last and the chosen epoch.
 
-    summary: rows of `summarise` for one judge and experiment, with columns against, protocol and
-        shared_prompts of `Judging.judges` beside them.
+    summary: rows of `summarise` for one judge and experiment, with the columns against, protocol
+        and shared_prompts of `Judging.judges`.
     """
     first, judge = summary.iloc[0], judge_of(summary["metric"].iloc[0])
     unit = replace(
@@ -52,8 +52,8 @@ def judged_vs_noise(summary: pd.DataFrame) -> Figure:
 
 @mpl.rc_context(DRAWN)
 def position_bias(judges: pd.DataFrame) -> Figure:
-    """How often each judge prefers the answer shown first; and win rates on the same verdicts by
-    our protocol and by the paper's, one order and no ties.
+    """How often each judge prefers the response shown first, and win rates from the same verdicts
+    by our protocol and by the paper's (one order, no ties).
 
     judges: `Judging.judges` of one experiment.
     """
@@ -96,7 +96,7 @@ def position_bias(judges: pd.DataFrame) -> Figure:
 @mpl.rc_context(DRAWN)
 def agreement_matrix(agreement: pd.DataFrame) -> Figure:
     """Cohen's kappa of every two judges as colour, with the raw agreement below it; judges of one
-    opponent stand together.
+    opponent are neighbours.
 
     agreement: `Judging.agreement` of one experiment.
     """
@@ -157,7 +157,7 @@ _ENDS = ("", "_low", "_high")
 
 
 def _named(judge: str, against: str) -> str:
-    """A judge and its opponent; a setting too long for a line is broken, and nothing else is."""
+    """A judge and its opponent; only settings too long for a line are broken."""
     lines = textwrap.wrap(judge, _LETTERS, break_long_words=False)
     return "\n".join([*(textwrap.fill(line, _LETTERS) for line in lines), over(against)])
 
@@ -168,7 +168,7 @@ def _instead(ax: Axes, place: float, why: str) -> None:
 
 
 def _around_50(ax: Axes) -> tuple[float, float]:
-    """Limits that hold what is drawn, are centred on no preference and no tighter than +-5."""
+    """Limits around all points, centred on 50 and at least +-5."""
     reach = max(np.abs(np.array(ax.get_xlim()) - 50).max(), 5)
     return 50 - reach, 50 + reach
 
@@ -186,7 +186,7 @@ def _handle(color: str, marker: str, face: str, label: str) -> Line2D:
 
 
 def _one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
-    """The last epoch where it is judged, else the chosen one."""
+    """The rows of the last epoch, if it was judged, else of the chosen one."""
     last = frame[frame["which"] == "last"]
     return last if len(last) else frame
 
@@ -221,7 +221,7 @@ def _protocol_notes(judges: pd.DataFrame) -> list[str]:
 
 
 def _finish(figure: Figure, rows: pd.DataFrame, what: str, notes: list[str]) -> Figure:
-    # the settings that differ stand before `which`, where `title` looks for the loss
+    # `title` expects the settings in front of the column `loss`; here `which` follows them
     head(figure, what, title(rows.rename(columns={"which": "loss"})))
     when = EPOCHS[rows["which"].iloc[0]].lower()
     caption(

@@ -1,5 +1,5 @@
-"""What judges left in run folders, `judges/<name>-<hash>.json` -> metrics of cells, and one row per
-judged item and per verdict."""
+"""Verdicts in run folders, `judges/<name>-<hash>.json` -> metrics of cells, and one row per judged
+item and per verdict."""
 
 import hashlib
 import logging
@@ -24,15 +24,15 @@ _LONGEST = 40
 
 @dataclass(frozen=True)
 class JudgedItems:
-    """What was judged, as numbers; texts (ids, prompts, digests of samples) are their codes.
+    """Judged items and verdicts as numbers; texts (ids, prompts, digests of samples) are codes.
 
     items: one row per judged item: cell (row of `cells`), judge (its label), which, against,
         protocol, samples, id, prompt; score: 1 a win of the policy, 0.5 a tie, 0 a loss, NaN
-        invalid; authors: the score by the paper's protocol, NaN where no pair was shown with the
-        policy's answer second; invalid: whether some words could not be parsed; shown: how often it
-        was shown, 0 for two equal answers.
-    verdicts: one row per time that a pair was shown: cell, judge, which, prompt; choice: 1 the
-        first answer won, 0.5 a tie, 0 the second won, NaN invalid; policy_first.
+        invalid; authors: the score by the paper's protocol, NaN if no pair was shown with the
+        policy's response second; invalid: whether some reply could not be parsed; shown: how often
+        it was shown, 0 for two equal responses.
+    verdicts: one row per time that a pair was shown: cell, judge, which, prompt; choice: 1 if the
+        first response won, 0.5 for a tie, 0 if the second won, NaN invalid; policy_first.
     """
 
     items: pd.DataFrame
@@ -53,16 +53,16 @@ class _Block:
 
 
 class JudgedFiles:
-    """The judged files of run folders, read one folder at a time; their texts are not kept."""
+    """Reads the judged files of run folders one by one, without keeping their texts."""
 
     def __init__(self) -> None:
         self._blocks: list[_Block] = []
         self._codes: dict[str, int] = {}
 
     def read(self, folder: str, cell: int) -> None:
-        """Gather what judges left in a folder; cell: the row that its cell will have."""
+        """Gather the verdicts in a folder; cell: its row in `cells`."""
         judges = f"{folder}/judges"
-        if not os.access(judges, os.F_OK):  # the quickest look: there may be 100,000 folders
+        if not os.access(judges, os.F_OK):  # fast, for 100,000 folders
             return
         for path in sorted(Path(judges).glob("*.json")):
             try:
@@ -78,7 +78,7 @@ class JudgedFiles:
     def gathered(self, datasets: Sequence[str]) -> tuple[pd.DataFrame, JudgedItems]:
         """The columns `<which>/judge/<label>/<metric>` of all cells, and the items.
 
-        datasets: of each cell. A label is the judge's name and the fewest of its settings that tell
+        datasets: of each cell. A label is the judge's name and the fewest settings that distinguish
         it from others of that name in a data set, e.g. `gold (protocol=authors)`.
         """
         labels = _labels(self._blocks, datasets)
@@ -133,50 +133,50 @@ class JudgedFiles:
 
 
 def _labels(blocks: Sequence[_Block], datasets: Sequence[str]) -> list[str]:
-    """A label per block: name and telling settings."""
+    """A label per block: name and distinguishing settings."""
     by_name: dict[str, list[int]] = {}
     for place, block in enumerate(blocks):
         by_name.setdefault(block.name, []).append(place)
     labels = [block.name for block in blocks]
     for name, places in by_name.items():
         configs = [blocks[place].config for place in places]
-        telling = _telling([datasets[blocks[place].cell] for place in places], configs)
+        leaves = _distinguishing([datasets[blocks[place].cell] for place in places], configs)
         for place, config in zip(places, configs, strict=True):
-            if said := _said(telling, config):
-                labels[place] = f"{name} ({said})"
+            if shown := _shown(leaves, config):
+                labels[place] = f"{name} ({shown})"
     return labels
 
 
-def _telling(where: Sequence[str], configs: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """The fewest settings that tell the configs of each data set apart, of equally many those that
-    read shortest. One that follows from the data set, as a language does, tells none apart."""
+def _distinguishing(datasets: Sequence[str], configs: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """The fewest settings that distinguish the configs of each data set; of equally many, those
+    with the shortest label. One that follows from the data set, as a language does, is not used."""
     leaves = sorted(set(chain.from_iterable(configs)))
-    rows = {  # the same judge stands in many cells
+    rows = {  # distinct ones: a judge has verdicts in many cells
         (place, *map(config.get, leaves)): config
-        for place, config in zip(where, configs, strict=True)
+        for place, config in zip(datasets, configs, strict=True)
     }
     differing = [
         leaf
         for number, leaf in enumerate(leaves, 1)
-        if len({(row[0], row[number]) for row in rows}) > len(set(where))
+        if len({(row[0], row[number]) for row in rows}) > len(set(datasets))
     ]
 
     def apart(some: tuple[str, ...]) -> bool:
-        said = {(row[0], *map(config.get, some)) for row, config in rows.items()}
-        return len(said) == len(rows)
+        shown = {(row[0], *map(config.get, some)) for row, config in rows.items()}
+        return len(shown) == len(rows)
 
     for size in range(len(differing)):
         if found := [some for some in combinations(differing, size) if apart(some)]:
-            return min(found, key=lambda some: max(len(_said(some, c)) for c in rows.values()))
+            return min(found, key=lambda some: max(len(_shown(some, c)) for c in rows.values()))
     return tuple(differing)
 
 
-def _said(leaves: Iterable[str], config: Mapping[str, Any]) -> str:
+def _shown(leaves: Iterable[str], config: Mapping[str, Any]) -> str:
     return ", ".join(f"{leaf}={_short(config[leaf])}" for leaf in leaves if leaf in config)
 
 
 def _short(value: object) -> str:
-    """A setting in a label; a prompt template is too long for one, and its hash tells it apart."""
+    """A setting in a label; long ones, such as prompt templates, by their hash."""
     text = show(value)
     if len(text) <= _LONGEST:
         return text
@@ -186,7 +186,7 @@ def _short(value: object) -> str:
 def _frame(
     blocks: Sequence[_Block], labels: Sequence[str], parts: Sequence[dict[str, np.ndarray]]
 ) -> pd.DataFrame:
-    """The parts under each other, beside what is the same throughout one."""
+    """The parts below one another, with the columns that are constant in each."""
     sizes = [len(part["prompt"]) for part in parts]
     same = {
         "judge": labels,

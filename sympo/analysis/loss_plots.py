@@ -10,7 +10,7 @@ from sympo.analysis.style import ordered, styles
 
 @mpl.rc_context(DRAWN)
 def loss_gallery(curves: pd.DataFrame) -> Figure:
-    """Losses l(z) against the margin z, beside l(z) + l(-z), which is flat where l is symmetric.
+    """Losses l(z) against the margin z, and l(z) + l(-z), which is constant for symmetric losses.
 
     curves: columns loss, z, value = l(z), sum = l(z) + l(-z).
     """
@@ -18,7 +18,7 @@ def loss_gallery(curves: pd.DataFrame) -> Figure:
     for place, (loss, look) in enumerate(styles(curves["loss"]).items()):
         rows = curves[curves["loss"] == loss].sort_values("z")
         axes[0].plot(rows["z"], rows["value"], **line_of(look))
-        # symmetric sums can be one line (sigmoid and ramp both give 1): the first ones are wider
+        # symmetric sums can coincide (sigmoid and ramp both give 1), so earlier lines are wider
         width = max(5.0 - 2.2 * place, 1.6) if look.family else 1.6
         axes[1].plot(rows["z"], rows["sum"], **line_of(look), linewidth=width)
     axes[0].set(title="Loss  $\\ell(z)$", ylabel="Loss", ylim=(-2.2, 5.2))

@@ -28,7 +28,7 @@ def accuracy_vs_noise(summary: pd.DataFrame, unit: Metric | None = None) -> Figu
     """A metric against the noise rate: the last epoch beside the one chosen by noisy validation.
 
     summary: rows of `summarise` for `last/<metric>`, `selected/<metric>` or both, one experiment.
-    unit: how the metric is written, where its name alone does not say it.
+    unit: the metric, if its name does not determine it.
     """
     unit = unit or metric_of(summary["metric"].iloc[0])
     metrics = [name for which in EPOCHS for name in metrics_in(summary) if name.startswith(which)]
@@ -45,9 +45,9 @@ def accuracy_vs_noise(summary: pd.DataFrame, unit: Metric | None = None) -> Figu
 
 
 def noise_panel(estimates: pd.DataFrame, ax: Axes) -> Axes:
-    """Means and error bars against the noise rate, the losses side by side at each rate.
+    """Means and error bars against the noise rate, losses side by side at each rate.
 
-    A point on fewer seeds than the grid has is hollow and says how many it has.
+    Points with missing seeds are hollow and labelled with their number of seeds.
     """
     factor = metric_of(estimates["metric"].iloc[0]).factor
     rates = np.sort(estimates["noise"].unique())

@@ -1,4 +1,4 @@
-"""From a collection to what a reader opens: tables, figures, one page."""
+"""From a collection to a report: CSVs, figures, one HTML page."""
 
 import html
 import re
@@ -22,13 +22,13 @@ from sympo.disk import remove_litter, temporary_name
 from sympo.metrics import HEADLINES
 from sympo.types import BadInput
 
-# files that not every report has
+# files that only some reports have
 _SOMETIMES = re.compile(r"(incomplete|judges|agreement|judged_differences|outcomes|test_sets)\.csv")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `write_report` wrote; table: the closing table as text; figures: the PNGs."""
+    """A written report; table: the closing table as text; figures: the PNGs."""
 
     folder: Path
     summary: pd.DataFrame
@@ -39,7 +39,7 @@ class Report:
 
 def summary(collection: Collection) -> pd.DataFrame:
     """The headline metrics and every judge's win rate per loss and noise rate, at the last and the
-    selected epoch; `against`, where there are judges, is the opponent of each."""
+    selected epoch; with judges, `against` is the opponent of each."""
     table = _of_headlines(
         collection,
         lambda cells, name: estimates.summarise(
@@ -56,7 +56,7 @@ def summary(collection: Collection) -> pd.DataFrame:
 
 
 def differences(collection: Collection) -> pd.DataFrame:
-    """Differences, paired over seeds, of the same metrics."""
+    """Differences between losses in the same metrics, paired over seeds."""
     return _of_headlines(
         collection, lambda cells, name: estimates.differences(cells, name, collection.outcomes)
     )
@@ -65,16 +65,16 @@ def differences(collection: Collection) -> pd.DataFrame:
 def write_report(collection: Collection, out: str | Path) -> Report:
     """Write the CSVs, the figures and report.html to `out`.
 
-    Everything is made in a folder beside it and then moved in, so a crash leaves no half file.
-    Figures of an earlier report that this one does not have are removed.
+    Everything is made in a temporary folder and then moved, so a crash leaves no partial file.
+    Figures that only an earlier report had are removed.
     """
     if collection.cells.empty:
         raise BadInput("no complete cell: nothing to report")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     numbers, paired = summary(collection), differences(collection)
-    said = [format_table(numbers), unfinished(collection.incomplete), *collection.set_aside]
-    table = "\n\n".join(filter(None, said))
+    parts = [format_table(numbers), unfinished(collection.incomplete), *collection.set_aside]
+    table = "\n\n".join(filter(None, parts))
     remove_litter(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=temporary_name("report")) as name:
         made = Path(name)
@@ -145,7 +145,7 @@ def _page(table: str, figures: dict[str, Figure], csvs: list[str]) -> str:
 
 def _image(name: str, figure: Figure) -> str:
     words = html.escape(str(figure.get_label()))
-    # in inches, so that letters are of one size in small and large figures
+    # in inches, so that small and large figures have letters of one size
     size = f"width: {figure.get_figwidth():g}in; max-width: 100%"
     return (
         f'<h2 style="font-size: 1.1rem">{words}</h2>\n'

@@ -15,12 +15,12 @@ from sympo.metrics import EPOCHS, metric_of
 def format_table(summary: pd.DataFrame) -> str:
     """A summary as plain text: rows are losses, columns noise rates, cells `81.3 ±1.2 (n=3)`.
 
-    One block per experiment and epoch choice; `*` marks runs that were given the true noise rate.
-    summary: as `report.summary` makes it, with the opponent of every judge in `against`.
+    One block per experiment and epoch choice; `*` marks losses given the true noise rate.
+    summary: from `summary`, with the opponent of every judge in `against`.
     """
     blocks = []
     by = before(summary, "loss")
-    told = implied(summary[by].drop_duplicates())
+    redundant = implied(summary[by].drop_duplicates())
     for _, experiment in summary.groupby(by, dropna=False):
         for metric, rows in experiment.groupby("metric", sort=False):
             which, name = str(metric).split("/", 1)
@@ -30,7 +30,9 @@ def format_table(summary: pd.DataFrame) -> str:
                     continue  # in summary.csv
                 name = f"judge {judge}, win rate {over(rows['against'].iloc[0])}"
             unit = f" ({written.unit})" if written.unit else ""
-            heading = f"{name}{unit}, {EPOCHS[which].lower()}: {title(rows.drop(columns=told))}"
+            heading = (
+                f"{name}{unit}, {EPOCHS[which].lower()}: {title(rows.drop(columns=redundant))}"
+            )
             blocks.append(f"{heading}\n{_block(rows, written.factor)}")
     if not blocks:
         return "no cell measured what its job is judged by"
@@ -73,7 +75,7 @@ def _footnotes(summary: pd.DataFrame) -> str:
     blocks = rows.groupby(["experiment", "metric"], as_index=False).agg(
         {"judge": "first", "n_seeds": "sum", "missing": "sum"}
     )
-    # a cell that diverged after its selected epoch is missing from one block alone
+    # a cell that diverged after its selected epoch is missing from one block only
     measured = blocks[blocks["judge"].isna()].groupby("experiment")[["n_seeds", "missing"]].max()
     if measured["missing"].any():
         notes.append(f"missing: {measured['missing'].sum()} cells")
@@ -86,7 +88,7 @@ def _footnotes(summary: pd.DataFrame) -> str:
 
 
 def unfinished(incomplete: pd.DataFrame) -> str:
-    """How many runs of each job and data set are not complete; empty where all are."""
+    """The number of incomplete runs of each job and data set; empty if there are none."""
     if incomplete.empty:
         return ""
     places = (incomplete["job"] + "/" + incomplete["dataset"]).value_counts().sort_index()

@@ -1,4 +1,4 @@
-"""Figures along training: a metric against the epoch and against KL, and what was learned."""
+"""Figures along training: a metric against the epoch and against KL, and learned rewards."""
 
 import textwrap
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def metric_vs_kl(trails: pd.DataFrame) -> Figure:
     """
     last = trails.groupby(["variant", "noise"])["epoch"].transform("max") == trails["epoch"]
     ends = ["low", "high", "kl_low", "kl_high"]
-    trails = trails.assign(**{end: trails[end].where(last) for end in ends})  # drawn there alone
+    trails = trails.assign(**{end: trails[end].where(last) for end in ends})  # drawn only there
     figure, axes = _per_noise(trails, _trail, metric_of(KL).label)
     notes = ["A line follows training: dots are evaluations, the marker is the last one."]
     if trails[ends].notna().any(axis=None):
@@ -93,7 +93,7 @@ def _bands(estimates: pd.DataFrame, axis: str, label: str, *extra: Line2D) -> Fi
 def _per_noise(
     estimates: pd.DataFrame, draw: Callable[..., None], label: str
 ) -> tuple[Figure, list[Axes]]:
-    """A panel per noise rate with a value, all on one scale; `draw` puts one loss into one."""
+    """A panel per noise rate with a value, all on one scale; `draw` adds a loss to a panel."""
     unit = metric_of(metrics_in(estimates)[0])
     rates = np.sort(estimates.loc[estimates["n_seeds"] > 0, "noise"].unique())
     lines = -(-len(rates) // 3)
@@ -125,7 +125,7 @@ def _band(
         ax.plot(x, low, x, high, color=look.color, linewidth=0.7, alpha=0.7)
     else:
         ax.fill_between(x, low, high, color=look.color, alpha=0.12, linewidth=0)
-    # markers on every few points, each loss starting elsewhere, so that lines stay apart in grey
+    # markers on every few points, each loss with its own offset, so that lines differ in grey print
     every = max(1, len(rows) // 4)
     ax.plot(
         x,
@@ -140,7 +140,7 @@ def _band(
 
 
 def _trail(rows: pd.DataFrame, factor: float, look: LossStyle, place: int, ax: Axes) -> None:
-    """The way of one loss along training: a dot per epoch, marker and cross at the last one."""
+    """One loss along training: a dot per epoch, marker and cross at the last one."""
     if rows.empty:
         return
     rows = rows.sort_values("epoch")

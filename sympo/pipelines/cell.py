@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from sympo.identity import identity_of, part_identity
 from sympo.runs.folder import CellName, RunFolder
-from sympo.runs.identity import identity_of, part_identity
 from sympo.types import BadInput, within
 
 # what a cell's hash is made of

@@ -12,7 +12,9 @@ import torch
 import yaml
 
 from sympo.evaluation.selection import reported
+from sympo.judges.judged_runs import CACHE, Verdicts
 from sympo.pipelines.cell import Cell
+from sympo.pipelines.judging import judged
 from sympo.pipelines.progress import Progress, Screen, heading, percent
 from sympo.pipelines.result import RunResult
 from sympo.protocols.jobs import SamplingJob, TrainedScorer
@@ -156,14 +158,12 @@ class CellRun:
         try:
             found = None
             if self.cell.judge is not None:
-                from experiments.judge import CACHE, Verdicts, judged
-
                 verdicts = Verdicts(
                     Path(self.cell.config["results_dir"]) / CACHE, self.cell.since
                 )  # fmt: skip
                 found = judged(
                     self.folder.path, self.name, self.cell.judge_name, self.cell.judge, verdicts,
-                    self.progress,
+                    self.progress, lambda _: self.cell.dataset,
                 )  # fmt: skip
             if found is not None and found.status == "failed":
                 self.outcome = found

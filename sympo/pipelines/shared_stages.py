@@ -12,6 +12,7 @@ import torch
 from sympo import seeding
 from sympo.data import row_account
 from sympo.disk import write_atomically
+from sympo.identity import Identity, identity_of, joined, part_identity
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
 from sympo.pipelines.cell import Cell
@@ -25,7 +26,6 @@ from sympo.pipelines.pair_files import (
     save_pairs,
 )
 from sympo.pipelines.reference import Reference
-from sympo.runs.identity import Identity, identity_of, joined, part_identity
 from sympo.runs.stages import Stages
 from sympo.sampling import Responses, Transformers
 from sympo.training.fine_tuning import fine_tune

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sympo import losses
+from sympo.identity import as_config, stable_name
 from sympo.losses import MarginLoss
 from sympo.models.images.cnn import CNN
 from sympo.models.texts.tfidf import Tfidf
@@ -29,7 +30,6 @@ from sympo.pipelines.text_reward_model import TextRewardModelJob
 from sympo.protocols.data import NoiseModel
 from sympo.protocols.jobs import Job, TrainedScorer
 from sympo.protocols.models import Sampler
-from sympo.runs.identity import as_config, stable_name
 from sympo.sampling import Transformers
 
 # the paper's network needs images of at least this many pixels a side

@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from sympo.disk import config_is_garbled, with_digest, write_atomically
+from sympo.identity import Identity, identity_of, is_part, joined, part_identity
 from sympo.runs.folder import RunFolder
-from sympo.runs.identity import Identity, identity_of, is_part, joined, part_identity
 
 OPTIONS = ("job", "dataset", "loss", "noise_model", "model")
 

@@ -33,8 +33,8 @@ from sympo.disk import (
     with_digest,
     write_atomically,
 )
+from sympo.identity import FORMAT, NAME, Identity, joined
 from sympo.outcomes import TestSet
-from sympo.runs.identity import FORMAT, NAME, Identity, joined
 from sympo.types import Evaluation
 from sympo.validity import history_fault, summary_fault
 

@@ -13,8 +13,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sympo.disk import write_atomically
+from sympo.identity import FORMAT, Identity
 from sympo.runs.adoption import old_stages
-from sympo.runs.identity import FORMAT, Identity
 
 # settings that say who drew the responses in a stage, or in the pairs that it is about
 DRAWN_BY = ("sampler", "pairs.sampler")

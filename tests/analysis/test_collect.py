@@ -1,4 +1,6 @@
+import inspect
 import json
+import textwrap
 
 import numpy as np
 import pandas as pd
@@ -8,6 +10,15 @@ from sympo.analysis import Collection, differences, run_files, summarise
 from sympo.analysis.__main__ import main
 from sympo.analysis.frames import KEYS, settings
 from tests.analysis.synthetic import policy_history, write_policy_sweep, write_run, write_sweep
+
+
+def test_the_example_of_a_collection_runs(tmp_path, monkeypatch, capsys):
+    write_sweep(tmp_path / "results" / "runs", {"ramp": None}, [0.1, 0.3], [0, 1])
+    monkeypatch.chdir(tmp_path)
+    example = (inspect.getdoc(Collection) or "").split("a figure:")[1]
+    exec("from sympo.analysis import *\n" + textwrap.dedent(example.strip("\n")))
+    assert "noise 0.3" in capsys.readouterr().out
+    assert (tmp_path / "accuracy.png").is_file() and (tmp_path / "accuracy.pdf").is_file()
 
 
 def test_cells_hold_keys_differing_leaves_oracle_and_metrics(tmp_path):

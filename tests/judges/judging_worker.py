@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 from sympo.disk import write_atomically
+from sympo.identity import Identity
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judging import judge_answers
 from sympo.judges.openai import OpenAIJudge
 from sympo.runs.folder import CellName, RunFolder
-from sympo.runs.identity import Identity
 
 
 def main(folder: Path, settings: str) -> None:

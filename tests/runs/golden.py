@@ -14,8 +14,8 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from sympo.identity import Identity, identity_of
 from sympo.pipelines.cell import IDENTITY
-from sympo.runs.identity import Identity, identity_of
 
 CONF = Path(__file__).parents[2] / "conf"
 FILE = Path(__file__).with_name("golden.json")

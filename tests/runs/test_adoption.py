@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from sympo.identity import Identity, identity_of, joined, part_identity
+from sympo.moved import MOVED
 from sympo.runs import adoption
 from sympo.runs.adoption import adopt_run
 from sympo.runs.folder import CellName, RunFolder
-from sympo.runs.identity import Identity, identity_of, joined, part_identity
-from sympo.runs.moved import MOVED
 from sympo.runs.stages import Stages
 
 NAME = CellName("policy", "digits", "ramp", 0.3, "symmetric", "cnn", 0)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from sympo.identity import Identity
 from sympo.runs import checkpoints
 from sympo.runs.folder import CellName, RunFolder
-from sympo.runs.identity import Identity
 
 NAME = CellName("policy", "gold_language", "ramp", 0.3, "symmetric", "tiny_lm", 0)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sympo.runs.identity import leaf
+from sympo.identity import leaf
 from tests.runs.golden import cases, golden, identity
 
 

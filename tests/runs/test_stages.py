@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sympo.disk import content_digest
+from sympo.identity import Identity
 from sympo.runs import stages as stages_module
-from sympo.runs.identity import Identity
 from sympo.runs.stages import Stages
 
 

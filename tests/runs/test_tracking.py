@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from sympo.identity import Identity
 from sympo.runs.folder import CellName, RunFolder
-from sympo.runs.identity import Identity
 from sympo.runs.tracking import Tracker, hint, resolve_mode
 from sympo.types import BadInput
 

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sympo.runs.moved import MOVED
+from sympo.moved import MOVED
 from sympo.types import BadInput
 
 # the key under which a config names the class of a part, and an identity its stable name

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from sympo.runs import identity as room
-from sympo.runs.identity import Identity, as_config, identity_of, joined, part_identity, stable_name
+from sympo import identity as room
+from sympo.identity import Identity, as_config, identity_of, joined, part_identity, stable_name
 from sympo.types import BadInput
 
 
