@@ -12,7 +12,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from experiments.cells import Cell, Planned, prepare
+from experiments.cells import Planned, prepare
+from sympo.pipelines.cell import Cell
 from sympo.pipelines.progress import Screen
 from sympo.pipelines.result import RunResult
 
@@ -80,7 +81,7 @@ def useful_processes(planned: Sequence[Planned]) -> int:
     cells = [one.cell for one in planned if not one.cell.folder.completed_since(one.cell.since)]
     if not cells or not all(cell.job.together and cell.device == "cpu" for cell in cells):
         return 1
-    worth = sum(cell.job.images(cell) for cell in cells) // IMAGES_WORTH_A_PROCESS
+    worth: int = sum(cell.job.images(cell) for cell in cells) // IMAGES_WORTH_A_PROCESS
     threads = max(cell.config["threads"] or 1 for cell in cells)
     return max(1, min(_cores() // threads, worth))
 

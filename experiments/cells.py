@@ -41,7 +41,8 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     }
     judge = _judge(choices["judge"], settings["judge"], parts["job"], parts["dataset"])
     options = {group: str(option) for group, option in choices.items()}
-    return assemble(settings, options, parts, judge, options["judge"])
+    with within("job"):
+        return assemble(settings, options, parts, judge, options["judge"])
 
 
 def run_cell(config: DictConfig, choices: Mapping[str, Any], wait: bool) -> RunResult:

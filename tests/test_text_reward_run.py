@@ -212,7 +212,8 @@ GOLD = ["job=reward_model", "dataset=gold_language"]
         ([*GOLD, "model.tokenizer_path=/nowhere"], ["model.tokenizer_path=/nowhere"]),
         ([*GOLD, "model=hub_reward"], ["model.name_or_path", "not set"]),
         ([*GOLD, "model=tfidf", "model.min_df=0"], ["model.min_df=0"]),
-        ([*GOLD, "dataset=digits", "job._target_=sympo.pipelines.text_reward_model.TextRewardModelJob"],
+        ([*GOLD, "dataset=digits",
+          "job._target_=sympo.pipelines.text_reward_model.TextRewardModelJob"],
          ["job"]),
     ],
 )  # fmt: skip

@@ -385,8 +385,8 @@ def train_peer(batches: Sequence[np.ndarray], pairs: Pairs, arguments: argparse.
     os.environ["HF_HUB_OFFLINE"] = "1"
     from datasets import Dataset
     from transformers import AutoTokenizer
-    from trl import DPOConfig, DPOTrainer
-    from trl.trainer.dpo_trainer import DataCollatorForPreference
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
     class Prepared(DPOTrainer):
         """Takes rows that are token ids already, their reference known, in a given order."""

@@ -170,7 +170,7 @@ def authors_epoch(
     noisy = flip(Symmetric(), NOISE, data.train, 0)
     pairs = noisy.pairs
     images = torch.from_numpy(data.pixels).float()
-    digits = torch.from_numpy(data.digits).float()
+    digits = torch.from_numpy(data.rewards).float()
     first, second = torch.from_numpy(pairs.first), torch.from_numpy(pairs.second)
     loader = DataLoader(
         TensorDataset(

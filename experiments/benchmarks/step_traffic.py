@@ -131,7 +131,7 @@ def grid() -> CellTrainer:
     pairs = PreferencePairs(one.astype(np.uint64), one, one, one + 1.0, one + 1.0)
     draw = ImagePreferences(
         np.zeros((1, 28, 28), np.uint8), 0.0, 1.0, np.zeros(1, np.int64), pairs, pairs, pairs,
-        one[:1],
+        one[:1], np.zeros(1, np.int64),
     )  # fmt: skip
     noisy = NoisyPairs(pairs, one > 0)
     cells = [

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sympo.judges.protocol import FIRST, SECOND, TIE
 from sympo.models.texts.classifiers import Released
-from sympo.models.texts.packed_rows import Rows
+from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.reward_models import RewardModel
 from sympo.models.texts.scorers import AUTOCAST
 from sympo.protocols.judging import Judge, JudgedData, OnVerdict, Tokens
@@ -110,7 +110,7 @@ class RewardModelJudge(Judge):
         )
         found = np.full((len(comparisons), 2), np.nan)
         if len(made):
-            rows = Rows(made.chosen, made.rejected)
+            rows = PackedRows(made.chosen, made.rejected)
             found[made.pairs.ids.astype(int)] = self._scorer.score(rows, self.tokens_per_pass)
         return found
 

@@ -227,7 +227,7 @@ class CellTrainer:
         """One cell's rewards of any images (n, H, W), in evaluation mode; (n,) float64."""
         self.model.eval()
         rows = self._tensor(images).to(self.dtype).expand(len(self.seeds), *images.shape)
-        parts = ((rows - self.mean) / self.std).split(EVALUATION_IMAGES, 1)
+        parts = torch.split((rows - self.mean) / self.std, EVALUATION_IMAGES, 1)
         found = torch.cat([self.model(part)[cell] for part in parts])
         return found.double().cpu().numpy()
 
