@@ -116,6 +116,7 @@ def test_library_imports_no_hydra(root: Path) -> None:
     "code",
     [
         "import sympo.analysis",
+        "import sympo.models.images, sympo.models.texts, sympo.sampling, sympo.protocols.models",
         *(
             f"import runpy, sys; sys.argv = ['run.py', {flags}]\n"
             "try:\n    runpy.run_path('run.py', run_name='__main__')\n"
@@ -123,7 +124,7 @@ def test_library_imports_no_hydra(root: Path) -> None:
             for flags in ("'--help'", "'--cfg', 'job'")
         ),
     ],
-    ids=["analysis", "help", "cfg"],
+    ids=["analysis", "rooms", "help", "cfg"],
 )
 def test_light_commands_import_no_torch(root: Path, code: str) -> None:
     check = "\nimport sys; assert 'torch' not in sys.modules and 'wandb' not in sys.modules"

@@ -66,6 +66,6 @@ class MarginLoss(ABC):
     def log_weight(self, losses: torch.Tensor) -> torch.Tensor:
         """The logarithm of each pair's weight in the gradient of `reduce`, without gradient.
 
-        losses: (n,), as this loss returns them. Returns (n,); zeros where `reduce` is the mean.
+        losses: (n,), as this loss returns them. Returns (n,); zeros if `reduce` is the mean.
         """
         return torch.zeros_like(losses)

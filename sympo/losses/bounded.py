@@ -1,4 +1,4 @@
-"""Bounded losses that are not symmetric, to tell the effects of boundedness and symmetry apart."""
+"""Bounded losses that are not symmetric, to separate the effects of boundedness and symmetry."""
 
 from typing import ClassVar
 

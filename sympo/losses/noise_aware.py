@@ -95,7 +95,7 @@ class ROPO(MarginLoss):
     alpha: a > 0, the weight of the sigmoid over that of the logistic; BadArgument otherwise.
 
     Convex for a <= 1 only, since l'' has the sign of 1 - a (1 - 2p) with p = sigmoid(z). CPE for
-    every a: C is stationary exactly where eta = (p + a q) / (1 + 2 a q) with q = p (1 - p), and
+    every a: C is stationary if and only if eta = (p + a q) / (1 + 2 a q) with q = p (1 - p), and
     there d eta / dp = (1 + a (p^2 + (1 - p)^2)) / (1 + 2 a q)^2 > 0, from eta = 0 to eta = 1.
 
     Source: Liang et al. 2024 (ROPO); 14 is the value in the authors' code.

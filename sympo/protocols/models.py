@@ -128,7 +128,7 @@ class TextModel(ModelSettings, Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """A hash of the model's files, which stands for their path."""
+        """A hash of the model's files, used in place of their path."""
         ...
 
 

@@ -1,8 +1,15 @@
-"""Samplers: what draws the responses of a policy."""
+"""Samplers, which draw the responses of a policy."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from sympo.sampling.responses import Responses as Responses
+    from sympo.sampling.settings import Sampling as Sampling
+    from sympo.sampling.transformers import Transformers as Transformers
+    from sympo.sampling.vllm import VLLM as VLLM
+
+# loaded when first asked for, because samplers import torch
 _MODULES = {
     "Responses": "sympo.sampling.responses",
     "Sampling": "sympo.sampling.settings",

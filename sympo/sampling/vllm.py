@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from sympo import ranges, seeding
+from sympo.models.texts import adapters
 from sympo.models.texts.policies import Policy
 from sympo.ranges import Range
 from sympo.sampling.base import BaseSampler
@@ -52,7 +53,7 @@ class VLLM(BaseSampler):
     def check(self, device: str) -> None:
         if torch.device(device).index:
             raise BadInput(
-                f"device={device} is not allowed with sampler=vllm, which takes the first visible "
+                f"device={device} is not allowed with vLLM, which takes the first visible "
                 f"GPU: use CUDA_VISIBLE_DEVICES={torch.device(device).index} and device=cuda"
             )
         if importlib.util.find_spec("vllm") is None:
@@ -119,7 +120,7 @@ class VLLM(BaseSampler):
 
 def _save(policy: Policy, folder: str) -> None:
     model = policy.model
-    if hasattr(model, "peft_config"):
+    if adapters.adapted(model):
         # a copy: merging adapters into the trained weights and back out would round them
-        model = copy.deepcopy(model).merge_and_unload()
+        model = adapters.merged(copy.deepcopy(model))
     model.save_pretrained(folder)

@@ -19,7 +19,7 @@ from sympo.training.optimizer import Optimizer, Recipe, batches
 class PreferenceTrainer:
     """Trains a scorer, a policy or a reward model, on pairs with labels.
 
-    rows: of two sides, chosen and rejected; labels: (n,) +1, or -1 where the label is flipped.
+    rows: of two sides, chosen and rejected; labels: (n,) +1, or -1 if the label is flipped.
     reference: (n, 2) scores of the answers by the reference policy, None for margins without one.
     tokens: that pass through the model at a time.
 

@@ -1,4 +1,4 @@
-"""vLLM answers as the policy itself would; where it is missing, that is said before any work."""
+"""vLLM samples from the policy's distribution; if it is missing, nothing starts."""
 
 import importlib.util
 import multiprocessing
@@ -32,7 +32,7 @@ def draw_weights(model: torch.nn.Module, seed: int) -> None:
 
 
 def policy() -> Policy:
-    """A policy with adapters that say something, and settings of its own that must not count."""
+    """A policy with nonzero adapters, and generation settings that must be ignored."""
     model = TINY.adapt(TINY.build(VOCABULARY, 0), 0)
     draw_weights(model, 0)
     own = model.get_base_model().generation_config

@@ -1,8 +1,13 @@
 """Reward models of images: convolutional networks, many cells side by side."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from sympo.models.images.cnn import CNN as CNN
+    from sympo.models.images.cnn import StackedCNN as StackedCNN
+
+# loaded when first asked for, because they import torch
 _MODULES = {
     "CNN": "sympo.models.images.cnn",
     "StackedCNN": "sympo.models.images.cnn",

@@ -1,8 +1,19 @@
 """Language models: policies, reward models, and the packed rows of tokens that they read."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from sympo.models.texts.classifiers import HubReward as HubReward
+    from sympo.models.texts.classifiers import TinyReward as TinyReward
+    from sympo.models.texts.language_models import Hub as Hub
+    from sympo.models.texts.language_models import TinyLM as TinyLM
+    from sympo.models.texts.packed_rows import PackedRows as PackedRows
+    from sympo.models.texts.policies import Policy as Policy
+    from sympo.models.texts.reward_models import RewardModel as RewardModel
+    from sympo.models.texts.tfidf import Tfidf as Tfidf
+
+# loaded when first asked for, because they import torch
 _MODULES = {
     "Hub": "sympo.models.texts.language_models",
     "HubReward": "sympo.models.texts.classifiers",

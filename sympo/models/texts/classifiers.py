@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 
 from sympo import seeding
+from sympo.models.texts import adapters
 from sympo.models.texts.language_models import Hub, LanguageModel, TinyLM
 from sympo.ranges import Range
 from sympo.types import Vocabulary
@@ -143,8 +144,7 @@ def save(model: Any, tokenizer: Any, template: str, folder: Path) -> None:
     template: of dialogues, if the tokenizer has none, so that they are rendered as in training; the
     tokenizer pads on the right.
     """
-    merged = model.merge_and_unload() if hasattr(model, "peft_config") else model
-    merged.save_pretrained(folder)
+    adapters.merged(model).save_pretrained(folder)
     if tokenizer is not None:
         tokenizer.chat_template = tokenizer.chat_template or template
         tokenizer.padding_side = "right"

@@ -50,7 +50,7 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash of the model's files, which stands for their path."""
+        """A hash of the model's files, used in place of their path."""
 
     @abstractmethod
     def tokenizer(self) -> Any:

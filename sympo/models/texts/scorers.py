@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sympo import seeding
+from sympo.models.texts import adapters
 from sympo.models.texts.packed_rows import PackedBatch, PackedRows
 from sympo.models.texts.shared_prefix_attention import LAYOUTS, NAME, register
 from sympo.protocols.models import Splittable
@@ -84,7 +85,7 @@ class PretrainedScorer(BaseScorer):
 
     @property
     def _base(self) -> Any:
-        return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+        return adapters.base(self.model)
 
     def _layers(self) -> list[nn.Module]:
         names = set(getattr(self._base, "_no_split_modules", None) or ())

@@ -9,7 +9,7 @@ Sides = list[Encoded]
 
 
 def encoded(*sequences: tuple[list[int], int]) -> Encoded:
-    """Sequences of (ids, where the answer begins)."""
+    """Sequences of (ids, start of the answer)."""
     ids = [np.array(ids, np.int64) for ids, _ in sequences]
     return Encoded(ids, np.array([start for _, start in sequences]))
 

@@ -97,7 +97,7 @@ def separate(model: Any, pairs: Sides) -> Tensor:
 
 
 def gradients(model: Any, logps: Tensor) -> dict[str, Tensor]:
-    """Of a sum in which every sequence has a weight of its own, as losses give."""
+    """Gradients of a sum in which every sequence has its own weight, as with losses."""
     model.zero_grad()
     weights = torch.linspace(-1, 1, logps.numel()).view_as(logps)
     (weights * logps).sum().backward()
@@ -238,7 +238,7 @@ def test_self_check_catches_a_window_that_is_ignored(
 
 
 def test_self_check_reaches_the_longest_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A window that no short sequence fills is seen where long ones are to come."""
+    """A window that no short sequence fills is noticed if long ones may come."""
     mask = shared_prefix_attention.Layout.mask
     monkeypatch.setattr(
         shared_prefix_attention.Layout, "mask", lambda layout, _: mask(layout, None)

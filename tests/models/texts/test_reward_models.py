@@ -1,4 +1,4 @@
-"""A reward by one pass per pair is what the model's own forward pass gives for each text alone."""
+"""Rewards in one pass per pair equal those of the model's own forward pass over each text."""
 
 from pathlib import Path
 from typing import Any

@@ -27,8 +27,8 @@ def projections(tokens: int) -> list[Tensor]:
 
 
 def visible(packed: PackedBatch, window: int | None) -> Tensor:
-    """(tokens, tokens), written without the code under test: two tokens of a row see each other's
-    past where no token of the other side lies between."""
+    """(tokens, tokens), independent of the code under test: two tokens of a row attend to
+    each other if no token of the other side lies between."""
     positions = packed.position_ids[0]
     row, side = torch.zeros_like(positions), torch.zeros_like(positions)
     at = 0

@@ -1,9 +1,9 @@
 // Two layers of convolution, 2x2 max-pool and ReLU, then dropout: forward and backward, many cells.
 //
-// A vector holds one number of each of LANES images, and everything below is arithmetic on vectors.
-// Loops over a kernel are unrolled whole, so that sums stay in registers and each load of a pixel
-// serves all the products it takes part in. The four convolutions of a pool are computed together,
-// and their gradients are kept apart, zero but for the one that won.
+// A vector holds one number of each of LANES images; everything below is vector arithmetic. Loops
+// over a kernel are fully unrolled, so that sums stay in registers and each load of a pixel serves
+// all its products. The four convolutions of a pool are computed together; their gradients are kept
+// separately, zero except for the winner.
 //
 // Macros: REAL, HEIGHT, WIDTH, CHANNELS1, CHANNELS2, KERNEL, PADDING.
 
@@ -39,7 +39,7 @@ constexpr int divisor(int n, int most) {
     return most;
 }
 
-// where the numbers of a layer's output stand: for each channel, row and column, in vectors
+// layout of a layer's output: strides of channel, row and column, in vectors
 struct Strides {
     long channel, row, column;
     long operator()(int o, int i, int j) const { return o * channel + i * row + j * column; }
@@ -54,8 +54,8 @@ struct Layer {
     static constexpr int KERNEL_ROWS = REGISTERS == 32 ? K : divisor(K, 2);
     static constexpr int TILE_ROWS = divisor(TILE, REGISTERS == 32 ? 24 / TILE : 8 / TILE + 1);
 
-    // x [IN][H][W]; which of the four of a pool won goes to winner [OUT][HEIGHT_OUT][WIDTH_OUT],
-    // NONE where no gradient passes; the output is multiplied by mask, if there is one
+    // x [IN][H][W]; winner [OUT][HEIGHT_OUT][WIDTH_OUT] is set to the maximum of each pool, or to
+    // NONE if no gradient passes; the output is multiplied by mask, if there is one
     static void forward(const vec *x, const REAL *w, const REAL *bias, const vec *mask, vec *out,
                         Strides at, bytes *winner) {
         for (int i = 0; i < HEIGHT_OUT; i++)
@@ -80,7 +80,7 @@ struct Layer {
                         vec a = sum[0][g], b = sum[1][g], c = sum[2][g], d = sum[3][g];
                         vec above = b > a ? b : a, below = d > c ? d : c;
                         vec y = (below > above ? below : above) + bias[o + g], zero = {};
-                        y = y < zero ? zero : y;  // what is no number stays one
+                        y = y < zero ? zero : y;  // NaN stays NaN
                         long place = at(o + g, i, j);
                         if (mask) y *= mask[place];
                         out[place] = y;
@@ -191,7 +191,7 @@ int lanes() { return LANES; }
 // Blocks `from` to `to` of every cell. A block is LANES images, the innermost dimension:
 // images [seeds][blocks][H1][W1], middle [cells][blocks][CHANNELS1][H2][W2], zero at its borders,
 // mask [seeds][features][blocks] or null, features [cells][features][blocks]; winners are null
-// where no gradient is wanted.
+// if no gradient is needed.
 void forward(long cells, long blocks, long from, long to, const int64_t *seed, const REAL *images,
              const REAL *mask, const REAL *w1, const REAL *b1, const REAL *w2, const REAL *b2,
              REAL *middle, REAL *features, int8_t *winner1, int8_t *winner2) {

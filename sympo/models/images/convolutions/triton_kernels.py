@@ -63,7 +63,7 @@ def _add_up(
 
 @triton.jit
 def _pool(x, bias, out, winner, channels, m, NUMBERS: tl.constexpr):
-    """relu(max of the four + bias) of one channel, and which one won; 4 where ReLU cut it off."""
+    """relu(max of the four + bias) of one channel, and the winner; 4 if ReLU is zero."""
     row = tl.program_id(0).to(tl.int64)
     i = tl.program_id(1) * NUMBERS + tl.arange(0, NUMBERS)
     inside = i < m

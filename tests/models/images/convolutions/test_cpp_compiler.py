@@ -1,4 +1,4 @@
-"""C++ is compiled where that can be done, once; where it cannot, nothing breaks."""
+"""C++ is compiled once, if it can be; otherwise nothing breaks."""
 
 import ctypes
 import subprocess

@@ -1,6 +1,6 @@
 """The kernels for a GPU give what plain operators give: on the GPU, or interpreted on the CPU.
 
-test_triton_kernels.py runs this interpreted, in a process of its own, since Triton interprets
+test_triton_kernels.py runs this interpreted, in a separate process, since Triton interprets
 everything or nothing; on a GPU it runs compiled.
 """
 
