@@ -1,1 +1,0 @@
-"""Extensions as README shows them, one file and one YAML each."""

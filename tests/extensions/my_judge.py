@@ -1,4 +1,4 @@
-"""A judge of a user's own, as README shows it."""
+"""A judge as README shows it."""
 
 from dataclasses import dataclass
 

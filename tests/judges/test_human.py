@@ -227,6 +227,25 @@ def test_importing_again_changes_nothing_and_others_add(tmp_path: Path) -> None:
     assert together == {path: path.read_bytes() for path in runs.rglob("human-*.json")}
 
 
+def test_damaged_file_asks_for_everyones_answers_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    runs = made_runs(tmp_path / "runs", ["ramp"], [0.3], [0])
+    page, _ = exported(runs, tmp_path / "s.html", "--items", "6")
+    key = str(tmp_path / "s.key.json")
+    anna = written(tmp_path / "anna.json", answered(page, by_worth))
+    bo = written(tmp_path / "bo.json", answered(page, lambda item: "A", "Bo"))
+    assert main(["import", anna, bo, "--key", key]) == 0
+    ((folder, content),) = judged(runs).items()
+    (file,) = (folder / "judges").iterdir()
+    file.write_text(file.read_text()[:500])
+    assert main(["import", bo, "--key", key]) == 1
+    assert "set aside as" in (words := capsys.readouterr().err) and "everyone else's again" in words
+    assert main(["import", anna, "--key", key]) == 0
+    (again,) = judged(runs).values()
+    assert again["samples"]["last"]["items"] == content["samples"]["last"]["items"]
+
+
 def test_the_last_answers_of_a_person_count(tmp_path: Path) -> None:
     runs = made_runs(tmp_path / "runs", ["ramp"], [0.3], [0])
     page, _ = exported(runs, tmp_path / "s.html", "--items", "6")

@@ -1,10 +1,12 @@
-"""README's judge of a user's own, from Python and from the command line."""
+"""README's judge of a user's own."""
 
 import json
 from pathlib import Path
 
 import pytest
+import yaml
 
+from experiments.cells import build_judge
 from sympo.judges import Verdicts, judge_lines, judge_run
 from tests.extensions.my_judge import MyJudge
 from tests.judges.made_study import made_run
@@ -27,3 +29,10 @@ def test_run_folder_in_metrics_out(tmp_path: Path) -> None:
     assert file.name.startswith("my_judge-")
     assert json.loads(file.read_text())["config"]["judge"] == "my_judge"
     assert not judge_run(folder, judge, verdicts=verdicts).fresh
+
+
+def test_option_in_conf(root: Path) -> None:
+    file = root / "tests" / "extensions" / "conf" / "judge" / "my_judge.yaml"
+    judge = build_judge(file.stem, yaml.safe_load(file.read_text()))
+    assert judge == MyJudge(tie_within=10)
+    assert judge.key() == {"judge": "my_judge", "tie_within": 10}
