@@ -1,7 +1,8 @@
 """Data sets: clean preference pairs of images and of texts, and the bases of your own."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sympo.lazy import loader
 
 if TYPE_CHECKING:
     from sympo.data.digits import Digits as Digits
@@ -25,24 +26,20 @@ if TYPE_CHECKING:
     _gold: GoldTexts = GoldLanguage()
 
 _HOMES = {
-    "Digits": "digits",
-    "GoldLanguage": "gold_language",
-    "HH": "hh",
-    "ImageDataset": "images",
-    "LabelledImages": "images",
-    "MNIST": "mnist",
-    "PlacedRow": "row_sources",
-    "PreferenceSet": "preferences",
-    "TextDataset": "text_dataset",
-    "TextPair": "text_pair",
-    "TextPairs": "in_memory",
-    "UltraFeedback": "ultrafeedback",
-    "Unusable": "message_parsing",
+    "Digits": ".digits",
+    "GoldLanguage": ".gold_language",
+    "HH": ".hh",
+    "ImageDataset": ".images",
+    "LabelledImages": ".images",
+    "MNIST": ".mnist",
+    "PlacedRow": ".row_sources",
+    "PreferenceSet": ".preferences",
+    "TextDataset": ".text_dataset",
+    "TextPair": ".text_pair",
+    "TextPairs": ".in_memory",
+    "UltraFeedback": ".ultrafeedback",
+    "Unusable": ".message_parsing",
 }
 __all__ = list(_HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = loader(__name__, _HOMES)

@@ -1,6 +1,8 @@
 """Metrics of rewards, policies and verdicts, and the choice of the epoch."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sympo.lazy import loader
 
 if TYPE_CHECKING:
     from sympo.evaluation.selection import earliest_best
@@ -14,13 +16,13 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "earliest_best": "selection",
+    "earliest_best": ".selection",
     **dict.fromkeys(
         (
             *("agreement", "items_needed", "length_adjusted", "paired_difference"),
             *("position_bias", "win_rate"),
         ),
-        "verdicts",
+        ".verdicts",
     ),
 }
 __all__ = [
@@ -33,10 +35,4 @@ __all__ = [
     "win_rate",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = loader(__name__, _HOMES)

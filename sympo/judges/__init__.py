@@ -1,6 +1,8 @@
 """Judges of responses, the verdicts that they gave, and what these leave in run folders."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sympo.lazy import loader
 
 if TYPE_CHECKING:
     from sympo.judges.gold import Gold
@@ -40,10 +42,4 @@ __all__ = [
     "judge_run",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = loader(__name__, _HOMES)

@@ -76,9 +76,10 @@ class ResponseEvaluation:
     def _draw(self, policy: Policy, name: str, **distribution: float) -> Responses:
         # the draws are the same at every evaluation, for every loss and noise rate
         seed = seeding.derive(self.seed, "policy", name)
-        return self.cell.sampler.sample(
+        drawn: Responses = self.cell.sampler.sample(
             policy, self.prompts, self.shared.vocabulary, self.job.sampling, seed, **distribution
         )
+        return drawn
 
     def _compared(self, drawn: Responses) -> Evaluation:
         """Win rates and rewards by the true reward; nothing if the data set has none."""

@@ -1,7 +1,8 @@
 """Samplers, which draw the responses of a policy."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sympo.lazy import loader
 
 if TYPE_CHECKING:
     from sympo.sampling.responses import Responses as Responses
@@ -18,8 +19,4 @@ _MODULES = {
 }
 __all__ = ["VLLM", "Responses", "Sampling", "Transformers"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+__getattr__ = loader(__name__, _MODULES)

@@ -1,7 +1,8 @@
 """Reward models of images: convolutional networks, many cells side by side."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sympo.lazy import loader
 
 if TYPE_CHECKING:
     from sympo.models.images.cnn import CNN as CNN
@@ -14,8 +15,4 @@ _MODULES = {
 }
 __all__ = ["CNN", "StackedCNN"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+__getattr__ = loader(__name__, _MODULES)

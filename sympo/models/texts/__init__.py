@@ -1,7 +1,8 @@
 """Language models: policies, reward models, and the packed rows of tokens that they read."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sympo.lazy import loader
 
 if TYPE_CHECKING:
     from sympo.models.texts.classifiers import HubReward as HubReward
@@ -35,8 +36,4 @@ __all__ = [
     "TinyReward",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+__getattr__ = loader(__name__, _MODULES)
