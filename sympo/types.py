@@ -102,7 +102,7 @@ class ImagePreferences:
     pixels: (N, H, W) uint8, all images; pairs index into them.
     mean, std: of the training images' pixels, in the units of `pixels`.
     rewards: (N,) int64 or float64, the true rewards. levels: (N,) the level of each true reward, at
-        which learned rewards are averaged: the reward itself, or its tenth of all images.
+        which learned rewards are averaged: the reward itself, or the median of its tenth.
     test_images: (n,) int64, the images of the test split.
     """
 
