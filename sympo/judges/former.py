@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from sympo.evaluation.former_judges import modern
-from sympo.judges.identity import default, normalised, snake_case
+from sympo.identity import defaults, normalised, snake_case
 from sympo.protocols.judging import Judge
 
 
@@ -33,12 +33,12 @@ def is_former(judge: Judge, settings: Mapping[str, Any]) -> bool:
 
 def _essential(judge: Judge, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings without the name, defaults, and what cannot change a verdict."""
-    defaults = {one.name: default(one) for one in fields(judge)}
+    usual = {name: normalised(value) for name, value in defaults(type(judge)).items()}
     left_out = {"judge", *judge.outside_identity}
     return {
         name: normalised(value)
         for name, value in settings.items()
-        if name not in left_out and not (name in defaults and normalised(value) == defaults[name])
+        if name not in left_out and not (name in usual and normalised(value) == usual[name])
     }
 
 
