@@ -226,7 +226,7 @@ def _key_frame(names: dict[str, list[Any]], leaves: dict[str, pa.ChunkedArray]) 
         if len(pc.unique(column)) > 1:
             values = column.to_pylist()
             group = leaf.split(".")[0]
-            # a job chooses the parts that are no option, such as its sampler
+            # parts without an option, such as the sampler, come with the job
             group = "job" if group not in _OPTIONS and f"{group}._identity_" in leaves else group
             if _differs(leaf, group, values, names):
                 frame[leaf] = _leaf_series(values)
