@@ -22,9 +22,10 @@ def is_former(judge: Judge, settings: Mapping[str, Any]) -> bool:
     Its class may have moved, and settings at their defaults may be missing on either side. Raises
     Untranslatable.
     """
-    own, then = judge.key(), modern(settings)
+    then = modern(settings)
     if not _is_called(judge, str(then.get("judge"))):
         return False
+    own = judge.key()
     known = {*own, *(one.name for one in fields(judge))}
     if unknown := sorted(then.keys() - known):
         raise Untranslatable(f"the class no longer has the setting {unknown[0]}")
