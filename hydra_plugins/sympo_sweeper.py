@@ -24,9 +24,10 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.cells import Cell, Planned, prepare
+from experiments.cells import Planned, prepare
 from experiments.report import cell_provenance, outcomes, report
 from experiments.settings import refuse_classes, unknown_override
+from sympo.pipelines.cell import Cell
 from sympo.pipelines.result import RunResult
 from sympo.types import BadInput
 
