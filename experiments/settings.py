@@ -223,7 +223,7 @@ def _lacking(part: type, kind: Any) -> list[str]:
     if is_protocol(kind):
         classes = [vars(base) | inspect.get_annotations(base) for base in part.__mro__]
         return sorted(get_protocol_members(kind).difference(*classes))
-    return [] if isinstance(kind, type) and issubclass(part, kind) else [f"base {kind}"]
+    return [] if isinstance(kind, type) and issubclass(part, kind) else [f"base {_name(kind)}"]
 
 
 def _name(hint: Any) -> str:
