@@ -28,12 +28,12 @@ OPTIONS = [
     for path in sorted((CONF / group).glob("*.yaml"))
     if (group, path.stem) != ("job", "judge")
 ]
-# job=judge has a class, too; margins are options of a group in a group
+# of the parts of runs, which job=judge does not make; margins are a group in a group
 CLASSES = [
     *((*option, f"{option[0]}/{option[1]}") for option in OPTIONS if option[0] != "job"),
     *(("job", path.stem, f"hydra/job_settings/{path.stem}")
       for path in sorted((CONF / "hydra" / "job_settings").glob("*.yaml"))
-      if "_target_" in OmegaConf.load(path)),
+      if path.stem != "judge" and "_target_" in OmegaConf.load(path)),
     *(("margin", path.stem, f"job/margin/{path.stem}")
       for path in sorted((CONF / "job" / "margin").glob("*.yaml"))),
 ]  # fmt: skip
