@@ -1,5 +1,3 @@
-"""A judge as README shows it."""
-
 from dataclasses import dataclass
 
 from sympo.judges import FIRST, SECOND, TIE, Judge, Verdict

@@ -1,5 +1,6 @@
-"""The data sets and the noise model of "Add your own", from file to result."""
+"""The data sets and the noise model of docs/extending.md, from file to result."""
 
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -66,6 +67,7 @@ def test_one_command(root: Path, tmp_path: Path, options: list[str]) -> None:
             f"results_dir={tmp_path}", "job.epochs=1", "wandb.mode=disabled",
         ],
         cwd=root, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(CONF.parent), str(root)])},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     [summary] = tmp_path.rglob("summary.json")

@@ -1,14 +1,14 @@
-"""README's judge of a user's own."""
+"""The judge of docs/extending.md."""
 
 import json
 from pathlib import Path
 
 import pytest
 import yaml
+from my_judge import MyJudge
 
 from experiments.cells import build_judge
 from sympo.judges import Verdicts, judge_lines, judge_run
-from tests.extensions.my_judge import MyJudge
 from tests.judges.made_study import made_run
 from tests.judges.scripted import line
 

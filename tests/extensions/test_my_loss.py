@@ -1,4 +1,4 @@
-"""A loss of your own, as README prints it: one file and one YAML, for images, texts and TRL."""
+"""The loss of README and docs/extending.md: one file and one YAML, for images, texts and TRL."""
 
 import os
 import subprocess
