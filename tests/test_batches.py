@@ -240,7 +240,7 @@ def test_a_killed_batch_goes_on_from_its_checkpoint(
     screen = Lines()
     assert {one.status for one in run_cells(killed, screen=screen)} == {"complete"}
     assert trained == [0, 1, 2, 3, 3]
-    assert len([line for line in screen.said if "goes on from epoch 3" in line]) == 1
+    assert len([line for line in screen.said if "resumes from epoch 3" in line]) == 1
     assert len([line for line in screen.said if "starts over" in line]) == 2
     for one, other in zip(undisturbed, killed, strict=True):
         lines = [

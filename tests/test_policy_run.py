@@ -77,7 +77,8 @@ def test_cells_measure_what_the_contract_says(swept: tuple[Path, str]) -> None:
     assert start_metrics["test/implicit_accuracy"] == 0.5  # all margins are 0 before training
     assert abs(start_metrics["policy/kl"]) < 1e-6
     assert {file.name for file in path.iterdir()} == {
-        "config.yaml", "data.json", "metrics.jsonl", "summary.json", ".lock", "samples"
+        "config.yaml", "data.json", "metrics.jsonl", "summary.json", ".lock", "samples",
+        "policy", "policy_selected",
     }  # fmt: skip
     lines = (path / "samples" / "last.jsonl").read_text().splitlines()
     assert len(lines) == 32
@@ -121,7 +122,7 @@ def test_killed_cell_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert not (path / "summary.json").exists()
     code, out, err = run(tmp_path / "killed", *cell)
     assert code == 0, err
-    assert "goes on from epoch" in out
+    assert "resumes from epoch" in out
     (undisturbed,) = cells(tmp_path / "undisturbed").values()
     assert (path / "metrics.jsonl").read_text() == (undisturbed / "metrics.jsonl").read_text()
     for which in ("last", "selected"):

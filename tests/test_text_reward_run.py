@@ -131,7 +131,7 @@ def test_killed_cell_goes_on_from_its_checkpoint(tmp_path: Path, swept: tuple[Pa
     assert not (path / "summary.json").exists()
     code, out, err = run(results, *cell)
     assert code == 0, err
-    assert "goes on from epoch" in out
+    assert "resumes from epoch" in out
     undisturbed = cells(swept[0])["ramp/noise=0.4/seed=0"]
     for name in ("metrics.jsonl", "model/model.safetensors"):
         assert (path / name).read_bytes() == (undisturbed / name).read_bytes()
