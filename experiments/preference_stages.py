@@ -15,6 +15,7 @@ from experiments.cells import Cell
 from sympo import seeding
 from sympo.data import account
 from sympo.disk import write_atomically
+from sympo.models.texts import adapters
 from sympo.models.texts.language_models import LanguageModel
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
@@ -175,7 +176,7 @@ class Shared:
                     ),
                 )  # fmt: skip
             policy.use_default_attention()
-            built = adapted.merge_and_unload() if model.lora_rank is not None else built
+            built = adapters.merged(adapted)
         built.save_pretrained(folder)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
