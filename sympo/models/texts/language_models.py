@@ -134,7 +134,6 @@ class LanguageModel(ABC):
         return PeftModel.from_pretrained(base, str(folder))
 
     def _check_adapters(self, skeleton: "PreTrainedModel") -> None:
-    def _check_adapters(self, skeleton: "PreTrainedModel") -> None:
         ranges.check(self)
         if self.lora_rank is not None:
             try:
