@@ -46,7 +46,7 @@ def test_a_reward_model_of_images(tmp_path: Path) -> None:
 
 def test_it_is_the_cell_of_a_sweep(tmp_path: Path) -> None:
     from experiments.cells import prepare
-    from tests.test_configs import composed
+    from tests.helpers.configs import composed
 
     overrides = [f"results_dir={tmp_path}", "noise=0.1", "job.epochs=2", "seed=3", "loss=cdpo"]
     overrides += ["assumed_rate=0.1", *(f"dataset.{key}={value}" for key, value in SMALL.items())]
