@@ -83,10 +83,13 @@ def test_bad_input_before_any_work(tmp_path: Path) -> None:
         ({"loss": "rampp"}, "rampp"),
         ({"device": "cuda:99"}, "device=cuda:99"),
         ({"epochs": 0}, "epochs=0"),
+        ({"seed": -1}, "seed=-1"),
     ):
         with pytest.raises(BadInput, match=words):
             train_reward_model(Digits(**SMALL), results_dir=tmp_path, **settings)
     assert not list(tmp_path.iterdir())
+    with pytest.raises(BadInput, match="dataset='digits' is not a data set"):
+        train_reward_model("digits")
 
 
 def test_a_failure_ends_with_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
