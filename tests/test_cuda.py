@@ -12,7 +12,7 @@ from sympo.models.images.cnn import CNN
 from sympo.noise import Symmetric, flip
 from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
 from tests.helpers.commands import cells, run
-from tests.training.test_stacked_cells import DATA
+from tests.training.made_images import DATA
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 GRID = [(0, Ramp(), 0.4), (0, Logistic(), 0.2), (1, Hinge(), 0.3)]

@@ -8,7 +8,6 @@ import pytest
 import torch
 from scipy import stats
 
-from sympo.data.digits import Digits
 from sympo.losses import (
     CDPO,
     DrDPO,
@@ -33,12 +32,10 @@ from sympo.training.stacked_cells import (
 )
 from sympo.training.stacked_objective import StackedObjective
 from sympo.types import Evaluation, ImagePreferences
+from tests.training.made_images import DATA, DATASET
 
-DATASET = Digits(train_images=1300, validation_images=197, train_pairs=2000, validation_pairs=2000,
-                 test_pairs=5000, pairing="sampled")  # fmt: skip
 MODEL = CNN(kernel_size=3, padding=1)
 SCHEDULE = Schedule(epochs=3, batch_size=64, learning_rate=1e-3, evaluate_every=2)
-DATA = {seed: DATASET.draw(seed) for seed in range(3)}
 GRID = [(0, Ramp(), 0.4), (0, Logistic(), 0.4), (0, Ramp(), 0.1), (1, Sigmoid(), 0.2),
         (2, Hinge(), 0.3), (2, Unhinged(), 0.0)]  # fmt: skip
 
