@@ -103,7 +103,7 @@ def test_what_cannot_be_used_is_named(
     old = old_run(tmp_path, loss={"_target_": "mine.Loss"})
     damage(old)
     line = adopt_run(today(tmp_path), lambda: "")
-    assert line == f"of an earlier version and not used: {old.name} ({reason})"
+    assert line == f"cannot use runs of an earlier version: {old.name} ({reason})"
 
 
 def test_a_stage_is_renamed(tmp_path: Path) -> None:
@@ -136,5 +136,5 @@ def test_a_stage_that_does_not_say_who_drew_it_is_made_again(tmp_path: Path) -> 
     notes: list[str] = []
     key = Identity({"seed": 1, "sampler": {"_identity_": "transformers"}})
     Stages(tmp_path, notes.append).get("pairs", key, lambda folder: None)
-    assert notes[0] == f"pairs: {old.name} is not used: it does not say which sampler drew it"
+    assert notes[0] == f"pairs: {old.name} is not used: it does not record its sampler"
     assert old.is_dir()

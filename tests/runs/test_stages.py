@@ -116,7 +116,7 @@ def test_a_killed_process_leaves_nothing_behind(tmp_path: Path) -> None:
 
 DAMAGE = {
     "flipped": (lambda stage: (stage / "weights").write_text("2"), "weights is damaged"),
-    "truncated": (lambda stage: (stage / "weights").write_text(""), "0 bytes of 1"),
+    "truncated": (lambda stage: (stage / "weights").write_text(""), "0 of 1 bytes"),
     "missing": (lambda stage: (stage / "weights").unlink(), "weights is missing"),
     "broken key": (lambda stage: (stage / "key.json").write_text("{"), "key.json is damaged"),
     "odd key": (
@@ -129,7 +129,7 @@ DAMAGE = {
         lambda stage: (stage / "key.json").write_text(
             '{"stage": "sft", "a": 2, "at_default": [], "files": {}}'
         ),
-        "key.json is not that of its stage",
+        "key.json does not belong to its stage",
     ),
 }
 
@@ -158,4 +158,4 @@ def test_sizes_are_looked_at_each_time_and_digests_once(tmp_path: Path) -> None:
     assert (stages.get("sft", Identity({}), make) / "weights").read_text() == "2"
     (folder / "weights").write_text("22")
     assert (stages.get("sft", Identity({}), make) / "weights").read_text() == "1"
-    assert "2 bytes of 1" in notes[-3]
+    assert "2 of 1 bytes" in notes[-3]
