@@ -37,7 +37,7 @@ def test_sampled_again_not_trained_again(
     (folder / "judges" / "old.json").write_text('{"samples": {"last": {"digest": "1"}}}')
 
     again, after = run(tmp_path, OTHER)
-    assert "drawn by sampler=transformers: they are drawn again" in capsys.readouterr().out
+    assert "drawn by sampler=transformers; sampling again" in capsys.readouterr().out
     assert (
         again == folder and (folder / "policy" / "model.safetensors").stat().st_mtime_ns == trained
     )
@@ -56,7 +56,7 @@ def test_sampled_again_not_trained_again(
     stages = sorted(path.name.split("-")[0] for path in (tmp_path / "stages").iterdir())
     assert stages.count("pairs") == 1 and stages.count("sft") == 1
     assert run(tmp_path, OTHER)[1] == after
-    assert "complete already" in capsys.readouterr().out
+    assert "already complete" in capsys.readouterr().out
 
 
 def test_without_its_weights_it_is_trained_again(
@@ -67,6 +67,6 @@ def test_without_its_weights_it_is_trained_again(
         file.unlink()
     (folder / "policy").rmdir()
     _, after = run(tmp_path, OTHER)
-    assert "its weights were not kept (job.save_policy=true keeps them)" in capsys.readouterr().out
+    assert "its weights were not saved (job.save_policy=true saves them)" in capsys.readouterr().out
     assert after["config"]["sampler"]["_identity_"] == "other"
     assert all(line["policy/win_rate"] is not None for line in history(folder))
