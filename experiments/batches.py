@@ -163,7 +163,7 @@ class _Worker:
 
     def died(self, batch: Sequence[Planned], screen: Screen) -> list[RunResult]:
         self.process.join()
-        reason = f"its process ended with code {self.process.exitcode}"
+        reason = f"its process exited with code {self.process.exitcode}"
         found = []
         for cell in (one.cell for one in batch):
             done = cell.folder.completed_since(cell.since)

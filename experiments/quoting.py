@@ -25,8 +25,7 @@ def quoted(argument: str) -> str:
 
 
 def suggested(argument: str, sweep: bool) -> str | None:
-    """Quote an override that Hydra rejects as a string, for Hydra and the shell; None if quotes do
-    not help.
+    """Quote an override that Hydra rejects, for Hydra and the shell; None if quotes do not help.
 
     sweep: whether commas separate values.
     """

@@ -35,7 +35,7 @@ def report(
         _draw(list(dict.fromkeys(outcome.folder for outcome in found)), out, provenance)
     except Exception as error:  # the cells are safe in their folders, and listed below
         if isinstance(error, OSError):  # such as a full disk: a traceback would not help
-            print(f"error: {printable(f'no report in {out}: {error}')}", file=sys.stderr)
+            print(f"error: {printable(f'could not report to {out}: {error}')}", file=sys.stderr)
         else:
             traceback.print_exc()
         outcomes.append(RunResult("report", out, "failed", str(error)))

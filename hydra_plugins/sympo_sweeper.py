@@ -141,7 +141,7 @@ class CellSweeper(Sweeper):
             # several judges may judge one cell
             different.setdefault((cell.folder.path, str(cell.config["judge"])), (job, cell))
         if len(different) < len(jobs):
-            print(f"{len(jobs)} combinations are {len(different)} different cells")
+            print(f"{len(jobs)} combinations give {len(different)} distinct cells")
         started = time.time()
         for number, (job, cell) in enumerate(different.values(), 1):
             progress = {"cell": number, "cells": len(different), "started": started}

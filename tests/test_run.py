@@ -138,7 +138,7 @@ def test_two_forced_processes_run_every_cell_once(tmp_path: Path) -> None:
 def test_the_same_cell_twice_is_one_cell(tmp_path: Path) -> None:
     code, out, err = run(tmp_path, "-m", "noise=0,0.0", "assumed_rate=0.1,0.2", *SMALL)
     assert code == 0, err
-    assert "4 combinations are 1 different cells" in out
+    assert "4 combinations give 1 distinct cells" in out
     assert "1 cells: 1 run, 0 already complete, 0 failed" in out
 
 
@@ -150,7 +150,7 @@ def test_a_report_that_fails_hides_no_failed_cell(tmp_path: Path) -> None:
     )
     assert code == 1
     assert "2 cells: 1 run, 0 already complete, 1 failed" in out and "error.log" in out
-    assert f"error: no report in {tmp_path}/report" in err and "Traceback" not in err
+    assert f"error: could not report to {tmp_path}/report" in err and "Traceback" not in err
 
 
 def test_config_is_shown_resolved(tmp_path: Path) -> None:

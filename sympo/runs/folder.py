@@ -143,7 +143,7 @@ class RunFolder:
         if fault := history_fault(read_if_there(metrics), summary["last"]["epoch"]):
             return f"{metrics} is damaged: {fault}"
         for name, digest in summary.get("files", {}).items():
-            # only judges need samples, so deleted ones are no damage
+            # only judges need samples, so deleted samples do not count as damage
             kept = read_if_there(self.path / name)
             if kept is not None and content_digest(kept) != digest:
                 return f"{self.path / name} is damaged: it differs from what the run wrote"

@@ -98,7 +98,7 @@ class Stages:
         return key.is_file() and key.stat().st_mtime >= self.since
 
     def _set_aside(self, name: str, folder: Path, fault: str) -> None:
-        self.note(f"{name}: {fault}; set aside as {set_aside(folder)}, made again")
+        self.note(f"{name}: {fault}; set aside as {set_aside(folder)}, making it again")
 
     def _make(self, name: str, folder: Path, key: Identity, make: Callable[[Path], None]) -> None:
         for left in self.root.glob(f".{folder.name}.*"):  # left by a killed process

@@ -123,4 +123,4 @@ class Tracker:
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             Tracker.given_up |= give_up
-            print(f"W&B {'is off from here' if give_up else 'failed'}: {reason}", file=sys.stderr)
+            print(f"W&B {'disabled' if give_up else 'failed'}: {reason}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A cell asked for with another sampler: its responses are drawn again, its policy is kept."""
+"""A new sampler draws a cell's responses again and keeps its policy."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def history(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_sampled_again_not_trained_again(
+def test_a_new_sampler_samples_again_without_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, before = run(tmp_path)
@@ -44,7 +44,7 @@ def test_sampled_again_not_trained_again(
     assert after["config"]["sampler"] == {"_identity_": "other"}
     assert (folder / "samples" / "last.jsonl").read_text() != samples
     assert [file.suffix for file in (folder / "judges").iterdir()] == [".stale"]
-    # what does not come from responses stays; the rest is new, and only where it is known
+    # metrics that do not depend on responses stay; the others are new, or null if unknown
     for name, value in before["last"].items():
         if name.startswith(("test/", "train/", "validation/")):
             assert after["last"][name] == value
@@ -59,7 +59,7 @@ def test_sampled_again_not_trained_again(
     assert "already complete" in capsys.readouterr().out
 
 
-def test_without_its_weights_it_is_trained_again(
+def test_a_new_sampler_trains_again_without_saved_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, _ = run(tmp_path)
