@@ -52,6 +52,8 @@ SETTINGS: dict[str, Any] = {
     "wandb": {"mode": str, "project": str, "entity": str | None, "group": str | None},
     "progress": {"cell": Count, "cells": Count, "started": NotNegative | None},
 }
+# optional members: by default a class is named by its option, and every setting is hashed
+WITH_FALLBACK = ("identity", "outside_identity")
 OF_A_CLASS = re.compile(r"""(?<![^.{,\s+~'"])_target_['"]?\s*([=:]|$)""")
 
 
@@ -222,7 +224,7 @@ def _lacking(part: type, kind: Any) -> list[str]:
     """What a class lacks to be of a kind: protocol members, or the base class."""
     if is_protocol(kind):
         classes = [vars(base) | inspect.get_annotations(base) for base in part.__mro__]
-        return sorted(get_protocol_members(kind).difference(*classes))
+        return sorted(get_protocol_members(kind).difference(WITH_FALLBACK, *classes))
     return [] if isinstance(kind, type) and issubclass(part, kind) else [f"base {_name(kind)}"]
 
 

@@ -31,6 +31,10 @@ class BadArgument(BadInput):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.argument, self.value, self.rule)
 
+    def inside(self, part: str) -> "BadArgument":
+        """The same error about an argument of a part that is itself an argument."""
+        return BadArgument(f"{part}.{self.argument}", self.value, self.rule)
+
     def within(self, place: str) -> BadInput:
         """The same error about a setting: `model.dropout=1.5 is not allowed: ...`."""
         return BadInput(f"{place}.{self}")

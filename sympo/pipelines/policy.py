@@ -47,7 +47,7 @@ class PolicyJob(PreferenceJob):
 
     def check(self, cell: Cell) -> None:
         """Refuse a cell that cannot run; raises BadInput."""
-        if not hasattr(cell.dataset, "preferences"):
+        if cell.dataset.holds != "texts":
             raise BadInput(
                 f"dataset={cell.name.dataset} has no prompts and responses, which job=policy needs"
             )

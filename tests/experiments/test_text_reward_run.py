@@ -17,9 +17,9 @@ from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.reward_models import RewardModel
 from sympo.types import BadInput, Vocabulary
 from tests.conftest import DATA
-from tests.test_configs import composed
-from tests.test_policy_run import history
-from tests.test_run import cells, run, start
+from tests.helpers.commands import cells, run, start
+from tests.helpers.configs import composed
+from tests.helpers.policies import history
 
 # the default language, fewer and shorter
 LANGUAGE = [

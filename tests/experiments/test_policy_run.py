@@ -12,16 +12,11 @@ import pytest
 
 from experiments.cells import prepare
 from tests.conftest import DATA
-from tests.test_configs import composed
-from tests.test_run import cells, run, start
+from tests.helpers.commands import cells, run, start
+from tests.helpers.configs import composed
+from tests.helpers.policies import SMALL_POLICY as SMALL
+from tests.helpers.policies import history
 
-# the default language and model, fewer and shorter
-SMALL = [
-    "job=policy", "dataset.corpus_texts=400", "dataset.train_pairs=96",
-    "dataset.validation_pairs=32", "dataset.test_pairs=32", "job.epochs=2", "job.batch_size=32",
-    "job.sft.epochs=1", "job.sampling.prompts=32", "model.hidden_size=16",
-    "model.intermediate_size=24", "model.heads=2",
-]  # fmt: skip
 GRID = ["-m", "loss=ramp,logistic,cdpo,rdpo", "noise=0,0.2,0.4", "seed=0,1", "assumed_rate=0"]
 METRICS = [
     "test/implicit_accuracy", "test/implicit_accuracy_se", "train/flipped_memorised",
@@ -29,10 +24,6 @@ METRICS = [
     "policy/win_rate_chosen", "policy/gold_reward", "reference/gold_reward", "policy/kl",
     "policy/kl_se", "policy/length", "policy/truncated",
 ]  # fmt: skip
-
-
-def history(path: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
