@@ -51,7 +51,7 @@ def test_running_again_skips_and_says_so(swept: tuple[Path, str]) -> None:
     # 0 and 0.0 are one cell; where results lie and how they are reported changes no identity
     code, out, err = run(results, *SWEEP[:2], "noise=0.0,0.40", *SWEEP[3:], "wandb.mode=disabled")
     assert code == 0, err
-    assert out.count("already complete") == 8
+    assert out.count("already complete: ") == 8
     assert "8 cells: 0 run, 8 already complete, 0 failed" in out
     assert {p: (p / "summary.json").stat().st_mtime_ns for p in before} == before
 
@@ -63,7 +63,7 @@ def test_force_runs_again_and_repeats_bitwise(swept: tuple[Path, str]) -> None:
     stamp = (path / "summary.json").stat().st_mtime_ns
     code, out, err = run(results, "loss=ramp", "noise=0.4", "seed=1", *SMALL, "force=true")
     assert code == 0, err
-    assert "already complete" not in out
+    assert "already complete: " not in out
     assert (path / "summary.json").stat().st_mtime_ns > stamp
     assert (path / "metrics.jsonl").read_text() == before
 
