@@ -1,7 +1,7 @@
-"""Runs one cell, or with -m a sweep: `python run.py -m loss=ramp,logistic noise=0.1,0.4`.
+"""Run one cell, or a sweep with -m: `python run.py -m loss=ramp,logistic noise=0.1,0.4`.
 
-Exit codes: 0 all cells complete; 1 some cells failed, the others ran; 2 bad settings or data,
-nothing started.
+Exit codes: 0, all cells are complete; 1, some cells failed and the others ran; 2, bad settings or
+data, and nothing started.
 """
 
 import os
@@ -43,14 +43,14 @@ def cell(config: DictConfig) -> Any:
         else:
             outcomes.append(run_cell(config, choices, wait=True))
     except (BadInput, OmegaConfBaseException) as error:
-        # raised later: Hydra would print lines of its own here
+        # raised later: here Hydra would print its own lines
         bad_input.append(error)
     return None
 
 
 def with_swept_groups(arguments: list[str]) -> list[str]:
-    """Settings of a swept group apply to each of its options: Hydra would look for them in the
-    option that the config starts from, which may not have them."""
+    """Make settings of a swept group apply to each of its options. Hydra would look for them in the
+    default option, which may not have them."""
     keys = [argument.partition("=") for argument in arguments]
     swept = {key for key, _, value in keys if "," in value and "." not in key}
     return [
@@ -70,7 +70,7 @@ def check_alone() -> None:
 
 
 def main() -> int:
-    # otherwise Hydra prints its errors itself and exits with 1
+    # otherwise Hydra prints errors itself and exits with 1
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv[1:] = with_swept_groups([quoted(argument) for argument in sys.argv[1:]])
     if {argument.split("=")[0] for argument in sys.argv} & {"--cfg", "-c"}:

@@ -1,4 +1,4 @@
-"""From a composed config to a cell that is known to be runnable, before any cell runs."""
+"""Builds checked cells from composed configs, and runs them."""
 
 import json
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ from sympo.types import BadInput, within
 
 @dataclass(frozen=True)
 class Planned:
-    """A checked cell and the options chosen for its groups, of which it can be made again."""
+    """A checked cell, and the options chosen for its groups, from which it can be rebuilt."""
 
     cell: Cell
     choices: Mapping[str, Any]
 
 
 def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
-    """Build and check every part of a cell; raises BadInput, in one sentence, where one is wrong.
+    """Build and check every part of a cell; raises BadInput, in one sentence, if one is wrong.
 
     choices: the option chosen for each group, Hydra's `hydra.runtime.choices`.
     """
@@ -46,10 +46,11 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
 
 
 def run_cell(config: DictConfig, choices: Mapping[str, Any], wait: bool) -> RunResult:
-    """Run a cell unless it is complete. Raises BadInput before any work; a cell that fails after
-    that leaves `error.log` and a result, and stops no other.
+    """Run a cell unless it is complete; raises BadInput before any work.
 
-    wait: if another process works on the cell, wait for it; otherwise say `busy`.
+    A cell that fails later leaves `error.log` and a failed result, and does not stop other cells.
+
+    wait: whether to wait if another process holds the cell; otherwise the result is `busy`.
     """
     from sympo.pipelines.runner import run_cells
 
@@ -63,14 +64,14 @@ def _judge(option: Any, settings: Mapping[str, Any] | None, job: Any, dataset: A
     if settings is None:
         return None
     if not job.leaves_samples:
-        raise BadInput(f"judge={option}: this job leaves no answers to judge; use job=policy")
+        raise BadInput(f"judge={option}: this job leaves no responses to judge; use job=policy")
     judge = build_judge(str(option), settings)
     judge.of(dataset)
     return judge
 
 
 def build_judge(option: str, settings: Mapping[str, Any]) -> Any:
-    """A judge by its settings, checked; the cells of a sweep share it, and what it may cost."""
+    """Build and check a judge; the cells of a sweep share it, and with it the budget."""
     if "device" in settings:
         settings = {**settings, "device": resolve_device(settings["device"])}
     return _judge_kept(option, json.dumps(settings, sort_keys=True))
@@ -78,7 +79,7 @@ def build_judge(option: str, settings: Mapping[str, Any]) -> Any:
 
 @cache
 def _judge_kept(option: str, settings: str) -> Any:
-    # for as long as the program runs: it knows what it has cost
+    # kept while the program runs, because it counts its costs
     judge = build("judge", option, json.loads(settings)).named(option)
     with within("judge"):
         judge.check()

@@ -1,4 +1,4 @@
-"""One sentence for each error in a config, ours or Hydra's."""
+"""Turns config errors, ours or Hydra's, into one sentence each."""
 
 import re
 import sys
@@ -14,7 +14,7 @@ from sympo.types import printable
 
 
 def raised_by_hydra(error: BaseException) -> bool:
-    """Whether Hydra itself raised an error, which then concerns the command line."""
+    """Whether Hydra itself raised the error, which then concerns the command line."""
     frames = list(traceback.walk_tb(error.__traceback__))
     return bool(frames) and str(frames[-1][0].f_globals.get("__name__")).startswith("hydra.")
 
@@ -30,12 +30,10 @@ def _sentence(error: Exception) -> str:
         return _refused(error.override, text.splitlines()[0])
     if match := re.match(r"Ambiguous value for argument '(.*)'\n", text):
         hint = (
-            f"; a single string takes quotes, {written}"
-            if (written := suggested(match[1], False))
-            else ""
+            f"; quote a single string, {written}" if (written := suggested(match[1], False)) else ""
         )
-        return f"{match[1]}: several values are swept with -m, a list takes brackets{hint}"
-    # Hydra refuses lists of numbers, and drops the choice if several names are given
+        return f"{match[1]}: sweep several values with -m, or put a list in brackets{hint}"
+    # Hydra refuses lists of numbers, and drops the choice if given several names
     a_list = isinstance(error, TypeError) or "full_key: hydra.runtime.choices" in text
     if a_list or text.startswith("Config group override must be"):
         given = [argument for argument in sys.argv if argument.split("=")[0] in groups()]
@@ -44,7 +42,7 @@ def _sentence(error: Exception) -> str:
         group, option = match.groups()
         options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
         if options:
-            return f"{group}={option}: there is no such option; known are {', '.join(options)}"
+            return f"{group}={option}: there is no such option; use one of {', '.join(options)}"
     if match := re.search(r"Could not override '(.+?)'", text):
         return unknown_override(match[1], _config())
     return " ".join(text.split())
@@ -53,16 +51,16 @@ def _sentence(error: Exception) -> str:
 def _refused(argument: str, reason: str) -> str:
     """The message for an override that Hydra's grammar refuses."""
     if written := suggested(argument, sweep=bool({"-m", "--multirun"} & set(sys.argv))):
-        return f"{argument}: Hydra reads this value only in quotes, {written} ({reason})"
-    return f"{argument}: this is not an override of the form KEY=VALUE ({reason})"
+        return f"{argument}: Hydra needs quotes around this value, {written} ({reason})"
+    return f"{argument}: not an override of the form KEY=VALUE ({reason})"
 
 
 def _config() -> DictConfig:
-    """What the options on the command line compose, without the settings given beside them."""
+    """The config composed from the options on the command line, without its other overrides."""
     options = [one for one in sys.argv[1:] if re.fullmatch(r"[\w/]+=\w+", one)]
     chosen = [one for one in options if one.split("=")[0] in groups()]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             return compose("config", chosen)
-        except HydraException:  # of an option, which the next run will name
+        except HydraException:  # in an option, which the next run will report
             return compose("config")

@@ -1,4 +1,4 @@
-"""Judging what policies answered: a job over finished runs, and the last stage of a policy."""
+"""The job that judges the responses of complete runs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ from sympo.protocols.judging import Judge, JudgedData
 from sympo.runs.folder import git_commit
 from sympo.types import BadInput
 
-# the settings of this job; the rest of the config belongs to jobs that make runs
+# the settings of this job; the others belong to jobs that train cells
 SETTINGS: dict[str, Any] = {
     "job": dict, "judge": dict | None, "runs": str, "results_dir": str, "report_dir": str,
     "device": str, "threads": int | None, "force": bool,
@@ -39,15 +39,15 @@ SETTINGS: dict[str, Any] = {
 
 
 class JudgeJob:
-    """Judges the samples of every complete run below `runs`, and draws the results."""
+    """Judges the samples of every complete run below `runs`, and plots the results."""
 
     @staticmethod
     def start(config: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> None:
-        """Judge one run after the other; a failed one does not stop the others.
+        """Judge one run after another; a failed run does not stop the others.
 
         Raises BadInput before any work.
         """
-        if "judge" not in choices:  # Hydra keeps none of several
+        if "judge" not in choices:  # Hydra drops the choice if given several
             given = next((one for one in overrides if one.startswith("judge=")), "judge")
             raise BadInput(f"{given}: a group takes the name of one of its options")
         settings, name = resolved(config), str(choices["judge"])
@@ -57,7 +57,7 @@ class JudgeJob:
                 raise BadInput(f"{override}: {unknown(key, list(SETTINGS))} for job=judge")
         check_keys("", {key: settings[key] for key in SETTINGS}, SETTINGS)
         if settings["judge"] is None:
-            raise BadInput("judge is not set: give one, such as judge=openai")
+            raise BadInput("judge is not set: choose one, such as judge=openai")
         for key in ("results_dir", "report_dir"):
             check_folder(key, settings[key])
         if settings["threads"] is not None:
@@ -86,12 +86,12 @@ class JudgeJob:
         outcomes.extend(found)
         report(
             found, Path(settings["report_dir"]), partial(_provenance, name, judge, overrides),
-            ("runs", "judged", "judged before"),
+            ("runs", "judged", "already judged"),
         )  # fmt: skip
 
 
 def dataset_of(folder: Path) -> JudgedData:
-    """The data set of a run, by its config; its files are not read."""
+    """The data set of a run, built from its config without reading its files."""
     file = folder / "config.yaml"
     try:
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))["dataset"]

@@ -1,4 +1,4 @@
-"""Quotes for values that Hydra's grammar refuses or misreads."""
+"""Quotes values that Hydra's grammar rejects or misreads."""
 
 import re
 import shlex
@@ -9,14 +9,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
-# read unchanged, except numbers
+# values that Hydra reads unchanged, except numbers
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 OF_PATHS = ("path", "_dir", "runs")
 
 
 def quoted(argument: str) -> str:
-    """An override, quoted if its value, or one of those it sweeps, is an existing path that Hydra
-    would misread; others unchanged."""
+    """Quote an override if its value, or a swept value, is an existing path that Hydra would
+    misread; otherwise return it unchanged."""
     key, equals, value = argument.partition("=")
     if not equals or key.startswith("-"):
         return argument
@@ -25,8 +25,7 @@ def quoted(argument: str) -> str:
 
 
 def suggested(argument: str, sweep: bool) -> str | None:
-    """An override that Hydra refuses, quoted as a string for Hydra and the shell; None if quotes do
-    not help.
+    """Quote an override that Hydra rejects, for Hydra and the shell; None if quotes do not help.
 
     sweep: whether commas separate values.
     """
@@ -50,12 +49,12 @@ def _misread(key: str, value: str) -> bool:
 def _exists(value: str) -> bool:
     try:
         return Path(value).expanduser().exists()
-    except (OSError, RuntimeError):  # too long for a path, no such user
+    except (OSError, RuntimeError):  # too long for a path, or no such user
         return False
 
 
 def _read(argument: str) -> Any:
-    """The value that Hydra reads from an override; None if it refuses it."""
+    """The value that Hydra reads from an override; None if it rejects the override."""
     try:
         override = OverridesParser.create().parse_override(argument)
         return override.value()

@@ -1,4 +1,4 @@
-"""What became of the cells of a sweep, and its closing words."""
+"""The results of a process's cells, and the report that closes a sweep."""
 
 import json
 import shlex
@@ -16,7 +16,7 @@ from sympo.types import printable
 PATHS = frozenset({"path", "name_or_path", "tokenizer_path"})
 
 
-# of this process, which `run.py` turns into its exit code
+# the results of this process, which `run.py` turns into its exit code
 outcomes: list[RunResult] = []
 
 
@@ -24,18 +24,18 @@ def report(
     found: Sequence[RunResult],
     out: Path,
     provenance: Callable[[Sequence[Path]], tuple[str, str]],
-    words: tuple[str, str, str] = ("cells", "run", "complete before"),
+    words: tuple[str, str, str] = ("cells", "run", "already complete"),
 ) -> None:
-    """The closing words of a job over many runs: tables and figures, failures with their logs.
+    """Report on many runs: write tables and figures, print counts and failures with their logs.
 
-    provenance: from the complete folders to a file's name and text, which says what made them.
-    words: what the runs are called, what was done to some, and what the others were.
+    provenance: returns the name and text of a file that records how the complete folders were made.
+    words: what to call the runs, those done now, and those done before.
     """
     try:
         _draw(list(dict.fromkeys(outcome.folder for outcome in found)), out, provenance)
-    except Exception as error:  # the cells are safe in their folders, and their fate is told below
-        if isinstance(error, OSError):  # such as a full disk, which no line of ours explains
-            print(f"error: {printable(f'no report in {out}: {error}')}", file=sys.stderr)
+    except Exception as error:  # the cells are safe in their folders, and listed below
+        if isinstance(error, OSError):  # such as a full disk: a traceback would not help
+            print(f"error: {printable(f'could not report to {out}: {error}')}", file=sys.stderr)
         else:
             traceback.print_exc()
         outcomes.append(RunResult("report", out, "failed", str(error)))
@@ -73,13 +73,13 @@ def _draw(
 
 
 def command(flags: str, overrides: Sequence[str]) -> str:
-    """The command that overrides belong to, without the places of files: their content is part of
-    every cell's hash, and where they lay says nothing."""
-    told = [_without_place(o) for o in overrides if not o.startswith("results_dir=")]
-    return f"python run.py {flags}" + shlex.join(told)
+    """The command with these overrides, without paths of files: every cell's hash covers their
+    content, and their location does not matter."""
+    shown = [_without_path(o) for o in overrides if not o.startswith("results_dir=")]
+    return f"python run.py {flags}" + shlex.join(shown)
 
 
-def _without_place(override: str) -> str:
+def _without_path(override: str) -> str:
     key, _, value = override.partition("=")
     path = Path(value.strip("'"))
     place = path.is_absolute() or key.split(".")[-1] in PATHS
@@ -87,7 +87,7 @@ def _without_place(override: str) -> str:
 
 
 def cell_provenance(overrides: Sequence[str], folders: Sequence[Path]) -> tuple[str, str]:
-    """What made the cells: command, commits, devices, versions, seeds; JSON."""
+    """The provenance of the cells: command, commits, devices, versions and seeds; JSON."""
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
     versions = {json.dumps(summary["versions"], sort_keys=True) for summary in summaries}
     made = {

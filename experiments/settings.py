@@ -1,4 +1,4 @@
-"""Settings, checked against the classes that take them before anything is built."""
+"""Checks settings against the classes that take them, and builds parts from them."""
 
 import difflib
 import inspect
@@ -28,7 +28,7 @@ from sympo.types import BadInput, within
 
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ("job", "dataset", "loss", "noise_model", "model", "sampler")
-# what the class of an option must be
+# the protocol that the class of an option must implement
 ROLES: dict[str, type] = {
     "job": Job,
     "dataset": Dataset,
@@ -52,13 +52,13 @@ SETTINGS: dict[str, Any] = {
     "wandb": {"mode": str, "project": str, "entity": str | None, "group": str | None},
     "progress": {"cell": Count, "cells": Count, "started": NotNegative | None},
 }
-# what a class may leave out: it then goes by its option, and every setting counts
+# optional members: by default a class is named by its option, and every setting is hashed
 WITH_FALLBACK = ("identity", "outside_identity")
 OF_A_CLASS = re.compile(r"""(?<![^.{,\s+~'"])_target_['"]?\s*([=:]|$)""")
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """A config as plain values; raises BadInput if one is missing or refers to nothing."""
+    """A config as plain values; raises BadInput on missing values and dangling references."""
     try:
         found = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -70,7 +70,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 def check_keys(place: str, settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Refuse missing and unknown keys and values of the wrong type.
 
-    wanted: the type of each key; a mapping of types for a key that has keys of its own.
+    wanted: the type of each key; a mapping of types for a nested key.
     """
     for key in wanted.keys() - settings.keys():
         raise BadInput(f"{place}{key} is missing")
@@ -84,13 +84,13 @@ def check_keys(place: str, settings: Mapping[str, Any], wanted: Mapping[str, Any
 
 @lru_cache(maxsize=64)
 def kept(group: str, option: str, settings: str) -> Any:
-    """`build` from settings as JSON, once in a process."""
-    # the cells of a sweep share it: to build it and to read its files is most of checking a cell
+    """`build` from settings as JSON, once per process."""
+    # shared by the cells of a sweep: building parts and reading files dominates checking a cell
     return build(group, option, json.loads(settings))
 
 
 def build(group: str, option: Any, settings: Mapping[str, Any]) -> Any:
-    """A part by its `_target_` and settings; raises BadInput if it cannot be built."""
+    """Build a part from its `_target_` and settings; raises BadInput if that fails."""
     if not _is_part(settings):
         raise BadInput(f"{group}._target_={settings.get('_target_')!r} must name a class")
     try:
@@ -103,13 +103,13 @@ def build(group: str, option: Any, settings: Mapping[str, Any]) -> Any:
         return _built(group, target, settings)
     except BadInput:
         raise
-    except Exception as error:  # whatever a class of a user's does
+    except Exception as error:  # whatever a user's class raises
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(f"{group}={option} could not be built: {reason}") from error
 
 
 def refuse_classes(overrides: Iterable[str]) -> None:
-    """Refuse to choose a class on the command line: a run is named by its options."""
+    """Refuse classes on the command line, because runs are named after options."""
     for override in overrides:
         if OF_A_CLASS.search(override) and not override.startswith("-"):
             place = override.lstrip("+~").partition("=")[0].replace("._target_", "")
@@ -117,21 +117,21 @@ def refuse_classes(overrides: Iterable[str]) -> None:
             if not (CONF / group).is_dir():
                 group = group.split("/")[0]
             raise BadInput(
-                f"{override}: a class is not chosen on the command line; write "
+                f"{override}: a class cannot be chosen on the command line; write "
                 f"conf/{group}/NAME.yaml with its _target_ and use {group}=NAME"
             )
 
 
 def groups() -> set[str]:
-    """What users choose options of."""
+    """The groups whose options users choose."""
     folders = {path.parent.relative_to(CONF) for path in CONF.glob("*/**/*.yaml")}
     return {folder.as_posix() for folder in folders if folder.parts[0] != "hydra"}
 
 
 def unknown_override(key: str, config: DictConfig) -> str:
-    """What to say of an override of a key that a config does not have."""
+    """The message for an override of a key that a config does not have."""
     if key in groups():
-        return f"{key}: no option chosen here uses this group"
+        return f"{key}: none of the chosen options uses this group"
     parent, _, leaf = key.rpartition(".")
     while parent and not isinstance(OmegaConf.select(config, parent), DictConfig):
         parent, _, leaf = parent.rpartition(".")
@@ -140,12 +140,12 @@ def unknown_override(key: str, config: DictConfig) -> str:
 
 
 def unknown(key: str, known: list[str]) -> str:
-    """What to say of a key that nothing reads."""
-    if key in known:  # of another option
+    """The message for a key that nothing reads."""
+    if key in known:  # known to another option
         return "there is no such key here"
     if close := difflib.get_close_matches(key, known, n=1):
         return f"there is no such key; did you mean {close[0]}?"
-    return f"there is no such key; known are {', '.join(known) or 'none'}"
+    return f"there is no such key; use one of {', '.join(known) or 'none'}"
 
 
 def _built(place: str, target: Any, settings: Mapping[str, Any]) -> Any:
@@ -169,7 +169,7 @@ def _built(place: str, target: Any, settings: Mapping[str, Any]) -> Any:
 
 @cache
 def _parameters(target: Any) -> dict[str, Any] | None:
-    """The type of each setting that a class takes; None if it takes any."""
+    """The type of each setting of a class; None if it accepts any setting."""
     found = inspect.signature(target).parameters.values()
     if any(one.kind is one.VAR_KEYWORD for one in found):
         return None
@@ -186,7 +186,7 @@ def _wanted(place: str, key: str, value: Any, wanted: Mapping[str, Any]) -> Any:
 
 def _check_value(key: str, value: Any, hint: Any) -> None:
     """Refuse a value of the wrong type, or outside the range of its type."""
-    if type(value) is hint:  # most of them, quickly
+    if type(value) is hint:  # fast path for most values
         return
     try:
         _reader(hint).validate_json(json.dumps([value]))
@@ -201,7 +201,7 @@ def _check_value(key: str, value: Any, hint: Any) -> None:
 
 @cache
 def _reader(hint: Any) -> TypeAdapter[Any]:
-    """Reads JSON, in a list: an array as a tuple, 1 as a float, but nothing as a part."""
+    """A reader of JSON in a list: reads arrays as tuples and 1 as a float, but no parts."""
     kinds = [InstanceOf[type] if _of_a_part(kind) else kind for kind in _alternatives(hint)]
     in_a_list: Any = types.GenericAlias(list, (reduce(or_, kinds),))
     return TypeAdapter(in_a_list, config=ConfigDict(strict=True))
@@ -221,7 +221,7 @@ def _is_part(value: Any) -> bool:
 
 
 def _lacking(part: type, kind: Any) -> list[str]:
-    """What a class lacks to be of a kind: members of a protocol, or the base class."""
+    """What a class lacks to be of a kind: protocol members, or the base class."""
     if is_protocol(kind):
         classes = [vars(base) | inspect.get_annotations(base) for base in part.__mro__]
         return sorted(get_protocol_members(kind).difference(WITH_FALLBACK, *classes))

@@ -1,7 +1,7 @@
-"""Our Hydra launcher: trains the cells of a sweep in batches if they can share their passes.
+"""Hydra launcher that trains the cells of a sweep in batches when they can share their passes.
 
-The results are those of launching one by one, in less time. Cells of jobs that share nothing, such
-as policies, run one after the other.
+The results equal those of launching one by one, in less time. Cells of jobs that share nothing,
+such as policies, run one after another.
 """
 
 import sys
@@ -19,9 +19,10 @@ from sympo.types import BadInput
 class BatchedLauncher(Launcher):
     """Runs the cells of a sweep in as few batches as memory allows.
 
-    most_cells: per batch; None is the fastest on a CPU, and what fits in memory on a GPU.
-    processes: that share the batches, with one thread each; None is one per core of a CPU if that
-        saves time, and one on a GPU.
+    most_cells: the most cells in a batch; None picks the fastest number on a CPU, and as many as
+        fit in memory on a GPU.
+    processes: how many processes share the batches, with one thread each; None picks one per CPU
+        core if that saves time, and one on a GPU.
     """
 
     def __init__(self, most_cells: int | None = None, processes: int | None = None) -> None:
@@ -73,7 +74,7 @@ class BatchedLauncher(Launcher):
     def _plan(self, overrides: Sequence[str]) -> Any:
         from experiments.cells import Planned, prepare
 
-        if hasattr(self.loader, "planned"):  # our sweeper has checked the cells already
+        if hasattr(self.loader, "planned"):  # our sweeper has already checked the cells
             return self.loader.planned(overrides)
         config = self.loader.load_sweep_config(self.config, list(overrides))
         choices = dict(config.hydra.runtime.choices)

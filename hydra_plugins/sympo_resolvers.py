@@ -1,4 +1,4 @@
-"""Functions for configs, registered before Hydra composes any."""
+"""Config resolvers, registered before Hydra composes any config."""
 
 from collections.abc import Mapping
 

@@ -1,8 +1,8 @@
-"""Our Hydra sweeper: checks every cell before the first one runs, and ends with the figures.
+"""Hydra sweeper that checks every cell before the first one runs, and ends with the figures.
 
-Hydra's own sweeper composes every job twice at 0.2 s each, stops at the first job that raises and
-reports nothing at the end. This one composes once per combination of groups, sets the other
-overrides itself, refuses the whole sweep if one cell cannot run, and works with any launcher.
+Hydra's basic sweeper composes every job twice at 0.2 s each, stops at the first job that raises,
+and reports nothing at the end. This one composes once per combination of groups, sets the other
+overrides itself, refuses the whole sweep if any cell cannot run, and works with any launcher.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class CellSweeper(Sweeper):
-    """The grid of all combinations of the swept overrides, in the order in which they are given.
+    """Sweeps the grid of all combinations of the overrides, in the given order.
 
     params: overrides that a preset sweeps, such as `loss: ramp,logistic`; the command line takes
         precedence.
@@ -67,14 +67,14 @@ class CellSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> list[RunResult]:
         if hasattr(get_class(self.config.job._target_), "start"):
-            raise BadInput("this job takes all its runs at once: leave out -m")
+            raise BadInput("this job handles all its runs at once: leave out -m")
         jobs = [self._compose(overrides) for overrides in self._combinations(arguments)]
         jobs, cells = self._check(jobs, arguments)
         for job, cell in zip(jobs, cells, strict=True):
             self.prepared.add(job, cell)
         found = self._launch(jobs)
         while waiting := [i for i, outcome in enumerate(found) if outcome.status == "busy"]:
-            # other processes are running these: take them once they are released
+            # other processes hold these: take them once they are released
             time.sleep(SECONDS_BETWEEN_LOOKS)
             if free := [i for i in waiting if not cells[i].folder.busy]:
                 for i, outcome in zip(free, self._launch([jobs[i] for i in free]), strict=True):
@@ -93,8 +93,8 @@ class CellSweeper(Sweeper):
         for override in parser.parse_overrides(preset) + given:
             if override.key_or_group == "experiment" and override.is_sweep_override():
                 raise BadInput(
-                    f"{override.input_line}: presets cannot be swept, since each defines a sweep; "
-                    "run them one after the other"
+                    f"{override.input_line}: presets cannot be swept, because each defines a "
+                    "sweep; run them one after another"
                 )
             if not override.is_sweep_override():
                 choices.append([override])
@@ -132,7 +132,7 @@ class CellSweeper(Sweeper):
         return not (structural or grouped or key.startswith("hydra"))
 
     def _check(self, jobs: list["Job"], arguments: list[str]) -> tuple[list["Job"], list[Cell]]:
-        """The jobs that are different cells, numbered, and their checked cells."""
+        """Deduplicate and number the jobs; returns them with their checked cells."""
         what = "/".join(sorted(a for a in arguments if not a.startswith("hydra")))
         group = f"sweep-{hashlib.blake2b(what.encode(), digest_size=4).hexdigest()}"
         different: dict[tuple[Path, str], tuple[Job, Cell]] = {}
@@ -141,7 +141,7 @@ class CellSweeper(Sweeper):
             # several judges may judge one cell
             different.setdefault((cell.folder.path, str(cell.config["judge"])), (job, cell))
         if len(different) < len(jobs):
-            print(f"{len(jobs)} combinations are {len(different)} different cells")
+            print(f"{len(jobs)} combinations give {len(different)} distinct cells")
         started = time.time()
         for number, (job, cell) in enumerate(different.values(), 1):
             progress = {"cell": number, "cells": len(different), "started": started}
@@ -158,7 +158,7 @@ class CellSweeper(Sweeper):
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to launch: its overrides, what Hydra composed of the groups, and its own config."""
+    """A cell to launch: its overrides, the config composed for its groups, and its own config."""
 
     overrides: list[str]
     base: DictConfig
@@ -166,14 +166,14 @@ class Job:
 
 
 class PreparedConfigs:
-    """Takes the place of Hydra's config loader in a launcher and returns what the sweeper composed,
-    so that no job is composed twice."""
+    """Replaces Hydra's config loader in a launcher and returns the configs that the sweeper
+    composed, so that no job is composed twice."""
 
     def __init__(self) -> None:
         self._jobs: dict[tuple[str, ...], tuple[Job, Cell | None]] = {}
 
     def __getstate__(self) -> dict[str, object]:
-        # for launchers with processes of their own: a cell holds a lock, and is made there again
+        # for launchers that start processes: a cell holds a lock, so each process rebuilds it
         return {"_jobs": {overrides: (job, None) for overrides, (job, _) in self._jobs.items()}}
 
     def add(self, job: Job, cell: Cell) -> None:

@@ -1,24 +1,24 @@
-"""What makes a cell that cell: the settings behind its hash, and why these.
+"""The identity of a cell: which settings its hash covers, and why.
 
 The hash of a run folder, the key of a shared stage and the key of a judge's verdicts are made of
 
-- the stable name of each part (`loss`, `model`, ...), which its class declares as `identity`; a
-  class that declares none goes by the option that chose it, or by its own name in snake case.
-  Python paths are not in it, so that a class can move or be renamed.
+- the stable name of each part (`loss`, `model`, ...), which its class declares as `identity`. A
+  class that declares none is named by the option that chose it, or by its class name in snake
+  case. Python paths are excluded, so that a class can move or be renamed.
 - each setting that differs from the default of its class. A new setting whose default reproduces
-  the numbers of before therefore changes no hash. The values of the defaults are stored beside the
-  hash: if one changes, results made under the old one are noticed and made again.
-- the fingerprint of the content of files, in place of their paths.
+  the earlier numbers therefore changes no hash. Default values are stored beside the hash: if one
+  changes, results made under the old one are detected and recomputed.
+- the fingerprint of the content of files, instead of their paths.
 - the noise rate and the seed of a cell.
 
-Left out is what cannot change a number in principle: everything at the top level of a config that
-is not a part (results_dir, device, threads, force, wandb, progress), settings that a class lists in
-`outside_identity`, such as tokens_per_pass or the path of data that has a fingerprint, and the
-judge, who reads a cell's responses and changes nothing. The sampler is left out of a cell's hash,
-because it changes how responses are drawn and not how the policy is trained; it is part of the key
-of sampled stages, and of the summary: responses by another sampler are sampled again.
+It excludes whatever cannot change a number in principle: every top-level key of a config that is
+not a part (results_dir, device, threads, force, wandb, progress); settings that a class lists in
+`outside_identity`, such as tokens_per_pass or the path of data that has a fingerprint; and the
+judge, which only reads a cell's responses. A cell's hash also excludes the sampler, which changes
+how responses are drawn but not how the policy is trained. The sampler is part of the key of sampled
+stages and of the summary, so that a cell is sampled again when its sampler changes.
 
-Numbers are normalised: 0 and 0.0, and 1e-3 and 0.001, are the same.
+Numbers are normalised: 0 equals 0.0, and 1e-3 equals 0.001.
 """
 
 import dataclasses
@@ -35,18 +35,18 @@ from typing import Any
 from sympo.moved import MOVED
 from sympo.types import BadInput
 
-# the key under which a config names the class of a part, and an identity its stable name
+# the keys for a part's class in a config, and for its stable name in an identity
 TARGET, NAME = "_target_", "_identity_"
-# of what a summary or a key says of its identity; format 1 had Python paths and every setting
+# of identities in summaries and keys; format 1 had Python paths and every setting
 FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Settings with a stable name for each part, and which of them are at their class's default.
+    """Settings with a stable name for each part, and which of them have their class's default.
 
-    settings: nested, every setting of every part; at_default: dotted names of those that do not
-        count.
+    settings: every setting of every part, nested. at_default: dotted names of the settings at their
+        default, which are not hashed.
     """
 
     settings: Mapping[str, Any]
@@ -54,26 +54,26 @@ class Identity:
 
     @property
     def hashed(self) -> dict[str, Any]:
-        """The settings that count."""
+        """The settings that are hashed."""
         return _without(self.settings, self.at_default)
 
     def __getitem__(self, key: str) -> "Identity":
-        """The identity of one part; it has no settings if the part is null."""
+        """The identity of one part; empty if the part is null."""
         start = f"{key}."
         inside = {name.removeprefix(start) for name in self.at_default if name.startswith(start)}
         return Identity(self.settings[key] or {}, frozenset(inside))
 
     def without(self, *names: str) -> "Identity":
-        """The rest, without some dotted names."""
+        """The identity without some settings, given by their dotted names."""
         return Identity(_without(self.settings, names), self.at_default - set(names))
 
     def digest(self, size: int) -> str:
-        """Two hexadecimal digits for each of `size` bytes."""
+        """A hash of `size` bytes, in hexadecimal."""
         return digest(self.hashed, size)
 
     def contradiction(self, stored: Mapping[str, Any], at_default: Sequence[str]) -> str:
-        """Which default has changed since settings of the same digest were stored; empty if none
-        has."""
+        """A sentence on the default that changed since settings of the same digest were stored;
+        empty if none changed."""
         for name in sorted({*self.at_default, *at_default}):
             now, then = leaf(self.settings, name), leaf(stored, name)
             if None not in (now, then) and now != then:
@@ -82,7 +82,7 @@ class Identity:
 
 
 def joined(**parts: Any) -> Identity:
-    """One identity of several, and of plain values."""
+    """Combine identities and plain values into one identity."""
     settings, at_default = {}, set()
     for key, part in parts.items():
         if isinstance(part, Identity):
@@ -117,22 +117,22 @@ def identity_of(
 
 
 def part_identity(part: Any) -> Identity:
-    """The identity of a part by itself: an object, or its config."""
+    """The identity of a single part, given as an object or as its config."""
     settings, at_default = _setting(part)
     return Identity(settings, frozenset(at_default))
 
 
 def as_config(part: Any) -> dict[str, Any]:
-    """The settings that would make a part again, with its `_target_`; raises BadInput if it does
-    not keep an argument as an attribute."""
+    """The config that rebuilds a part, with its `_target_`; raises BadInput if the part does not
+    keep an argument as an attribute."""
     kind = type(part)
     settings = {name: _plain(value) for name, value in _given(part).items()}
     return {TARGET: f"{kind.__module__}.{kind.__qualname__}", **settings}
 
 
 def stable_name(kind: type, option: str | None = None) -> str:
-    """What a class goes by, wherever it is: its own `identity`, which a subclass does not inherit,
-    else the option that chose it, else its name in snake case."""
+    """The name of a class, wherever it lives: its own `identity`, which a subclass does not
+    inherit, else the option that chose it, else its class name in snake case."""
     declared: str | None = vars(kind).get("identity")
     return declared or option or snake_case(kind.__name__)
 
@@ -144,16 +144,16 @@ def snake_case(name: str) -> str:
 
 @cache
 def class_at(path: str) -> Any:
-    """The class at a Python path, also at one where it was before it moved; raises ImportError."""
+    """The class at a Python path, current or former (`MOVED`); raises ImportError."""
     module, _, name = MOVED.get(path, path).rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
     except (AttributeError, ValueError) as error:
-        raise ImportError(f"there is no class {path}") from error
+        raise ImportError(f"class {path} does not exist") from error
 
 
 def digest(settings: Mapping[str, Any], size: int = 4) -> str:
-    """Two hexadecimal digits for each of `size` bytes over JSON values."""
+    """A hash of JSON values: `size` bytes, in hexadecimal."""
     text = json.dumps(settings, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
 
@@ -166,7 +166,7 @@ def leaf(settings: Any, name: str) -> Any:
 
 
 def normalised(value: Any) -> Any:
-    """A plain value in the one form that is hashed."""
+    """The canonical form of a plain value, which is hashed."""
     if isinstance(value, Mapping):
         return {str(key): normalised(item) for key, item in sorted(value.items())}
     if isinstance(value, list | tuple):
@@ -179,7 +179,7 @@ def normalised(value: Any) -> Any:
 def _part(
     kind: type, given: Mapping[str, Any], option: str | None
 ) -> tuple[dict[str, Any], set[str]]:
-    """The settings of a part under its stable name, and which are at their defaults."""
+    """The settings of a part under its stable name, and those at their defaults."""
     outside: frozenset[str] = getattr(kind, "outside_identity", frozenset())
     usual = defaults(kind)
     settings: dict[str, Any] = {NAME: stable_name(kind, option)}
@@ -194,7 +194,7 @@ def _part(
 
 
 def _setting(value: Any, option: str | None = None) -> tuple[Any, set[str]]:
-    """A setting as it is hashed, and what is at its default inside it."""
+    """A setting in the form that is hashed, and what is at its default inside it."""
     if is_part(value):
         given = {key: setting for key, setting in value.items() if key != TARGET}
         return _part(class_at(value[TARGET]), given, option)
@@ -213,7 +213,7 @@ def _leaves(value: Any) -> Iterator[str]:
 
 @cache
 def _arguments(kind: type) -> dict[str, Any]:
-    """The arguments of a class that are settings, each with its default or `MISSING`."""
+    """The settings among the arguments of a class, each with its default or `MISSING`."""
     if dataclasses.is_dataclass(kind):
         found = {
             field.name: field.default
@@ -239,7 +239,7 @@ def defaults(kind: type) -> dict[str, Any]:
 
 
 def _given(part: Any) -> dict[str, Any]:
-    """The arguments that an object was made with."""
+    """The arguments that an object was built with."""
     kind: type = type(part)
     try:
         return {name: getattr(part, name) for name in _arguments(kind)}

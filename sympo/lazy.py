@@ -1,4 +1,4 @@
-"""Public names that are imported when they are first used, so that `import sympo` stays light."""
+"""Lazy imports of public names, which keep `import sympo` light."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def loader(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's `__getattr__`: looks a public name up in the module that is its home.
+    """Build a package's `__getattr__`, which imports a public name from its module on first use.
 
-    homes: from names to modules; a module that begins with a dot lies in the package.
+    homes: the module of each name; a leading dot makes it relative to the package.
     """
 
     def load(name: str) -> Any:

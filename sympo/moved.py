@@ -1,7 +1,7 @@
-"""Where classes that configs name were before they moved.
+"""The former Python paths of classes that configs name.
 
-Run folders keep their config as it was composed, with the Python path of each class. Add a line
-when a class that a config can name moves or is renamed; nothing is ever taken out.
+Run folders keep their composed config, with the Python path of each class. Add a line when a class
+that a config can name moves or is renamed; never remove one.
 """
 
 MOVED = {

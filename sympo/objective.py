@@ -1,4 +1,4 @@
-"""What a pair is trained on: its margin z, and a loss of z. The only place that computes z."""
+"""The training objective of a pair: a loss of its margin z. The only place that computes z."""
 
 from dataclasses import dataclass
 
@@ -9,21 +9,21 @@ from sympo.protocols.models import Loss, Margin
 
 @dataclass(frozen=True)
 class Objective:
-    """A margin and a loss of it.
+    """A loss of the margin between the rewards of two items.
 
-    z = y (r_1 - r_2) - target, with r the rewards of the margin, and L = reduce(l(z)).
+    z = y (r_1 - r_2) - target, where r are the rewards that `margin` defines, and L = reduce(l(z)).
 
-    ValueError, naming the loss, if it returns another shape than the one promised.
+    Raises ValueError, which names the loss, if the loss returns an unexpected shape.
     """
 
     margin: Margin
     loss: Loss
 
     def z(self, first: Tensor, second: Tensor, label: Tensor | None = None) -> Tensor:
-        """The margin of each pair, of the rewards' shape.
+        """The margin z of each pair, in the shape of the rewards.
 
-        first, second: (..., n), rewards of the two items; label: y, broadcast to that, None if the
-        first item is always the chosen one.
+        first, second: (..., n), rewards of the two items. label: y, broadcast to that shape; None
+        if the first item is always the chosen one.
         """
         gap = self.margin.clipped(first) - self.margin.clipped(second)
         return (gap if label is None else label * gap) - self.margin.target
@@ -31,9 +31,9 @@ class Objective:
     def z_of_scores(
         self, scores: Tensor, reference: Tensor | None, lengths: Tensor, label: Tensor
     ) -> Tensor:
-        """The margin of each pair, (n,), from what the margin makes rewards of.
+        """The margin z of each pair, (n,), from the scores of both responses.
 
-        scores, reference, lengths: (n, 2), of both answers; label: (n,).
+        scores, reference, lengths: (n, 2), one column per response; label: (n,).
         """
         rewards = self.margin.rewards(scores, reference, lengths)
         return self.z(rewards[:, 0], rewards[:, 1], label)
@@ -43,7 +43,7 @@ class Objective:
         return self._shaped("return a loss for each margin", self.loss(z), z.shape)
 
     def reduced(self, losses: Tensor) -> Tensor:
-        """The number that each batch is trained on; (..., n) -> (...)."""
+        """The reduced loss of each batch; (..., n) -> (...)."""
         rule = "reduce the last dimension of its losses"
         return self._shaped(rule, self.loss.reduce(losses), losses.shape[:-1])
 

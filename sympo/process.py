@@ -1,4 +1,4 @@
-"""Settings of the whole process: for programs to call, never for the library."""
+"""Process-wide settings, which programs set and the library never does."""
 
 import ctypes
 import os
@@ -8,14 +8,14 @@ import sys
 def keep_freed_memory() -> None:
     """Reuse the memory of freed CPU tensors, in huge pages.
 
-    By default glibc returns each freed block of some megabytes to the system and the next one
-    faults in page by page, which takes a third of a training step of a small network.
+    By default glibc returns each freed block of a few megabytes to the system, and the next one
+    faults in page by page, which takes a third of a small network's training step.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read by torch at its first large block
     if sys.platform == "linux":
         try:
             libc = ctypes.CDLL("libc.so.6")
-            # M_MMAP_THRESHOLD, which older versions of glibc limit to 32 MB
+            # M_MMAP_THRESHOLD, limited to 32 MB by older versions of glibc
             if libc.mallopt(-3, 1 << 30) or libc.mallopt(-3, 1 << 25):
                 libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
         except (OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""Faults in the files of a run, each as a sentence."""
+"""Finds faults in the files of a run and describes each in a sentence."""
 
 import json
 import math
@@ -9,13 +9,13 @@ from typing import Any
 from sympo.metrics import bounds, is_metric
 
 OPTIONS = ("job", "dataset", "loss", "noise_model")
-# the keys in the path of a run folder
+# the summary keys that form the path of a run folder
 PLACE = ("job", "dataset", "loss", "noise", "seed", "hash")
 NEEDED = (*OPTIONS, "noise", "seed", "hash", "config", "last")
 
 
 def summary_fault(content: bytes, folder: Sequence[str]) -> str:
-    """Why these bytes are not the summary of a run; empty if they are.
+    """Why these bytes are not a valid summary of a run; empty if they are.
 
     folder: the last five parts of the run folder's path.
     """
@@ -53,7 +53,7 @@ def _place_fault(summary: Mapping[str, Any], folder: Sequence[str]) -> str:
     names = [summary[name] for name in PLACE]
     if in_place(folder, *names):
         return ""
-    return f"it is that of another cell, {'/'.join(map(str, names))}"
+    return f"it belongs to another cell, {'/'.join(map(str, names))}"
 
 
 def in_place(
@@ -62,7 +62,7 @@ def in_place(
     """Whether the last five parts of a folder's path match its summary."""
     if len(folder) < len(PLACE) - 1:
         return False
-    # folder names have six digits of the rate
+    # folder names keep six digits of the rate
     named = (job, dataset, loss, f"noise={noise:g}", f"seed={seed}-{digest}")
     return tuple(folder[:5]) == named
 
@@ -81,7 +81,7 @@ def _parts_fault(summary: Mapping[str, Any]) -> str:
 
 
 def metrics_fault(metrics: Any) -> str:
-    """Why these are not the metrics of an evaluation; empty if they are."""
+    """Why these are not valid metrics of an evaluation; empty if they are."""
     if not isinstance(metrics, dict):
         return f"{str(metrics)[:40]!r} is not an object"
     for name, value in metrics.items():
@@ -100,7 +100,7 @@ def _words(low: float, high: float) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    # math.isfinite fails at whole numbers beyond the largest float
+    # math.isfinite raises on integers beyond the largest float
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)
@@ -109,10 +109,10 @@ def _is_number(value: Any) -> bool:
 
 
 def history_fault(content: bytes | None, last_epoch: float) -> str:
-    """Why these bytes are not the evaluations of a run that ended at this epoch; empty if they
+    """Why these bytes are not the evaluations of a run that ended at `last_epoch`; empty if they
     are."""
     if content is None:
-        return "it is not there"
+        return "it does not exist"
     for number, line in enumerate(content.splitlines(), 1):
         if not line:
             continue

@@ -164,7 +164,7 @@ def test_objects_have_the_identity_of_their_config() -> None:
 def test_a_class_that_is_gone() -> None:
     with pytest.raises(ImportError):
         room.class_at("sympo.nowhere.Thing")
-    with pytest.raises(ImportError, match="there is no class"):
+    with pytest.raises(ImportError, match="Nothing does not exist"):
         room.class_at("sympo.margins.Nothing")
 
 

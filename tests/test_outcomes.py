@@ -49,7 +49,7 @@ def test_damage_is_noticed() -> None:
     with pytest.raises(ValueError, match=r"test set|CRC|format"):
         TestSet.load(bytes(content))
     packed = Scored(IDS, UNITS).pack([1, 0, 0, 1, 1])
-    with pytest.raises(ValueError, match="not of 50 items"):
+    with pytest.raises(ValueError, match="do not match 50 items"):
         unpack([packed], 50)
     with pytest.raises(ValueError, match="another format"):
         set_digest("2" + packed[1:])

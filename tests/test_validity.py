@@ -71,7 +71,7 @@ DAMAGE = {
     "selected": (changed(selected={"epoch": -1}), "selected: epoch is -1, and must be at least 0"),
     "noise": (changed(noise=0.7), "noise is 0.7"),
     "seed": (changed(seed="0"), "seed is '0'"),
-    "another cell": (changed(seed=5), "it is that of another cell"),
+    "another cell": (changed(seed=5), "it belongs to another cell"),
     "job": (changed(job=None), "it lacks job"),
     "defaults": (changed(at_default="abc"), "at_default is 'abc', not a list of settings"),
     "default": (changed(at_default=[1]), "at_default is '[1]', not a list of settings"),
@@ -79,16 +79,16 @@ DAMAGE = {
     "evaluations lost": (written("metrics.jsonl", LINE), "it ends at epoch 1, the summary at"),
     "no evaluations": (written("metrics.jsonl", ""), "it is empty"),
     "odd evaluations": (written("metrics.jsonl", LINE.replace("0.5", "5")), "must lie in [0, 1]"),
-    "evaluations gone": (lambda folder: (folder / "metrics.jsonl").unlink(), "it is not there"),
+    "evaluations gone": (lambda folder: (folder / "metrics.jsonl").unlink(), "it does not exist"),
 }
 # what a run's digests tell beyond that
 OF_RUNS = {
-    "config": (changed(config={}), "config is not that of its hash"),
+    "config": (changed(config={}), "config does not match its hash"),
     "flipped": (
         lambda f: (f / "metrics.jsonl").write_text(
             (f / "metrics.jsonl").read_text().replace("-1.0", "-2.0")
         ),
-        "not what the run wrote",
+        "differs from what the run wrote",
     ),
     "samples": (written("samples/last.jsonl", "{}\n{}\n"), "samples/last.jsonl is damaged"),
 }

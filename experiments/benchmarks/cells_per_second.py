@@ -1,13 +1,13 @@
-"""How the speed of training grows with the number of MNIST cells trained together.
+"""Training speed against the number of MNIST cells trained together.
 
     python -m experiments.benchmarks.cells_per_second --mnist FOLDER [--device cuda --most 1024]
 
 FOLDER holds MNIST/raw. Cells follow the paper's protocol (10,000 pairs in batches of 512) and
-differ in loss and noise rate, at one seed. A process for each number of cells, one CPU thread; the
-median of several epochs after one that warms up, without evaluations, and the peak memory of the
-process (of the allocations on a GPU). On CPU it is done twice: by compiled convolutions, and by
-tiles, which is what a machine without a C++ compiler has. The limit is what multiply-adds alone
-would take. Needs no account and no network.
+differ in loss and noise rate, at one seed. Each number of cells runs in its own process on one CPU
+thread. Reported are the median time of several epochs after a warm-up epoch, without evaluations,
+and the peak memory of the process (on a GPU, of its allocations). On CPU both convolutions are
+measured: compiled, and tiles, the fallback on machines without a C++ compiler. The limit counts
+multiply-adds only. Needs no account and no network.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def measure(engine: str, cells: int, arguments: argparse.Namespace) -> tuple[float, float, float]:
-    """Seconds of an epoch of all cells, peak MiB, and the device's FLOP/s."""
+    """Seconds per epoch of all cells, peak MiB, and the device's FLOP/s."""
     torch.set_num_threads(1)
     device = torch.device(arguments.device)
     if engine == "tiles":

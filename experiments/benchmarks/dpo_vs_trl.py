@@ -1,27 +1,26 @@
-"""Training pairs per second and peak memory against TRL's DPOTrainer, on one device.
+"""Training pairs per second and peak memory, against TRL's DPOTrainer on one device.
 
     python -m experiments.benchmarks.dpo_vs_trl --data FOLDER --tokenizer FOLDER [--device cuda
         --shape llama-3.2-3b --length 2048 --attention flex --compile]
 
-FOLDER after --data holds HH (SUBSET/{train,test}.jsonl.gz) or UltraFeedback, in the hub's layout;
-the one after --tokenizer holds GPT-2's, whose ids are taken modulo the model's vocabulary. All
+The --data folder holds HH (SUBSET/{train,test}.jsonl.gz) or UltraFeedback, in the hub's layout. The
+--tokenizer folder holds GPT-2's tokenizer, whose ids are taken modulo the model's vocabulary. All
 engines train the same Llama from the same random weights, on the same token ids (prompts of up to
-half of --length), with the same reference, computed before: logistic loss, beta 0.1, AdamW,
-clipping, no gradient checkpointing unless asked for; float32 on CPU, bfloat16 products on float32
-weights on a GPU. TRL runs with its default sampler, whose batches are ours too, and with
+half of --length), with the same precomputed reference: logistic loss, beta 0.1, AdamW, clipping,
+and no gradient checkpointing by default; float32 on CPU, bfloat16 products on float32 weights on a
+GPU. TRL runs with its default sampler, whose batches we use too, and with
 `train_sampling_strategy="group_by_length"`, which sorts 50 batches at a time by their longer sides
-(TRL 1.16 takes it with a column `length` and `remove_unused_columns=False` only). Of an epoch's
-batches every so-many-th is taken, and these are dealt out to the rounds in turn. A round of an
-engine is a process of its own, and the engines alternate. Needs no account and no network.
+(TRL 1.16 accepts it only with a column `length` and `remove_unused_columns=False`). Batches are
+taken at equal intervals from an epoch and dealt out to the rounds in turn. Each round of an engine
+is a separate process, and the engines alternate. Needs no account and no network.
 
-Time runs from the end of one step of the optimizer to the end of the last: batches, forward,
-backward, clipping and AdamW, and the metrics that TRL takes at every step; nothing is logged, saved
-or evaluated. Steps that are not timed come before: one on pairs of a few tokens, at the end of
-which weights, gradients and moments are in memory, and --warmup on batches like those that follow.
-Peak memory is the resident peak (VmHWM; on a GPU that of the allocations) from there on, above what
-is there then; the highest of the rounds counts. Speeds are medians over the rounds, and ratios
-medians of the rounds' own. Model FLOPs are those of our matrix products without what is computed
-twice.
+Time is measured between the ends of two optimizer steps. It includes batches, forward, backward,
+clipping and AdamW, and the metrics that TRL computes at every step; nothing is logged, saved or
+evaluated. Untimed steps come first: one on pairs of a few tokens, after which weights, gradients
+and moments are in memory, and --warmup steps on batches like the timed ones. Peak memory is the
+increase of the resident peak (VmHWM; on a GPU, of allocations) over memory use after the first
+step, and the highest round counts. Speeds are medians over rounds, and ratios are medians of
+per-round ratios. Model FLOPs count our matrix products without recomputation.
 """
 
 import argparse
@@ -59,7 +58,7 @@ from sympo.training.pairwise import PreferenceTrainer
 from sympo.types import Encoded
 
 BATCH, BETA, RATE, NORM = 8, 0.1, 1e-6, 1.0
-# of a GPU's dense bfloat16 products, by the vendor's datasheets
+# dense bfloat16 FLOP/s, from the vendor's datasheets
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12}
 OURS, DEFAULT, GROUPED = ENGINES = ("ours", "TRL, default sampler", "TRL, group_by_length")
 
@@ -78,7 +77,7 @@ class Shape:
 
     @property
     def weights(self) -> int:
-        """Of the layers' matrices."""
+        """Number of weights in the layers' matrices."""
         narrow = self.hidden * self.key_heads // self.heads
         attention = 2 * self.hidden**2 + 2 * self.hidden * narrow
         return self.layers * (attention + 3 * self.hidden * self.intermediate)
@@ -93,9 +92,9 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Pairs:
-    """Token ids of pairs, of which the last 8 are tiny, and what the reference thinks of them.
+    """Token ids of pairs, the last 8 of them tiny, with their reference log-probabilities.
 
-    start: (n,) where both answers begin; reference: (n, 2) log-probabilities.
+    start: (n,), where both responses begin. reference: (n, 2) log-probabilities.
     """
 
     chosen: list[np.ndarray]
@@ -109,15 +108,18 @@ class Pairs:
 
     @property
     def longer(self) -> np.ndarray:
-        """Tokens of the longer side of each pair: what padding makes of both."""
+        """Tokens of the longer side of each pair, to which padding extends both."""
         both = zip(self.chosen, self.rejected, strict=True)
         return np.array([max(map(len, sides)) for sides in both])
 
 
 @dataclass(frozen=True)
 class Round:
-    """What an engine did in a round; memory: bytes; flops: of its matrix products, and of the
-    model's, with nothing computed twice; rate: FLOP/s of the device's."""
+    """The measurements of an engine in a round.
+
+    memory: in bytes. flops: of its matrix products; model_flops: the same without recomputation.
+    rate: FLOP/s of the device's matrix products.
+    """
 
     seconds: float
     pairs: int
@@ -137,22 +139,22 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--shape", choices=SHAPES, default="small")
-    parser.add_argument("--length", type=int, default=512, help="of a prompt and its answer")
-    parser.add_argument("--tokens", type=int, default=4096, help="through our model at a time")
+    parser.add_argument("--length", type=int, default=512, help="of a prompt and its response")
+    parser.add_argument("--tokens", type=int, default=4096, help="per pass of our model")
     parser.add_argument("--attention", choices=LAYOUTS, default="grouped", help="ours")
     parser.add_argument("--compile", action="store_true", help="our layers")
     parser.add_argument("--gradient-checkpointing", action="store_true", help="in all engines")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pairs", type=int, default=1600, help="of the data set")
-    parser.add_argument("--steps", type=int, default=10, help="of the optimizer, in a round")
+    parser.add_argument("--steps", type=int, default=10, help="optimizer steps in a round")
     parser.add_argument("--warmup", type=int, default=1, help="steps that are not timed")
     parser.add_argument("--name", default="dpo_vs_trl", help="of the file of results")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()
     needed = arguments.rounds * arguments.steps * BATCH
     if arguments.pairs < needed:
-        parser.error(f"--pairs={arguments.pairs} must be at least {needed}, which the rounds take")
+        parser.error(f"--pairs={arguments.pairs} must be at least {needed}, which the rounds use")
 
     pairs = read(arguments)
     pairs = replace(pairs, reference=alone(reference, pairs, arguments))
@@ -167,19 +169,19 @@ def main() -> None:
 
 
 def report(found: dict[str, list[Round]], arguments: argparse.Namespace) -> str:
-    """Write what the rounds so far say."""
+    """Write the results of the rounds so far."""
     rate = statistics.median(done.rate for rounds in found.values() for done in rounds)
     device = processor()
     if arguments.device != "cpu":
         device = torch.cuda.get_device_name(arguments.device)
-    told = ("shape", "length", "attention", "compile", "gradient_checkpointing", "threads", "pairs")
+    kept = ("shape", "length", "attention", "compile", "gradient_checkpointing", "threads", "pairs")
     return write(
         arguments.out / f"{arguments.name}.json",
         [row for peer in (DEFAULT, GROUPED) for row in compared(peer, found, rate, device)],
         device=device,
         peer_versions={name: metadata.version(name) for name in ("trl", "accelerate")},
         data=arguments.data.name,
-        **{name: getattr(arguments, name) for name in told},
+        **{name: getattr(arguments, name) for name in kept},
         rounds=len(found[OURS]),
         steps_per_round=arguments.steps,
         matrix_gflop_per_s=round(rate / 1e9, 1),
@@ -189,7 +191,7 @@ def report(found: dict[str, list[Round]], arguments: argparse.Namespace) -> str:
 def compared(
     peer: str, found: dict[str, list[Round]], rate: float, device: str
 ) -> list[dict[str, Any]]:
-    """PackedRows of the results: our engine against one of TRL's."""
+    """Rows of the results: our engine against one of TRL's."""
     us, them = found[OURS], found[peer]
     speed, flops = {}, {}
     for name, rounds in (("ours", us), ("peer", them)):
@@ -226,14 +228,14 @@ def compared(
 
 
 def alone(work: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of a call in a new process."""
+    """Call a function in a new process; returns its result."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(work, *arguments).result()
 
 
 def read(arguments: argparse.Namespace) -> Pairs:
-    """Pairs of a data set as token ids, their reference unknown."""
+    """Read the pairs of a data set as token ids, without reference log-probabilities."""
     from transformers import AutoTokenizer
 
     kind = UltraFeedback if list(arguments.data.glob("*_prefs*")) else HH
@@ -280,7 +282,7 @@ def policy(arguments: argparse.Namespace) -> Policy:
 
 
 def reference(pairs: Pairs, arguments: argparse.Namespace) -> np.ndarray:
-    """Log-probabilities of the pairs that the rounds take, under the model as it is at first."""
+    """Log-probabilities of the pairs that the rounds use, under the initial model."""
     batches = [batch for engine in ENGINES for batch in taken(engine, pairs, arguments)]
     used = np.unique(np.concatenate(batches))
     sides = [
@@ -293,13 +295,13 @@ def reference(pairs: Pairs, arguments: argparse.Namespace) -> np.ndarray:
 
 
 def taken(engine: str, pairs: Pairs, arguments: argparse.Namespace) -> list[np.ndarray]:
-    """The batches of all rounds of an engine."""
+    """The batches of an engine in all rounds."""
     batches, wanted = epoch(engine, pairs), arguments.rounds * arguments.steps
     return batches[:: len(batches) // wanted][:wanted]
 
 
 def epoch(engine: str, pairs: Pairs) -> list[np.ndarray]:
-    """The whole batches of an epoch, tiny pairs left out."""
+    """The full batches of an epoch, without the tiny pairs."""
     from transformers.trainer_pt_utils import LengthGroupedSampler
 
     longer = pairs.longer[:-BATCH]
@@ -312,7 +314,7 @@ def epoch(engine: str, pairs: Pairs) -> list[np.ndarray]:
 
 
 def measure(engine: str, pairs: Pairs, number: int, arguments: argparse.Namespace) -> Round:
-    """Round `number` of an engine."""
+    """Run round `number` of an engine."""
     torch.set_num_threads(arguments.threads)
     part = taken(engine, pairs, arguments)[number :: arguments.rounds]
     tiny = np.arange(len(pairs.start) - BATCH, len(pairs.start))
@@ -332,7 +334,7 @@ def measure(engine: str, pairs: Pairs, number: int, arguments: argparse.Namespac
 
 
 class Watch:
-    """Notes when each step of any optimizer ends, and what is resident when the first does."""
+    """Records when each optimizer step ends, and the resident memory after the first."""
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
@@ -349,18 +351,18 @@ class Watch:
             torch.cuda.reset_peak_memory_stats(self.device)
         elif not self.ends:
             self.state = resident("VmRSS")
-            Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+            Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         self.ends.append(time.perf_counter())
 
     def peak(self) -> int:
-        """The most bytes since the first step."""
+        """Peak bytes since the first step."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         return resident("VmHWM")
 
 
 def resident(key: str) -> int:
-    """Bytes of resident memory, VmRSS now or VmHWM at most."""
+    """Resident memory in bytes: VmRSS, the current value, or VmHWM, the peak."""
     (kilobytes,) = re.findall(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return 1024 * int(kilobytes)
 
@@ -389,7 +391,7 @@ def train_peer(batches: Sequence[np.ndarray], pairs: Pairs, arguments: argparse.
     from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
     class Prepared(DPOTrainer):
-        """Takes rows that are token ids already, their reference known, in a given order."""
+        """Takes tokenized rows with their reference log-probabilities, in a given order."""
 
         def _prepare_dataset(self, dataset: Any, *_: object) -> Any:
             return dataset
@@ -423,7 +425,7 @@ def train_peer(batches: Sequence[np.ndarray], pairs: Pairs, arguments: argparse.
             ),
             train_dataset=rows,
             processing_class=AutoTokenizer.from_pretrained(arguments.tokenizer),
-            # the tokenizer's own padding is not in the model's vocabulary
+            # the tokenizer's padding id is outside the model's vocabulary
             data_collator=DataCollatorForPreference(
                 pad_token_id=0, max_length=arguments.length
             ),
@@ -432,10 +434,9 @@ def train_peer(batches: Sequence[np.ndarray], pairs: Pairs, arguments: argparse.
 
 
 def flops(shape: Shape, lengths: np.ndarray, scored: float, again: bool = True) -> float:
-    """Of the matrix products of a step, forward and backward.
+    """FLOPs of the matrix products of a step, forward and backward.
 
-    again: with those that are computed twice, in the backward pass: the attention its scores, the
-    head its logits.
+    again: whether to include the recomputation of attention scores and logits in the backward pass.
     """
     attention = shape.layers * (14 if again else 12) * shape.hidden * (lengths**2).sum()
     head = (8 if again else 6) * shape.vocabulary * shape.hidden * scored
@@ -448,15 +449,15 @@ def our_flops(shape: Shape, pairs: Pairs, batch: np.ndarray, again: bool = True)
 
 
 def peer_flops(shape: Shape, pairs: Pairs, batch: np.ndarray) -> float:
-    """TRL pads both sides of all pairs to one length, and its head takes every token but the last
-    of each where there is no Triton."""
+    """FLOPs of TRL, which pads both sides of all pairs to one length; without Triton its head takes
+    every token but the last of each."""
     longest = pairs.longer[batch].max()
     return flops(shape, np.full(2 * BATCH, longest), 2 * BATCH * (longest - 1))
 
 
 def matrix_rate(shape: Shape, device: str) -> float:
-    """FLOP/s of products of the model's sizes: a layer's on 3,072 tokens, and as many logits as our
-    head makes at a time; bfloat16 on a GPU."""
+    """FLOP/s of matrix products in the model's sizes: those of a layer on 3,072 tokens, and the
+    logits of one chunk of our head; bfloat16 on a GPU."""
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     sizes = [(3072, shape.hidden, shape.hidden)] * 4
     sizes += [(3072, shape.hidden, shape.intermediate)] * 3

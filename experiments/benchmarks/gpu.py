@@ -1,18 +1,17 @@
-"""Everything that is to be measured on a GPU, in parts that should take less than ten minutes each.
+"""All GPU measurements, in parts of less than ten minutes each.
 
     python -m experiments.benchmarks.gpu PART [PART ...] --data FOLDER [--peer FOLDER] [--out OUT]
 
-FOLDER after --data holds `MNIST/raw`, `hh-rlhf`, `ultrafeedback_binarized` and `gpt2_tokenizer`;
-the one after --peer is `mnistpref` of a checkout of github.com/nissymori/SymPO. Parts: `tests`
-(what only a GPU can show to be right), `grid` (the paper's MNIST grid, from command to figure, into
-OUT), `images` (against the authors' loop, and cells per second up to 1,024), `1b-hh`, `1b-ultra`,
-`3b-hh`, `3b-ultra` (against TRL at 512 and 2,048 tokens). Each prints its commands as it goes, and
-goes on where one fails.
+The --data folder holds `MNIST/raw`, `hh-rlhf`, `ultrafeedback_binarized` and `gpt2_tokenizer`. The
+--peer folder is `mnistpref` in a checkout of github.com/nissymori/SymPO. Parts: `tests` (tests that
+need a GPU), `grid` (the paper's MNIST grid, from command to figure, into OUT), `images` (against
+the authors' loop, and cells per second up to 1,024), `1b-hh`, `1b-ultra`, `3b-hh`, `3b-ultra`
+(against TRL at 512 and 2,048 tokens). Each part prints its commands, and continues if one fails.
 
-On a machine without network, beside torch (CUDA), torchvision, scipy, scikit-learn, pandas and
-matplotlib: `grid` and `images` need hydra-core, omegaconf, antlr4-python3-runtime, filelock and
-pyarrow; those against TRL transformers, accelerate, datasets (with dill, multiprocess, xxhash) and
-trl, too; `tests` pytest and hypothesis.
+All parts need torch (CUDA), torchvision, scipy, scikit-learn, pandas and matplotlib. `grid` and
+`images` also need hydra-core, omegaconf, antlr4-python3-runtime, filelock and pyarrow; the parts
+against TRL need these and transformers, accelerate, datasets (with dill, multiprocess, xxhash) and
+trl; `tests` needs pytest and hypothesis. None needs a network.
 """
 
 import argparse
@@ -49,7 +48,7 @@ def main() -> int:
 
 
 def commands(part: str, arguments: argparse.Namespace) -> list[list[str]]:
-    """What a part runs, as arguments of Python."""
+    """The commands of a part, as arguments of Python."""
     data, out, device = arguments.data, arguments.out, arguments.device
     if part == "tests":
         files = (
@@ -67,12 +66,12 @@ def commands(part: str, arguments: argparse.Namespace) -> list[list[str]]:
             ]
         ]  # fmt: skip
     if part == "images":
-        told = ["--mnist", str(data), "--device", device, "--out", str(out)]
+        common = ["--mnist", str(data), "--device", device, "--out", str(out)]
         module = "experiments.benchmarks"
         peer = ["--peer", str(arguments.peer), "--cells", "175", "--rounds", "3"]
         return [
-            *([["-m", f"{module}.mnist_vs_authors", *told, *peer]] if arguments.peer else []),
-            ["-m", f"{module}.cells_per_second", *told, "--most", "1024"],
+            *([["-m", f"{module}.mnist_vs_authors", *common, *peer]] if arguments.peer else []),
+            ["-m", f"{module}.cells_per_second", *common, "--most", "1024"],
         ]
     size, rows = part.split("-")
     return [

@@ -1,13 +1,13 @@
-"""Seconds for the statistics of 100,000 verdicts with 10,000 bootstrap draws, on one thread.
+"""Seconds for statistics of 100,000 verdicts with 10,000 bootstrap draws, on one thread.
 
     OMP_NUM_THREADS=1 python -m experiments.benchmarks.verdict_statistics
 
-The peer is a plain bootstrap over prompts: it draws as many prompts as there are, sums their
-totals in one NumPy call per draw, computes the same statistics from them, and takes percentiles.
-Ours draws how often each distinct content of a prompt occurs, if these are few, and computes the
-better interval (BCa). The two alternate, and the median of the paired ratios is reported. The plain
-one runs a tenth of the draws, and its seconds, proportional to draws, are multiplied by ten. The
-length fit has no bootstrap and counts in the total of both. Needs no GPU, account or network.
+The peer is a plain bootstrap over prompts: it resamples all prompts, sums their totals in one NumPy
+call per draw, computes the same statistics, and takes percentiles. Ours draws the counts of
+distinct prompt contents, if there are few, and computes the better BCa interval. The two alternate,
+and the median of the paired ratios is reported. The plain bootstrap runs a tenth of the draws; its
+time is proportional to draws and is multiplied by ten. The length fit has no bootstrap and counts
+in both totals. Needs no GPU, account or network.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
     rows = []
     for per_prompt in (1, 5):
         ours, plain = work(per_prompt)
-        ours[LENGTH_ADJUSTED]()  # statsmodels is imported at the first call
+        ours[LENGTH_ADJUSTED]()  # the first call imports statsmodels
         rounds = [alternate(ours, plain) for _ in range(arguments.rounds)]
         for name in [*ours, "all"]:
             if name in plain or name == "all":
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def work(per_prompt: int) -> tuple[Runs, Runs]:
-    """Ours and the plain bootstrap of each statistic, on the same made verdicts."""
+    """Our and the plain bootstrap of each statistic, on the same synthetic verdicts."""
     draw = np.random.default_rng(0)
     cluster = np.arange(VERDICTS) // per_prompt
     a, b = (draw.choice([1, 0.5, 0], VERDICTS, p=[0.5, 0.2, 0.3]) for _ in range(2))
@@ -84,7 +84,7 @@ def work(per_prompt: int) -> tuple[Runs, Runs]:
 
 
 def alternate(ours: Runs, plain: Runs) -> dict[str, tuple[float, float]]:
-    """Seconds of ours and of the plain bootstrap, of each statistic and of all."""
+    """Seconds of our and the plain bootstrap, for each statistic and in total."""
     seconds = {}
     for name, run in ours.items():
         own = timed(run)
@@ -115,7 +115,7 @@ def timed(run: Callable[[], object]) -> float:
 
 
 def plain_mean(values: Array, cluster: Array) -> Array:
-    """Percentiles of the mean over items, a tenth of the draws."""
+    """Percentiles of the mean over items, from a tenth of the draws."""
     valid = np.isfinite(values)
     totals = plain_totals(np.column_stack([values, valid])[valid], cluster[valid])
     sums = plain_sums(totals)
@@ -123,7 +123,7 @@ def plain_mean(values: Array, cluster: Array) -> Array:
 
 
 def plain_agreement(cells: Array, cluster: Array) -> Array:
-    """Percentiles of the raw agreement and Cohen's kappa, a tenth of the draws."""
+    """Percentiles of raw agreement and Cohen's kappa, from a tenth of the draws."""
     table = plain_sums(plain_totals(cells, cluster)).reshape(-1, 3, 3)
     shares = table / table.sum(axis=(1, 2), keepdims=True)
     raw = np.trace(shares, axis1=1, axis2=2)

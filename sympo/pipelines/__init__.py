@@ -1,4 +1,4 @@
-"""Training and judging, from the parts of a cell to its record, without Hydra."""
+"""Trains and judges cells, from their parts to their records, without Hydra."""
 
 from typing import TYPE_CHECKING
 

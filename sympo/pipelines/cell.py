@@ -1,4 +1,4 @@
-"""One runnable cell: its parts, its folder, and the config that it is recorded under."""
+"""A runnable cell: its parts, its folder and its recorded config."""
 
 import time
 from collections.abc import Mapping
@@ -10,19 +10,19 @@ from sympo.identity import identity_of, part_identity
 from sympo.runs.folder import CellName, RunFolder
 from sympo.types import BadInput, within
 
-# what a cell's hash is made of
+# the settings that a cell's hash covers
 IDENTITY = ("job", "dataset", "loss", "noise_model", "model", "noise", "seed")
 STARTED = time.time()
-# which seeds' draws are kept in memory, so that the losses and rates of a seed share one
+# draws kept in memory, so that the losses and rates of a seed share one
 DRAWS = 64
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One runnable cell: its name and folder, its parts, and its whole resolved config.
+    """A runnable cell: its name and folder, its parts, and its resolved config.
 
-    contents: fingerprints of the files behind data set and model, None if there are none.
-    judge: None, or who judges the responses that the job leaves; judge_name: the option chosen.
+    contents: fingerprints of the files behind data set and model; None for a part without files.
+    judge: judges the responses that the job leaves; None to skip judging. judge_name: its option.
     """
 
     name: CellName
@@ -41,8 +41,8 @@ class Cell:
 
     @property
     def since(self) -> float:
-        """What was made before this moment is made again: by force, once in a sweep, also if
-        several processes share it."""
+        """Results older than this are made again. With force, it is the start of the sweep, so that
+        each cell is made once even if several processes share the sweep."""
         return (self.config["progress"]["started"] or STARTED) if self.config["force"] else 0.0
 
 
@@ -53,10 +53,11 @@ def assemble(
     judge: Any = None,
     judge_name: str = "",
 ) -> Cell:
-    """A checked cell of built parts; raises BadInput, in one sentence, if one cannot work.
+    """Assemble built parts into a checked cell; raises BadInput, in one sentence, if it cannot run.
 
-    config: the settings it is recorded under, parts as mappings with a `_target_`. options: what
-        each part is called. parts: `job`, `dataset`, `loss`, `noise_model`, `model`, `sampler`.
+    config: the settings to record, with parts as mappings that have a `_target_`. options: the
+        option name of each part. parts: `job`, `dataset`, `loss`, `noise_model`, `model`,
+        `sampler`.
     """
     device = resolve_device(config["device"])
     job, dataset, model = (parts[key] for key in ("job", "dataset", "model"))
@@ -65,7 +66,7 @@ def assemble(
     named = {key: str(options[key]) for key in ("job", "dataset", "loss", "noise_model", "model")}
     name = CellName(**named, noise=float(config["noise"]), seed=config["seed"])
     with within("model"):
-        # networks of images start from weights of their own
+        # image networks start from random weights
         content = None if model.reads == "images" else _fingerprint(model)
     contents = {"dataset": _fingerprint(dataset), "model": content}
     identity = identity_of({key: config[key] for key in IDENTITY}, named, contents)
@@ -84,14 +85,14 @@ def _fingerprint(part: Any) -> str | None:
 
 @lru_cache(maxsize=DRAWS)
 def draw(dataset: Any, seed: int) -> Any:
-    """One seed's draw of a data set, shared by the cells that see it."""
+    """One seed's draw of a data set, shared by its cells."""
     with within("dataset"):
         return dataset.draw(seed)
 
 
 @lru_cache(maxsize=8)
 def resolve_device(device: Any) -> str:
-    """`auto` is CUDA if there is one; raises BadInput on a device that is not there."""
+    """Resolve `auto` to CUDA if available; raises BadInput on an unavailable device."""
     import torch
 
     if device == "auto":
@@ -105,6 +106,6 @@ def resolve_device(device: Any) -> str:
     if kind == "cuda" and index < torch.cuda.device_count():
         return str(device)
     raise BadInput(
-        f"device={device} is not here: use auto, cpu, or cuda:N with N below the number of CUDA "
-        f"devices ({torch.cuda.device_count()})"
+        f"device={device} is not available: use auto, cpu, or cuda:N with N below the number of "
+        f"CUDA devices ({torch.cuda.device_count()})"
     )

@@ -1,4 +1,4 @@
-"""One cell, from its lock to its result: skipped, sampled again, trained, judged or failed."""
+"""Runs one cell from its lock to its result: skipped, sampled again, trained, judged or failed."""
 
 import resource
 import sys
@@ -24,9 +24,9 @@ from sympo.types import Evaluation
 
 
 class CellRun:
-    """One cell, from its lock to its outcome.
+    """Runs one cell from its lock to its outcome.
 
-    keeps_scorer: whether what was trained stays in memory, as `scorer`.
+    keeps_scorer: whether the trained scorer stays in memory, as `scorer`.
     """
 
     def __init__(self, cell: Cell, screen: Screen, place: int, keeps_scorer: bool = False) -> None:
@@ -48,7 +48,7 @@ class CellRun:
         return self.outcome is None and not self.done
 
     def take(self, wait: bool) -> None:
-        """Take the cell for this process, unless it is complete or another one is at work on it."""
+        """Lock the cell for this process, unless it is complete or another process holds it."""
         if self.at == 1 and (line := hint(self.cell.config["wandb"]["mode"])):
             self.progress.screen.line(self.progress.place, line)
         try:
@@ -59,13 +59,13 @@ class CellRun:
             if self.cell.judge is not None or not done or folder.other_sampler:
                 self.locked = folder.acquire()
                 if not self.locked:
-                    self.progress.note("another process is at work on it")
+                    self.progress.note("another process is running it")
                     if not wait:
-                        self._ends("busy")
+                        self._end("busy")
                         return
                     self.locked = folder.acquire(wait=True)
                 if fault := folder.set_aside_damaged():
-                    self.progress.note(f"{fault}; set aside as *.damaged, the cell is run again")
+                    self.progress.note(f"{fault}; set aside as *.damaged, running the cell again")
             self.done = folder.completed_since(since)
             if self.done and folder.other_sampler:
                 self._sample_again()
@@ -75,28 +75,28 @@ class CellRun:
             self.fail(error)
 
     def _sample_again(self) -> None:
-        """Draw the responses of a complete cell by another sampler than it was made with; without
-        its weights it has to be trained again."""
+        """Draw the responses of a complete cell again with the requested sampler; a cell without
+        saved weights must be trained again."""
         other, job = self.folder.other_sampler, cast(SamplingJob, self.cell.job)
         if not job.can_sample_again(self.cell):
             self.progress.note(
-                f"its responses were drawn by sampler={other} and its weights were not kept "
-                "(job.save_policy=true keeps them): it is trained again"
+                f"its responses were drawn by sampler={other} and its weights were not saved "
+                "(job.save_policy=true saves them); training again"
             )
             self.done = False
             return
-        self.progress.note(f"its responses were drawn by sampler={other}: they are drawn again")
+        self.progress.note(f"its responses were drawn by sampler={other}; sampling again")
         self.folder.unfinished.mkdir(exist_ok=True)
         self.folder.replace_samples(job.sample_again(self.cell, self.progress))
         self.summary = self.folder.summary()
         self.progress.end("sampled again")
 
     def _found_complete(self) -> None:
-        self.progress.note(f"complete already: {self.folder.path}")
+        self.progress.note(f"already complete: {self.folder.path}")
         if lacking := self.cell.job.lacks(self.cell):
-            self.progress.note(f"it was run without job.{lacking}; force=true runs it again")
+            self.progress.note(f"was run without job.{lacking}; force=true runs it again")
         if self.folder.mend_config(self._config_yaml):
-            self.progress.note("its config.yaml was garbled and is written again")
+            self.progress.note("rewrote its garbled config.yaml")
         self.folder.tidy()
 
     def _config_yaml(self) -> str:
@@ -110,7 +110,7 @@ class CellRun:
         self.tracker = Tracker(self.folder, self.cell.config["wandb"], self.cell.config)
 
     def record(self, epoch: float, found: Evaluation) -> None:
-        """Write down one evaluation."""
+        """Record one evaluation."""
         assert self.tracker is not None
         self.folder.log(epoch, found.metrics)
         self.tracker.log(epoch, found.metrics)
@@ -119,12 +119,12 @@ class CellRun:
 
     @property
     def headline(self) -> str:
-        """The number to show: the first of the job's headlines that the data set allows."""
+        """The metric to show: the first of the job's headlines that the data set supports."""
         names: Sequence[str] = self.cell.job.headlines
         return next(name for name in names if name in self.evaluations[-1])
 
     def finish(self, seconds: float, trained_together: int) -> None:
-        """Complete the cell. seconds: its share of the time."""
+        """Complete the cell. seconds: its share of the training time."""
         places = reported(self.evaluations, self.cell.job.selected_by)
         last, selected = (self.evaluations[place] for place in places)
         outcomes = (self.outcomes[place] for place in places)
@@ -152,7 +152,7 @@ class CellRun:
         self.tracker = None
 
     def judge(self) -> None:
-        """Have the answers judged where that is asked for, and say what became of the cell."""
+        """Judge the responses if requested, and set the outcome of the cell."""
         if self.outcome is not None:
             return
         try:
@@ -168,12 +168,12 @@ class CellRun:
             if found is not None and found.status == "failed":
                 self.outcome = found
             else:
-                self._ends("skipped" if self.summary is None else "complete")
+                self._end("skipped" if self.summary is None else "complete")
         except Exception as error:
             self.fail(error)
 
     def fail(self, error: Exception) -> None:
-        """The cell failed; the others go on."""
+        """Record that the cell failed; the others continue."""
         reason = reason_of(error)
         with suppress(OSError):  # a full disk must not stop the other cells
             self.folder.fail(error)
@@ -182,11 +182,11 @@ class CellRun:
             self.name, self.folder.path, "failed", reason, self.folder.error_log
         )  # fmt: skip
 
-    def _ends(self, status: Any) -> None:
+    def _end(self, status: Any) -> None:
         self.outcome = RunResult(self.name, self.folder.path, status)
 
     def release(self) -> None:
-        """Let other processes have the cell."""
+        """Release the lock of the cell."""
         if self.locked:
             self.folder.release()
             self.locked = False
@@ -201,8 +201,8 @@ def device_name(device: str) -> str:
 
 
 def peak_memory(device: str) -> int:
-    """Of what was trained together on a GPU; on CPU of the process so far, which runs one after
-    another."""
+    """Peak memory in bytes: on a GPU of the batch trained together, on a CPU of the whole process
+    so far."""
     if device != "cpu":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024

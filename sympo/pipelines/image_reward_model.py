@@ -1,4 +1,4 @@
-"""The job that trains reward models on noisy preference pairs."""
+"""The job that trains reward models of images on noisy preference pairs."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -15,49 +15,49 @@ from sympo.runs import checkpoints
 from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
 from sympo.types import BadInput, Evaluation, within
 
-# what a kill may cost, and more time than saving takes
+# the work that a kill may cost; much longer than saving takes
 SECONDS_BETWEEN_CHECKPOINTS = 10
-_told: set[str] = set()  # once in a process is enough
+_noted: set[str] = set()  # advice is shown once per process
 
 
 @dataclass(frozen=True)
 class RewardModelJob(Schedule):
-    """Draw pairs, flip labels, train by the schedule, and evaluate against the true order."""
+    """Draws pairs, flips labels, trains by the schedule, and evaluates against the true order."""
 
     identity: ClassVar[str] = "reward_model"
 
-    # the metrics of which progress shows the first, and the one by which noisy validation selects
+    # progress shows the first headline; noisy validation selects an epoch by the other metric
     headlines: ClassVar[tuple[str, ...]] = ("test/order_accuracy",)
     selected_by: ClassVar[str] = "validation/noisy_accuracy"
     leaves_samples: ClassVar[bool] = False
-    # cells whose data set, model and schedule are the same share every pass
+    # cells that share data set, model and schedule share every pass
     together: ClassVar[bool] = True
 
     def check(self, cell: Cell) -> None:
-        """Refuse what cannot run; raises BadInput."""
+        """Refuse a cell that cannot run; raises BadInput."""
         if cell.dataset.holds != "images":
             raise BadInput(
-                f"dataset={cell.name.dataset} is no data set of images; one of texts suggests "
-                "what job=reward_model needs, see conf/dataset/hh.yaml"
+                f"dataset={cell.name.dataset} is not an image data set; a text data set must "
+                "suggest what job=reward_model needs, see conf/dataset/hh.yaml"
             )
         if cell.model.reads != "images":
-            raise BadInput(f"model={cell.name.model} is no model of images; use small_cnn or cnn")
+            raise BadInput(f"model={cell.name.model} is not an image model; use small_cnn or cnn")
         _reward_cell(cell)
         images = draw(cell.dataset, cell.name.seed).pixels
         with within("model"):
             cell.model.check((images.shape[1], images.shape[2]))
 
     def lacks(self, cell: Cell) -> str:
-        return ""  # networks of images are not saved
+        return ""  # image networks are not saved
 
     def images(self, cell: Cell) -> int:
-        """How many images a cell sends through the network in training: what its time goes by."""
+        """How many images a cell sends through its network in training, a proxy for its time."""
         pairs: int = cell.dataset.train_pairs
         return 2 * pairs * self.epochs
 
     def bytes_per_cell(self, cell: Cell) -> int:
-        """What a cell of a batch takes of a GPU's memory at most: one with a seed of its own, in a
-        step and in an evaluation, measured."""
+        """The peak GPU memory that each further cell adds to a batch, measured in a step and an
+        evaluation with a new seed, the most expensive case."""
         peaks = []
         index = torch.arange(min(self.batch_size, cell.dataset.train_pairs), device=cell.device)
         for seeds in (1, 2):
@@ -73,12 +73,12 @@ class RewardModelJob(Schedule):
         return max(1, peaks[1] - peaks[0])
 
     def train(self, cells: Sequence[Cell], listener: Listener) -> None:
-        """Train cells that share data set, model, schedule and device side by side, from their
-        last checkpoints; those that are equally far go together."""
+        """Train cells that share data set, model, schedule and device, from their last checkpoints;
+        cells at the same epoch are trained together."""
         states = [checkpoints.load(cell.folder, listener.note) for cell in cells]
         epochs = [0 if state is None else state["trainer"]["epoch"] for state in states]
         for epoch in sorted(set(epochs)):
-            # the cells of one seed stand together
+            # cells of one seed are adjacent
             numbers = sorted(
                 (n for n, done in enumerate(epochs) if done == epoch),
                 key=lambda n: cells[n].name.seed,
@@ -87,9 +87,10 @@ class RewardModelJob(Schedule):
 
 
 class ImageScorer:
-    """One cell's reward model; a `TrainedScorer`.
+    """One cell's reward model, a `TrainedScorer`.
 
-    model: the networks of all cells that were trained together, stacked; place: which one.
+    model: the stacked networks of all cells that were trained together. place: the index of the
+        cell's own network.
     """
 
     def __init__(self, trainer: CellTrainer, place: int) -> None:
@@ -101,14 +102,14 @@ class ImageScorer:
         return np.stack([found[pairs.first], found[pairs.second]], 1)
 
     def rewards_of(self, images: np.ndarray) -> np.ndarray:
-        """Rewards of images (n, H, W) in the units of the data set; (n,) float64."""
+        """Rewards of images (n, H, W), in the data set's units; (n,) float64."""
         return self._trainer.rewards_of(images, self.place)
 
 
 class _Pass:
-    """Cells that are equally far, from there to their last evaluation.
+    """Trains cells that are at the same epoch, up to their last evaluation.
 
-    numbers: which of the cells; states: their checkpoints, None where there is none.
+    numbers: the indices of these cells. states: the checkpoint of each cell, None if it has none.
     """
 
     def __init__(
@@ -132,19 +133,19 @@ class _Pass:
             listener.resumed(self.trainer.epoch)
             for place, state in enumerate(kept):
                 for epoch, metrics, outcomes in state["evaluations"]:
-                    self._tell(place, epoch, Evaluation(metrics, outcomes))
+                    self._record(place, epoch, Evaluation(metrics, outcomes))
 
     def train(self) -> None:
         advice = self.trainer.model.advice
-        if advice and advice not in _told:
+        if advice and advice not in _noted:
             self.listener.note(advice)
-            _told.add(advice)
+            _noted.add(advice)
         self.trainer.train(self._after_epoch)
         for place, number in enumerate(self.numbers):
             if place not in self.trainer.diverged:
                 self.listener.trained(number, ImageScorer(self.trainer, place))
 
-    def _tell(self, place: int, epoch: int, found: Evaluation) -> None:
+    def _record(self, place: int, epoch: int, found: Evaluation) -> None:
         self.evaluations[place].append((epoch, found))
         self.listener.evaluation(self.numbers[place], epoch, found)
 
@@ -154,7 +155,7 @@ class _Pass:
             self.listener.failed(self.numbers[place], error)
         for place, one in enumerate(found or ()):
             if place not in diverged:
-                self._tell(place, epoch, one)
+                self._record(place, epoch, one)
         if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
             self._save()
         self.listener.step(epoch)

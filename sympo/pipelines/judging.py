@@ -1,4 +1,4 @@
-"""Judging a run folder with its progress shown, after its policy is trained or by itself."""
+"""Judges a run folder and shows progress, after training or as a separate job."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def judged(
     progress: Progress,
     dataset_of: DatasetOf,
 ) -> RunResult:
-    """Judge a complete run, whose lock the caller holds; a failure is shown and not raised."""
+    """Judge a complete run whose lock the caller holds; failures are shown, not raised."""
     found = try_judge_run(
         folder, judge, dataset_of, name, verdicts,
         lambda text: progress.status(f"judge={name}: {text}"),
@@ -25,11 +25,11 @@ def judged(
     if isinstance(found, Failed):
         reason = found.reason
         if verdicts.since:
-            reason += " (without force=true, which asks everything again)"
+            reason += " (omit force=true, which asks for every verdict again)"
         progress.end(f"judge={name} failed: {reason}")
         return RunResult(title, folder, "failed", reason, found.log, found.final)
     if not found.fresh:
-        progress.note(f"judge={name}: judged already")
+        progress.note(f"judge={name}: already judged")
         return RunResult(title, folder, "skipped")
     progress.end(f"judge={name}: {found.words}")
     return RunResult(title, folder, "complete")

@@ -1,4 +1,4 @@
-"""How a stage keeps pairs: token ids as arrays, texts as JSON Lines, the account of rows."""
+"""The files of a stage of pairs: token ids as arrays, texts as JSON Lines, the account of rows."""
 
 import json
 from functools import lru_cache
@@ -12,7 +12,7 @@ from sympo.models.texts.packed_rows import PackedRows
 from sympo.types import Encoded, Preferences, TokenPairs, chosen_over_rejected
 
 SPLITS = ("train", "validation", "test")
-# the account of rows, beside pairs and in run folders
+# the account of rows, kept with pairs and in run folders
 ACCOUNT = "data.json"
 
 
@@ -45,7 +45,7 @@ def load_rows(folder: Path) -> dict[str, PackedRows]:
 
 
 def _made(folder: Path) -> int:
-    # a stage that was made anew is read anew
+    # a stage that was made again is read again
     return (folder / "key.json").stat().st_mtime_ns
 
 

@@ -22,16 +22,17 @@ from sympo.protocols.jobs import Listener, Reporter
 from sympo.sampling import Sampling
 from sympo.types import BadInput, Evaluation
 
-# where a run folder keeps the weights of its last and of its selected epoch
+# the folders with the weights of the last and the selected epoch, inside a run folder
 WEIGHTS = {"last": "policy", "selected": "policy_selected"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyJob(PreferenceJob):
-    """Fine-tune, score and sample the reference, train on noisy pairs, sample and compare.
+    """Fine-tunes, scores and samples the reference; trains on noisy pairs; samples and compares.
 
-    margin: from log-probabilities to implicit rewards. sft, sampling: how the reference is made,
-        and how policies answer. save_policy: in the hub's format, in the cell's folder.
+    margin: maps log-probabilities to implicit rewards. sft: how the reference is fine-tuned.
+        sampling: how policies respond. save_policy: whether to save the policy in the cell's
+        folder, in the hub's format.
     """
 
     identity: ClassVar[str] = "policy"
@@ -45,18 +46,18 @@ class PolicyJob(PreferenceJob):
     leaves_samples: ClassVar[bool] = True
 
     def check(self, cell: Cell) -> None:
-        """Refuse what cannot run; raises BadInput."""
+        """Refuse a cell that cannot run; raises BadInput."""
         if cell.dataset.holds != "texts":
             raise BadInput(
-                f"dataset={cell.name.dataset} has no prompts and answers, which job=policy needs"
+                f"dataset={cell.name.dataset} has no prompts and responses, which job=policy needs"
             )
         if not cell.model.answers:
             raise BadInput(
-                f"model={cell.name.model} gives no answers; job=policy needs tiny_lm or hub"
+                f"model={cell.name.model} cannot generate text; job=policy needs tiny_lm or hub"
             )
         if cell.loss.average_log_ratio and not self.margin.average_log_ratio:
             raise BadInput(
-                f"loss={cell.name.loss} takes the difference of log-ratios per token: add "
+                f"loss={cell.name.loss} needs the difference of log-ratios per token: add "
                 "job/margin=ipo"
             )
         cell.sampler.check(cell.device)
@@ -77,7 +78,7 @@ class PolicyJob(PreferenceJob):
         return "save_policy=true" if missing else ""
 
     def shared(self, cell: Cell, reporter: Reporter) -> Shared:
-        """The stages that the cell shares with others."""
+        """The stages that the cell shares with other cells."""
         reference = Reference(
             model=cell.model,
             sft=self.sft,
@@ -93,19 +94,19 @@ class PolicyJob(PreferenceJob):
         return Shared(cell, reference, settings, reporter.note, reporter.status)
 
     def train(self, cells: Sequence[Cell], listener: Listener) -> None:
-        """Train cells one after the other, from their last checkpoint if there is one."""
+        """Train cells one after another, each from its last checkpoint if there is one."""
         for place, cell in enumerate(cells):
             run = _Run(cell, self, listener, place)
             with drawing(cell.device, cell.name.seed, "training"):
                 run.train()
 
     def can_sample_again(self, cell: Cell) -> bool:
-        """Whether the weights of a complete cell were kept."""
+        """Whether the weights of a complete cell were saved."""
         return all((cell.folder.path / name).is_dir() for name in WEIGHTS.values())
 
     def sample_again(self, cell: Cell, reporter: Reporter) -> Mapping[str, Evaluation]:
-        """Draw the responses of the last and of the selected epoch by the cell's sampler, from the
-        weights that were kept, and evaluate them."""
+        """Draw and evaluate the responses of the last and the selected epoch with the cell's
+        sampler, from the saved weights."""
         shared = self.shared(cell, reporter)
         responses, found = ResponseEvaluation(cell, self, shared), {}
         for which, name in WEIGHTS.items():
@@ -116,7 +117,7 @@ class PolicyJob(PreferenceJob):
 
 
 class _Run(Run):
-    """One cell from the shared stages to its last evaluation."""
+    """Runs one cell from the shared stages to its last evaluation."""
 
     def __init__(self, cell: Cell, job: PolicyJob, listener: Listener, place: int) -> None:
         self.policy_job, shared = job, job.shared(cell, listener)
@@ -160,7 +161,7 @@ class _Run(Run):
 
 
 def _policy(cell: Cell, shared: Shared, made: Callable[[Any], Any]) -> Policy:
-    """A policy on the cell's device; `made` turns the reference model into it."""
+    """A policy on the cell's device; `made` turns the reference model into its model."""
     model = made(cell.model.load(shared.reference_folder()))
     return shared.source.policy(model, cell.dataset.max_length, cell.device)
 

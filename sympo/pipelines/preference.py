@@ -1,4 +1,4 @@
-"""What jobs that train a scorer on noisy pairs share: settings, checkpoints, evaluations."""
+"""Shared code of the jobs that train on pairs of texts: settings, checkpoints, evaluations."""
 
 import math
 import time
@@ -39,16 +39,16 @@ Metrics = dict[str, float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class PreferenceJob(Recipe):
-    """Settings of any training on pairs of answers.
+    """Settings of any training on pairs of responses.
 
-    evaluate_every: epochs between evaluations, which may be a fraction; before training and after
-        the last step there is one always.
-    precision: float32 or bfloat16, of the matrix products; weights are float32 in both.
-    tokens_per_pass: tokens that go through the model at a time; gradients of a step add up.
-    attention: how packed rows attend, `grouped` or `flex` (CUDA only); compile: whether the model's
-        layers go through torch.compile.
-    checkpoint_minutes: how much work a kill may cost.
-    evaluated_train_pairs: of which the memorised share is measured.
+    evaluate_every: epochs between evaluations, possibly a fraction; evaluations before training and
+        after the last step are always made.
+    precision: of the matrix products, float32 or bfloat16; weights are float32 in both.
+    tokens_per_pass: tokens per forward and backward pass; the gradients of a step are accumulated.
+    attention: how packed rows attend, `grouped` or `flex` (CUDA only).
+    compile: whether to torch.compile the model's layers.
+    checkpoint_minutes: minutes between checkpoints, the most work that a kill may cost.
+    evaluated_train_pairs: how many training pairs the memorised share is measured on.
     """
 
     evaluate_every: Positive = 0.25
@@ -61,14 +61,14 @@ class PreferenceJob(Recipe):
     evaluated_train_pairs: Count = 1024
 
     selected_by: ClassVar[str] = "validation/noisy_accuracy"
-    # how a pass is computed, what is kept, and how often
+    # how passes are computed, what is saved, and how often
     outside_identity: ClassVar[frozenset[str]] = frozenset(
         {
             *("tokens_per_pass", "checkpoint_minutes", "gradient_checkpointing"),
             *("attention", "compile", "save_policy", "save_model"),
         }
     )
-    together: ClassVar[bool] = False  # a model each, trained one after the other
+    together: ClassVar[bool] = False  # one model per cell, trained one after another
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,13 +82,13 @@ class PreferenceJob(Recipe):
             )
 
     def check_parts(self, cell: Cell) -> None:
-        """Refuse models and noise that cannot work; raises BadInput."""
+        """Refuse a model or a noise model that cannot work; raises BadInput."""
         quiet_transformers()
         with within("model"):
             check_model(cell.model)
         if self.attention == "flex" and cell.device == "cpu":
             raise BadArgument("attention", "flex", "trains on CUDA only: use attention=grouped")
-        # pairs are there only after the shared stages; one like them tells what can be flipped
+        # pairs exist only after the shared stages: a stand-in shows whether they can be flipped
         gap = None if cell.dataset.gold_reward is None else np.ones(1)
         score_gap = np.ones(1) if cell.dataset.scored else None
         one = chosen_over_rejected(np.zeros(1, np.uint64), gap, score_gap)
@@ -96,10 +96,10 @@ class PreferenceJob(Recipe):
 
 
 def check_lengths(cell: Cell, model: Any, called: str, lengths: Mapping[str, int]) -> None:
-    """Refuse a tokenizer that is not the model's or can write no pair, and sequences longer than
-    the model knows.
+    """Refuse a tokenizer that does not fit the model or cannot encode pairs, and sequences longer
+    than the model's context; raises BadInput.
 
-    called: what to call the model; lengths: in tokens, of each setting.
+    called: the name of the model in messages. lengths: in tokens, by setting.
     """
     ids, positions = model.sizes()
     needed = cell.dataset.vocabulary(model.tokenizer()).size
@@ -107,21 +107,19 @@ def check_lengths(cell: Cell, model: Any, called: str, lengths: Mapping[str, int
         cell.dataset.check_tokenizer(model.tokenizer())
     if ids is not None and needed > ids:
         raise BadInput(
-            f"{called} knows {ids} token ids and its tokenizer has {needed}: they do not belong "
+            f"{called} has {ids} token ids, but its tokenizer has {needed}: they do not belong "
             "together"
         )
     for what, length in lengths.items():
         if positions is not None and length > positions:
-            raise BadInput(
-                f"{what}={length} is more than the {positions} positions that {called} knows"
-            )
+            raise BadInput(f"{what}={length} exceeds the {positions} positions of {called}")
 
 
 class Run(ABC):
-    """One cell from its pairs to its last evaluation, from its last checkpoint where there is one.
+    """Runs one cell from its pairs, or its last checkpoint, to its last evaluation.
 
-    pairs, rows: of each split. reference: scores of the reference policy, of each split, where the
-    margin needs them.
+    pairs, rows: by split. reference: scores of the reference policy by split; empty if the margin
+    does not need them.
     """
 
     def __init__(
@@ -144,7 +142,7 @@ class Run(ABC):
             for name in ("train", "validation")
         }
         if not scorer.exact:
-            listener.note("this model cannot share prefixes: each answer gets a row of its own")
+            listener.note("this model cannot share prefixes: each response gets its own row")
         self.trainer = PreferenceTrainer(
             scorer,
             rows["train"],
@@ -161,18 +159,18 @@ class Run(ABC):
 
     @abstractmethod
     def on_test(self, rewards: np.ndarray) -> Evaluation:
-        """What rewards (2n,), item by item, say of the test split."""
+        """Evaluate rewards (2n,), item by item, on the test split."""
 
     @abstractmethod
     def save(self) -> None:
-        """Leave the trained model, where the job asks for it."""
+        """Save the trained model, if the job asks for it."""
 
     @abstractmethod
     def keep(self, which: str) -> None:
-        """Write what belongs to this evaluation; which: `last` or `selected`."""
+        """Write the outputs of this evaluation; which: `last` or `selected`."""
 
     def beside(self) -> Evaluation:
-        """What is found on something else than pairs."""
+        """Evaluate on data other than pairs; empty by default."""
         return Evaluation({}, {})
 
     @property
@@ -191,7 +189,7 @@ class Run(ABC):
         self.listener.trained(self.place, PreferenceScorer(self))
 
     def rewards(self, name: str, pairs: int | None = None) -> np.ndarray:
-        """Rewards of the answers of a split's first pairs, item by item; (2n,)."""
+        """Rewards of the responses in a split's first pairs (None: all), item by item; (2n,)."""
         rows = self.rows[name]
         scores = self.scorer.score(rows, self.job.tokens_per_pass, pairs)
         parts = (
@@ -259,7 +257,7 @@ class Run(ABC):
 
 
 class PreferenceScorer:
-    """A trained policy or reward model of texts; a `TrainedScorer`."""
+    """A trained policy or reward model of texts, a `TrainedScorer`."""
 
     def __init__(self, run: Run) -> None:
         self.scorer, self._run = run.scorer, run
@@ -274,7 +272,7 @@ class PreferenceScorer:
 
 @lru_cache(maxsize=8)
 def check_model(model: Any) -> None:
-    """Check a model, once for all cells of a sweep: that builds it, though without weights."""
+    """Check a model once for all cells of a sweep, because checking builds it (without weights)."""
     model.check()
 
 

@@ -1,4 +1,4 @@
-"""What a user sees of running cells: which of how many, epoch, accuracy, time left."""
+"""Progress of running cells, as users see it: number, epoch, accuracy, time left."""
 
 import shutil
 import sys
@@ -7,21 +7,21 @@ from typing import Protocol, TextIO
 
 from sympo.types import printable
 
-SECONDS_BETWEEN_LINES = 15  # where the output is a file
+SECONDS_BETWEEN_LINES = 15  # if the output is a file
 
 
 class Screen(Protocol):
-    """Where progress is shown; `place` tells apart what is shown at the same time."""
+    """Shows progress; `place` distinguishes what is shown at the same time."""
 
     def line(self, place: int, text: str) -> None:
-        """A line that stays."""
+        """Show a permanent line."""
 
     def live(self, place: int, text: str) -> None:
-        """What goes on at a place now."""
+        """Show the current activity of a place."""
 
 
 class Terminal:
-    """Lines that stay, and below them one live line; in a file, a line now and then instead."""
+    """Prints permanent lines above one live line; in a file, an occasional line instead."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream, self.is_live = stream, stream.isatty()
@@ -61,10 +61,10 @@ class Silent:
 
 
 class Progress:
-    """Reports what is trained together: one cell, or a batch of them.
+    """Reports the progress of one cell, or of a batch of cells trained together.
 
-    head: what it is called; epochs: how many there are; after: how often as much as this is still
-    to come in the sweep.
+    head: the name to show. epochs: how many epochs to train. after: the work that follows in the
+    sweep, as a multiple of this cell or batch.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class Progress:
         self.restart(0.0)
 
     def restart(self, epoch: float) -> None:
-        """Time goes by what is done from here on."""
+        """Estimate the time left from the work done after this epoch only."""
         self.started, self.first = time.monotonic(), epoch
 
     def update(self, epoch: float, metric: str | None = None) -> None:
-        """Show how far it is, the latest metric, and how long it will take from here."""
+        """Show the epoch, the latest metric and the time left."""
         self.metric = metric or self.metric
         text = f"epoch {epoch:.3g}/{self.epochs:g}  {self.metric}"
         if epoch > self.first:
@@ -95,15 +95,15 @@ class Progress:
         self.status(text)
 
     def status(self, text: str) -> None:
-        """Show what goes on."""
+        """Show the current activity."""
         self.screen.live(self.place, f"{self.head}  {text}")
 
     def note(self, text: str) -> None:
-        """Say something in a line that stays."""
+        """Show a message in a permanent line."""
         self.screen.line(self.place, f"{self.head}  {text}")
 
     def end(self, text: str) -> None:
-        """Close with one lasting line."""
+        """Show a last message, with the time taken."""
         self.note(f"{text}  {duration(time.monotonic() - self.began)}")
 
 

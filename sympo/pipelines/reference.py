@@ -1,4 +1,4 @@
-"""The reference policy: how it is made, and how it responds."""
+"""Settings of the reference policy: its fine-tuning and its sampling."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -12,8 +12,8 @@ from sympo.training.optimizer import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning(Recipe):
-    """Supervised fine-tuning on the chosen responses as released, the same for every cell; 0 epochs
-    take the model unchanged."""
+    """Supervised fine-tuning on the released chosen responses, the same for every cell; 0 epochs
+    leave the model unchanged."""
 
     identity: ClassVar[str] = "fine_tuning"
 
@@ -23,9 +23,9 @@ class FineTuning(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """The policy that a cell starts from, or whose responses its pairs are.
+    """The policy that a cell starts from, or whose responses form its pairs.
 
-    model: before supervised fine-tuning. precision: float32 or bfloat16, of the matrix products.
+    model: before supervised fine-tuning. precision: of the matrix products, float32 or bfloat16.
     """
 
     identity: ClassVar[str] = "reference"
@@ -43,14 +43,14 @@ class Reference:
     compile: bool = False
 
     def policy(self, model: Any, longest: int, device: str) -> Policy:
-        """A model as a policy on a device, for sequences of at most `longest` tokens."""
+        """Wrap a model as a policy on a device, for sequences of at most `longest` tokens."""
         if self.gradient_checkpointing:
             checkpoint_activations(model)
         return Policy(model.to(device), self.precision, longest, self.attention, self.compile)
 
 
 def checkpoint_activations(model: Any) -> None:
-    """Have a model of `transformers` compute activations again instead of keeping them."""
-    # the old name of it before transformers 5.2x, where the new one is not there
+    """Enable activation checkpointing in a `transformers` model."""
+    # transformers before 5.2x has only the old name
     enable = getattr(model, "activation_checkpointing_enable", None)
     (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})

@@ -1,4 +1,4 @@
-"""The responses of a policy: drawn, compared with the reference's, and kept for judges."""
+"""Draws a policy's responses, compares them with the reference's and keeps them for judges."""
 
 import json
 import math
@@ -38,11 +38,11 @@ class ResponseEvaluation:
         cell.folder.keep_test_set(self.scored.test_set)
 
     def of(self, policy: Policy) -> tuple[Responses, Evaluation]:
-        """A policy's responses and what they are worth.
+        """Draw and evaluate a policy's responses.
 
-        Win rates are against the reference's and the chosen responses, by the true reward if the
-        data set has one; KL(policy || reference) is estimated on responses from the policy's own
-        distribution.
+        Win rates compare them with the reference's and the chosen responses by the true reward, if
+        the data set has one. KL(policy || reference) is estimated on responses from the policy's
+        own distribution.
         """
         drawn = self._draw(policy, "answers")
         found: Metrics = {
@@ -55,7 +55,7 @@ class ResponseEvaluation:
         return drawn, Evaluation(found | compared.metrics, compared.outcomes)
 
     def write(self, which: str, drawn: Responses) -> None:
-        """Keep all that judging the responses needs, as `samples/<which>.jsonl`."""
+        """Write everything that judging the responses needs to `samples/<which>.jsonl`."""
         decode, tokenizer = self.cell.dataset.text, self.shared.tokenizer
         lines = [
             {
@@ -82,7 +82,7 @@ class ResponseEvaluation:
         return drawn
 
     def _compared(self, drawn: Responses) -> Evaluation:
-        """Win rates and rewards by the true reward; nothing if the data set has none."""
+        """Win rates and rewards by the true reward; empty if the data set has none."""
         gold = self.cell.dataset.gold_reward
         if gold is None:
             return Evaluation({}, {})
@@ -104,8 +104,8 @@ class ResponseEvaluation:
         return Evaluation(found, outcomes)
 
     def _divergence(self, policy: Policy, drawn: Responses) -> Metrics:
-        """KL(policy || reference), the mean of log pi - log pi_ref, which is unbiased on responses
-        from the policy's own distribution only."""
+        """KL(policy || reference), the mean of log pi - log pi_ref. The mean is unbiased only on
+        responses from the policy's own distribution."""
         if not self.job.sampling.exact:
             drawn = self._draw(policy, "exact answers", temperature=1.0, top_p=1.0)
         rows = PackedRows(drawn.after(self.prompts))

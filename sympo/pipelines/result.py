@@ -1,4 +1,4 @@
-"""What became of a cell."""
+"""The result of running a cell."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +9,9 @@ Status = Literal["complete", "skipped", "busy", "failed"]
 
 @dataclass(frozen=True)
 class RunResult:
-    """What became of a cell: `busy` means that another process works on it.
+    """The result of running a cell; `busy` means that another process holds it.
 
-    final: what made it fail would make all the others fail.
+    final: whether the failure would hit all other cells too.
     """
 
     cell: str

@@ -1,4 +1,4 @@
-"""Runs cells, one or several together: lock, skip or start, record, tell what became of them."""
+"""Runs cells, alone or in batches: locks, skips or trains, records, and returns results."""
 
 import sys
 import time
@@ -25,17 +25,17 @@ def run_cells(
     place: int = 0,
     wait: bool = False,
 ) -> list[RunResult]:
-    """What became of cells that are run together: data set, model, schedule and device the same.
+    """Run cells that share data set, model, schedule and device together; returns their results.
 
-    after: how often as much as this is still to come in the sweep; screen, place: where to show
-    progress.
+    after: the work that follows in the sweep, as a multiple of this batch. screen, place: where to
+    show progress. wait: whether to wait for cells that other processes hold.
     """
     screen = Terminal(sys.stdout) if screen is None else screen
     return run_all([CellRun(cell, screen, place) for cell in cells], after, wait)
 
 
 def run_all(runs: Sequence[CellRun], after: float = 0.0, wait: bool = False) -> list[RunResult]:
-    """`run_cells` of cells that know where to show progress."""
+    """`run_cells` for cells that already have a screen."""
     try:
         for run in runs:
             run.take(wait)
@@ -51,9 +51,9 @@ def run_all(runs: Sequence[CellRun], after: float = 0.0, wait: bool = False) -> 
 def _train(runs: Sequence[CellRun], after: float) -> None:
     reason = _attempt(runs, after) if runs else ""
     left = [run for run in runs if run.to_train]
-    # here, not where the error is at hand, which holds on to the memory of what failed
+    # not inside `except`, where the error keeps the memory of the failed batch alive
     if reason and left:
-        # one of them may be at fault, or all together more than memory holds
+        # one cell may be at fault, or the batch may exceed the memory
         left[0].progress.note(f"batch of {len(left)} cells failed; retrying in halves: {reason}")
         torch.cuda.empty_cache()
         half = -(-len(left) // 2)
@@ -62,7 +62,7 @@ def _train(runs: Sequence[CellRun], after: float) -> None:
 
 
 def _attempt(runs: Sequence[CellRun], after: float) -> str:
-    """Train cells together; why it failed, unless the one that failed is known."""
+    """Train cells together; returns why the batch failed, empty if it did not or had one cell."""
     try:
         _train_together(runs, after)
     except Exception as error:
@@ -93,7 +93,7 @@ def _train_together(runs: Sequence[CellRun], after: float) -> None:
 
 
 class Recorder:
-    """Hears a job, and passes on what it says: to the cells' folders, to W&B, to the screen."""
+    """The listener of a job: records its reports in run folders, on W&B and on the screen."""
 
     def __init__(self, runs: Sequence[CellRun], after: float) -> None:
         self.runs, one = runs, runs[0].progress

@@ -1,4 +1,4 @@
-"""The stages that cells share: the reference, pairs, its log-probabilities, its answers."""
+"""The shared stages: the reference policy, pairs, log-probabilities and reference responses."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,20 +32,20 @@ from sympo.sampling import Responses, Transformers
 from sympo.training.fine_tuning import fine_tune
 from sympo.types import Account, Preferences, Vocabulary
 
-# who draws the pairs of data sets whose responses are a policy's: part of the data, no choice
+# the fixed sampler of pairs, for data sets that consist of a policy's responses
 PAIRS_DRAWN_BY = Transformers()
-_told: set[str] = set()  # once in a process is enough
+_shown: set[str] = set()  # accounts are shown once per process
 
 
 class Shared:
-    """What the cells of a sweep have in common, made by the first one that needs it.
+    """The stages that the cells of a sweep share, each made by the first cell that needs it.
 
-    Every stage is kept under the settings and files that determine it: the reference under model,
-    data and its fine-tuning, the pairs under data and tokenizer (and, where they are samples of the
-    reference, under it and the seed), the rest under these two.
+    Every stage is keyed by the settings and files that determine it: the reference by model, data
+    and fine-tuning; the pairs by data and tokenizer (and by reference and seed, if the reference
+    sampled them); the other stages by reference and pairs.
 
-    reference: None where the data set needs no policy and the job none either; settings: the part
-    of the config, `model`, `sft` and `sampling`, that it was made of.
+    reference: None if neither data set nor job needs a policy. settings: the config of the
+    reference: `model`, `sft` and `sampling`.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Shared:
 
     @property
     def tokenizer(self) -> Any:
-        # pairs that are samples of a policy are in the policy's own tokens
+        # pairs sampled from a policy use the policy's own tokens
         own = self.source if self.dataset.from_policy else self.cell
         return own.model.tokenizer()
 
@@ -95,7 +95,7 @@ class Shared:
 
     @property
     def _reading(self) -> Mapping[str, Any]:
-        """How rows become pairs, which is no setting."""
+        """The version of how rows become pairs, which is not a setting."""
         return {} if self.dataset.from_policy else {"reading": self.dataset.reading}
 
     @property
@@ -116,7 +116,7 @@ class Shared:
     def reference_folder(self) -> Path:
         """The model after supervised fine-tuning, in the hub's format."""
         if not self.source.sft.epochs and self.source.model.released is not None:
-            return self.source.model.released  # as it is: nothing to make or to keep
+            return self.source.model.released  # used unchanged: nothing to make
         return self.stages.get("sft", self._sft_key, self._make_reference)
 
     def _make_reference(self, folder: Path) -> None:
@@ -149,14 +149,14 @@ class Shared:
         )
 
     def preferences_folder(self) -> Path:
-        """The pairs, as token ids, and what became of the rows that they were made of."""
+        """The pairs as token ids, with the account of the rows behind them."""
         return self.stages.get("pairs", self._preferences_key, self._make_preferences)
 
     def preferences(self) -> Preferences:
         return load_preferences(self.preferences_folder())
 
     def _make_preferences(self, folder: Path) -> None:
-        reference = cache(self.reference)  # loaded for data sets that ask it
+        reference = cache(self.reference)  # loaded only if the data set calls it
 
         def answer(prompts: Any, seed: int) -> Responses:
             return PAIRS_DRAWN_BY.sample(
@@ -170,11 +170,11 @@ class Shared:
         (folder / ACCOUNT).write_text(row_account.text(made.account))
 
     def rows(self) -> dict[str, PackedRows]:
-        """The pairs of each split as rows of two sides."""
+        """The pairs of each split as packed rows."""
         return load_rows(self.preferences_folder())
 
     def reference_logps(self) -> dict[str, np.ndarray]:
-        """Log-probabilities of both answers of every pair under the reference; (n, 2) by split."""
+        """Reference log-probabilities of both responses of every pair; (n, 2) by split."""
 
         def make(folder: Path) -> None:
             rows = self.rows()
@@ -189,7 +189,7 @@ class Shared:
             return {name: found[name] for name in SPLITS}
 
     def reference_answers(self) -> Responses:
-        """The reference policy's answers to the first prompts of the test split."""
+        """The reference policy's responses to the first prompts of the test split."""
 
         def make(folder: Path) -> None:
             answers = self.cell.sampler.sample(
@@ -214,18 +214,18 @@ class Shared:
 
 
 def tell_account(cell: Cell, found: Account, note: Callable[[str], None]) -> None:
-    """Keep what became of the rows beside what a cell leaves, and say it once in a process."""
+    """Write the account of rows to a cell's outputs, and show it once per process."""
     text = row_account.text(found)
     write_atomically(cell.folder.unfinished / ACCOUNT, text)
-    if text not in _told:
-        _told.add(text)
+    if text not in _shown:
+        _shown.add(text)
         for line in row_account.lines(found, cell.dataset.on_rendered):
             note(line)
 
 
 @contextmanager
 def drawing(device: str, seed: int, purpose: str) -> Iterator[None]:
-    """Dropout of adapters draws from a seed of its own in here, and from no other outside."""
+    """Seed the dropout of adapters inside the context, without affecting draws outside."""
     with torch.random.fork_rng(devices=[] if device == "cpu" else [device]):
         torch.manual_seed(seeding.derive(seed, purpose))
         yield

@@ -26,16 +26,16 @@ from sympo.ranges import Amount, Positive
 from sympo.types import Account, BadArgument, BadInput, Evaluation, PreferencePairs, taken, within
 
 Texts = Sequence[Mapping[str, Any]]
-# what closes an answer that was written by the plain template
+# ends a response in the plain template
 END = "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextRewardModelJob(PreferenceJob):
-    """Train a reward model on noisy pairs of texts, and evaluate it on clean ones.
+    """Trains a reward model on noisy pairs of texts, and evaluates it on clean ones.
 
-    reference: the policy whose answers the pairs are, null for data sets that come with theirs.
-    save_model: in the hub's format, in the cell's folder.
+    reference: the policy whose responses form the pairs; None for data sets that contain responses.
+    save_model: whether to save the model in the cell's folder, in the hub's format.
     """
 
     identity: ClassVar[str] = "text_reward_model"
@@ -49,27 +49,27 @@ class TextRewardModelJob(PreferenceJob):
     leaves_samples: ClassVar[bool] = False
 
     def check(self, cell: Cell) -> None:
-        """Refuse what cannot run; raises BadInput."""
+        """Refuse a cell that cannot run; raises BadInput."""
         if cell.dataset.holds != "texts":
             raise BadInput(
-                f"dataset={cell.name.dataset} has no prompts and answers, which this job needs"
+                f"dataset={cell.name.dataset} has no prompts and responses, which this job needs"
             )
         if cell.model.answers or cell.model.reads == "images":
             raise BadInput(
-                f"model={cell.name.model} is no reward model of texts; use hub_reward, tiny_reward "
+                f"model={cell.name.model} is not a text reward model; use hub_reward, tiny_reward "
                 "or tfidf"
             )
         if cell.loss.average_log_ratio:
             raise BadInput(
-                f"loss={cell.name.loss} takes log-ratios per token, which a reward model does not "
+                f"loss={cell.name.loss} needs log-ratios per token, which a reward model does not "
                 "have; it works for job=policy"
             )
         if cell.dataset.from_policy and self.reference is None:
             raise BadArgument(
                 "reference",
-                None,
-                f"is not allowed: the pairs of dataset={cell.name.dataset} are responses of a "
-                "policy, which it must describe",
+                "null",
+                "is not allowed: it must describe the policy that draws the responses of "
+                f"dataset={cell.name.dataset}",
             )
         self.check_parts(cell)
         lengths = {"dataset.max_length": cell.dataset.max_length}
@@ -89,27 +89,27 @@ class TextRewardModelJob(PreferenceJob):
             )
 
     def train(self, cells: Sequence[Cell], listener: Listener) -> None:
-        """Train cells one after the other, from their last checkpoint where there is one."""
+        """Train cells one after another, each from its last checkpoint if there is one."""
         for place, cell in enumerate(cells):
             run = _TextRun(cell, self, listener, place)
             with drawing(cell.device, cell.name.seed, "training"):
                 run.train()
 
     def lacks(self, cell: Cell) -> str:
-        # of models that are linear in words nothing is saved
+        # models that are linear in words are not saved
         saved = cell.model.reads_tokens and self.save_model
         missing = saved and not (cell.folder.path / "model").is_dir()
         return "save_model=true" if missing else ""
 
     def shared(self, cell: Cell, listener: Listener) -> Shared:
-        """The stages that the cell shares with others, policies among them."""
+        """The stages that the cell shares with other cells, including policies."""
         settings = cell.config["job"]["reference"] or {}
         parts = {key: settings[key] for key in ("model", "sft", "sampling") if key in settings}
         return Shared(cell, self.reference, parts, listener.note, listener.status)
 
 
 class _TextRun(Run):
-    """One cell from its pairs to its last evaluation."""
+    """Runs one cell from its pairs to its last evaluation."""
 
     def __init__(self, cell: Cell, job: TextRewardModelJob, listener: Listener, place: int) -> None:
         self.text_job, shared = job, job.shared(cell, listener)
@@ -137,7 +137,7 @@ class _TextRun(Run):
         )
 
     def keep(self, which: str) -> None:
-        """Nothing: a reward model says nothing but numbers."""
+        """Do nothing: a reward model has no responses to keep."""
 
     def save(self) -> None:
         if self.text_job.save_model:
@@ -145,7 +145,7 @@ class _TextRun(Run):
 
 
 class _Tokens:
-    """Pairs as token ids, for language models with a reward head."""
+    """Reads pairs as token ids, for language models with a reward head."""
 
     def __init__(self, cell: Cell, job: TextRewardModelJob, shared: Shared) -> None:
         self.cell, self.job, data = cell, job, shared.preferences()
@@ -172,7 +172,7 @@ class _Tokens:
 
 
 class _Words:
-    """Answers as counts of words, for models that are linear in them."""
+    """Reads responses as word counts, for models that are linear in them."""
 
     def __init__(self, cell: Cell, job: TextRewardModelJob, shared: Shared) -> None:
         self.cell = cell
@@ -191,7 +191,7 @@ class _Words:
         return built
 
     def save(self, scorer: Scorer, folder: Path) -> None:
-        """Nothing: the hub has no format for it."""
+        """Do nothing: the hub has no format for these models."""
 
 
 Worded = tuple[dict[str, PreferencePairs], dict[str, Splittable], Texts, Account]
@@ -199,7 +199,7 @@ Worded = tuple[dict[str, PreferencePairs], dict[str, Splittable], Texts, Account
 
 @lru_cache(maxsize=2)
 def _released(model: Any, dataset: Any) -> Worded:
-    # the cells of a sweep share it: to count words takes longer than to train on the counts
+    # shared by the cells of a sweep: counting words takes longer than training on the counts
     texts = {name: [vars(pair) for pair in dataset.splits[name].pairs] for name in SPLITS}
     pairs = {name: dataset.splits[name].preferences for name in SPLITS}
     return _worded(model, pairs, texts, dataset.account())
@@ -211,8 +211,8 @@ def _worded(
     texts: Mapping[str, Texts],
     account: Account,
 ) -> Worded:
-    """The pairs whose answers differ in their words, their features, the texts of the test split,
-    and the account of the rows with what was left out here."""
+    """Drop pairs whose responses have the same words; returns the others, their features, the test
+    texts, and the account of rows including the dropped pairs."""
     kept = {name: np.flatnonzero(~_alike(model, texts[name], name)) for name in SPLITS}
     left = {name: [texts[name][int(i)] for i in index] for name, index in kept.items()}
     with within("model"):
@@ -243,7 +243,7 @@ def _alike(model: Any, texts: Texts, split: str) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _check_words(model: Any, dataset: Any) -> None:
-    """Refuse splits in which no pair's answers differ in their words."""
+    """Refuse splits in which every pair's responses have the same words; raises BadInput."""
     for name in SPLITS:
         texts = [vars(pair) for pair in dataset.splits[name].pairs]
         if model.alike(*_sides(texts[:TRIED_FIRST])).all():
@@ -255,6 +255,6 @@ def _sides(texts: Texts) -> list[list[str]]:
 
 
 def _prompts(texts: Texts) -> tuple[np.ndarray, np.ndarray]:
-    """Which pairs share a prompt, (n,) of integers from 0 on, and the key of each one's prompt."""
+    """The index (equal for equal prompts) and the key of each pair's prompt; both (n,)."""
     keys = prompt_keys(text["prompt"] for text in texts)
     return np.unique(keys, return_inverse=True)[1], keys

@@ -1,4 +1,4 @@
-"""Training from Python, with the trainers, stages and records that a sweep uses.
+"""Training from Python, with the same trainers, stages and records as sweeps.
 
 found = sympo.train_reward_model(sympo.Digits(), loss="ramp", noise=0.3, epochs=30)
 found.metrics["test/order_accuracy"], found.rewards("test")
@@ -34,22 +34,22 @@ from sympo.ranges import Seed, refusal
 from sympo.sampling import Transformers
 from sympo.types import BadArgument
 
-# the paper's network needs images of at least this many pixels a side
+# the smallest image side, in pixels, for the paper's network
 SMALLEST_FOR_PAPERS_CNN = 28
 
 
 class TrainingFailed(RuntimeError):
-    """A cell failed while it was trained; the message ends with the traceback."""
+    """Training a cell failed; the message ends with the traceback."""
 
 
 @dataclass(frozen=True)
 class Trained:
     """A trained reward model or policy, and its evaluations.
 
-    metrics: of the last epoch; selected: of the epoch that noisy validation selects; history: of
-        every evaluation; all by the names that run folders and tables use, `epoch` among them.
-    folder: the run folder, None if nothing was kept.
-    scorer: what was trained; None if the cell was complete in `results_dir` before.
+    metrics: of the last epoch. selected: of the epoch that noisy validation selects. history: of
+        every evaluation. All use the names in run folders and tables, including `epoch`.
+    folder: the run folder; None if nothing was kept.
+    scorer: the trained scorer; None if the cell was already complete in `results_dir`.
     """
 
     metrics: dict[str, float | None]
@@ -64,16 +64,16 @@ class Trained:
         return self._scorer.model
 
     def rewards(self, split: str) -> np.ndarray:
-        """Rewards of both items of every pair of a split, `train`, `validation` or `test`, by a
-        policy its implicit ones; (n, 2) float, the first item first."""
+        """Rewards of both items of every pair in a split (`train`, `validation` or `test`); a
+        policy gives implicit rewards. Returns (n, 2) float, the first item first."""
         return self._scorer.rewards(split)
 
     @property
     def _scorer(self) -> TrainedScorer:
         if self.scorer is None:
             raise ValueError(
-                f"{self.folder} was complete before, and run folders keep no trained model in "
-                "memory: give force=True to train it again"
+                f"{self.folder} was already complete, and its trained model is not in memory: use "
+                "force=True to train it again"
             )
         return self.scorer
 
@@ -93,17 +93,17 @@ def train_reward_model(
     progress: bool = False,
     **settings: Any,
 ) -> Trained:
-    """Train a reward model on pairs whose labels are flipped at a rate, and evaluate it on clean
-    ones.
+    """Train a reward model on pairs whose labels are flipped at a rate; evaluate on clean pairs.
 
     dataset: of images, such as `Digits()`, or of texts, such as `PreferenceSet(path=...)`. loss:
-    a name ("ramp", "logistic", ...) or a `MarginLoss`. noise: in [0, 0.5). model: None takes the
+    a name ("ramp", "logistic", ...) or a `MarginLoss`. noise: in [0, 0.5). model: by default the
     paper's network for images, with 3x3 kernels on small ones, and tf-idf for texts. noise_model:
-    None flips every pair at the same rate. results_dir: keeps the run, which is then trained once;
-    None keeps nothing. settings: of `RewardModelJob` for images and `TextRewardModelJob` for texts,
-    such as `epochs=10`.
+    by default every pair is flipped at the same rate. results_dir: keeps the run, which a later
+    call reuses; None keeps nothing. settings: of `RewardModelJob` for images and
+    `TextRewardModelJob` for texts, such as `epochs=10`.
 
-    Raises BadInput, before any work, on what cannot work, and TrainingFailed if training fails.
+    Raises BadInput on settings that cannot work, before any work starts, and TrainingFailed if
+    training fails.
     """
     _check_dataset(dataset)
     job: Job
@@ -139,11 +139,12 @@ def train_policy(
     """Fine-tune a language model on chosen responses, train it on noisy preferences, and compare
     its responses with the reference's.
 
-    model: `TinyLM(...)` or `Hub(name_or_path=...)`. sampler: of responses; None takes
-    `transformers`. settings: of `PolicyJob`, such as `margin=DPO(beta=0.1)` or `epochs=1`. The
-    rest is as in `train_reward_model`.
+    model: `TinyLM(...)` or `Hub(name_or_path=...)`. sampler: of responses, by default
+    `Transformers()`. settings: of `PolicyJob`, such as `margin=DPO(beta=0.1)` or `epochs=1`. The
+    other arguments are those of `train_reward_model`.
 
-    Raises BadInput, before any work, on what cannot work, and TrainingFailed if training fails.
+    Raises BadInput on settings that cannot work, before any work starts, and TrainingFailed if
+    training fails.
     """
     _check_dataset(dataset)
     parts = {

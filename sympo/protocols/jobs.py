@@ -1,4 +1,4 @@
-"""Jobs: what trains cells, and what a job reports while it runs."""
+"""Protocols of jobs, which train cells, and of listeners, which record what a job finds."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class TrainedScorer(Protocol):
-    """What training a cell leaves in memory."""
+    """The trained scorer of a cell, in memory."""
 
     @property
     def model(self) -> Any:
@@ -20,47 +20,48 @@ class TrainedScorer(Protocol):
         ...
 
     def rewards(self, split: str) -> np.ndarray:
-        """Rewards of both items of every pair of `train`, `validation` or `test`, by a policy its
-        implicit ones: (n, 2) float, the first item first, in the order of the split's pairs."""
+        """Rewards of both items of every pair in a split (`train`, `validation` or `test`); a
+        policy gives implicit rewards. Returns (n, 2) float, the first item first, in the order of
+        the split's pairs."""
         ...
 
 
 class Reporter(Protocol):
-    """Where a job says what it is doing."""
+    """Shows what a job is doing."""
 
     def status(self, text: str) -> None:
-        """What the job is doing, for a live line."""
+        """Show what the job is doing, in a live line."""
 
     def note(self, text: str) -> None:
-        """A message that deserves a line of its own."""
+        """Show a message in a permanent line."""
 
 
 class Listener(Reporter, Protocol):
     """Records what a job finds."""
 
     def evaluation(self, cell: int, epoch: float, found: Evaluation) -> None:
-        """The evaluation of one of the cells after some epochs."""
+        """Record an evaluation of one cell after `epoch` epochs."""
 
     def trained(self, cell: int, scorer: TrainedScorer) -> None:
-        """One of the cells has been trained and evaluated to the end."""
+        """One cell has finished training and evaluation."""
 
     def failed(self, cell: int, error: Exception) -> None:
-        """One of the cells has failed; the others continue. May be called again for it."""
+        """One cell has failed while the others continue; may be called again for the same cell."""
 
     def resumed(self, epoch: float) -> None:
-        """Training resumes from a checkpoint, after so many epochs."""
+        """Training resumes from a checkpoint, after `epoch` epochs."""
 
     def step(self, epoch: float) -> None:
-        """How many epochs are done."""
+        """Training has done `epoch` epochs."""
 
 
 class Job(Protocol):
-    """How cells are trained and evaluated: a dataclass of settings.
+    """A dataclass of settings that trains and evaluates cells.
 
-    headlines: metrics of which progress shows the first that the data set allows. selected_by: the
-    metric on noisy validation pairs that selects an epoch. leaves_samples: whether run folders get
-    responses, which judges read. together: whether cells of one data set, model and schedule are
-    trained in one batch.
+    headlines: metrics in order of preference; progress shows the first one that the data set
+    supports. selected_by: the metric on noisy validation pairs that selects an epoch.
+    leaves_samples: whether run folders hold responses, which judges read. together: whether cells
+    that share data set, model and schedule are trained in one batch.
     """
 
     headlines: ClassVar[tuple[str, ...]]
@@ -72,28 +73,28 @@ class Job(Protocol):
     def epochs(self) -> int: ...
 
     def check(self, cell: "Cell") -> None:
-        """Refuse a cell that cannot work; raises BadInput, before any work."""
+        """Refuse a cell that cannot run; raises BadInput, before any work."""
         ...
 
     def train(self, cells: "Sequence[Cell]", listener: Listener) -> None:
-        """Train cells from their last checkpoints and report what each one does."""
+        """Train cells from their last checkpoints and report their progress."""
         ...
 
     def lacks(self, cell: "Cell") -> str:
-        """The setting by which the folder of a complete cell should hold what it does not, such as
+        """The setting whose output is missing from the folder of a complete cell, such as
         `save_model=true`; empty if nothing is missing."""
         ...
 
 
 class SamplingJob(Job, Protocol):
-    """A job that leaves responses: `leaves_samples` is True."""
+    """A job whose run folders hold responses: `leaves_samples` is True."""
 
     def can_sample_again(self, cell: "Cell") -> bool:
         """Whether the folder of a complete cell holds what `sample_again` needs."""
         ...
 
     def sample_again(self, cell: "Cell", reporter: "Reporter") -> Mapping[str, Evaluation]:
-        """Replace the responses of a complete cell; what is measured on them, for `last` and
+        """Replace the responses of a complete cell; returns the evaluations on them for `last` and
         `selected`."""
         ...
 
@@ -102,10 +103,9 @@ class BatchedJob(Job, Protocol):
     """A job whose cells are trained in one batch: `together` is True."""
 
     def images(self, cell: "Cell") -> int:
-        """How many images a cell sends through its network in training, which its time depends
-        on."""
+        """How many images a cell sends through its network in training, a proxy for its time."""
         ...
 
     def bytes_per_cell(self, cell: "Cell") -> int:
-        """The most GPU memory that one more cell of a batch takes."""
+        """The peak GPU memory that each further cell adds to a batch."""
         ...

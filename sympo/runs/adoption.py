@@ -1,8 +1,8 @@
-"""Results that an earlier version kept under Python paths, found again under stable names.
+"""Adopts results of an earlier version, whose hashes covered Python paths.
 
 Format 1 of an identity held `_target_` paths and every setting. It is translated by the rule that
-makes today's identities, so a folder whose translation is the one asked for is renamed and keeps
-all that it holds. Nothing else reads format 1.
+makes today's identities. A folder whose translation matches the requested cell is renamed and keeps
+its content. Nothing else reads format 1.
 """
 
 import json
@@ -24,8 +24,8 @@ OPTIONS = ("job", "dataset", "loss", "noise_model", "model")
 
 
 def translated(settings: Mapping[str, Any], options: Mapping[str, str] | None = None) -> Identity:
-    """The identity of settings of format 1, which may hold others; raises ImportError if a class is
-    gone."""
+    """The identity of (possibly nested) settings of format 1; raises ImportError if a class no
+    longer exists."""
     options = options or {}
     return joined(
         **{
@@ -43,8 +43,8 @@ def translated(settings: Mapping[str, Any], options: Mapping[str, str] | None = 
 class Old:
     """A folder of format 1.
 
-    identity: translated, None if it cannot be, for a reason. sampler: of a run. files: size and
-        digest of each file of a stage, nothing if it is older than digests.
+    identity: translated; None if translation failed, for `reason`. sampler: of a run. files: size
+        and digest of each file of a stage; empty if the stage is older than digests.
     """
 
     folder: Path
@@ -55,10 +55,10 @@ class Old:
 
 
 def adopt_run(folder: RunFolder, config_yaml: Callable[[], str]) -> str:
-    """Take over the folder of this cell that an earlier version made; a line to show, empty if
+    """Adopt the folder that an earlier version made for this cell; returns a line to show, empty if
     nothing was found.
 
-    config_yaml: the cell's config as it is written today.
+    config_yaml: returns the cell's config in today's format.
     """
     if folder.path.is_dir():
         return ""
@@ -68,12 +68,12 @@ def adopt_run(folder: RunFolder, config_yaml: Callable[[], str]) -> str:
             left.append(f"{old.folder.name} ({old.reason})")
         elif old.identity.digest(4) == folder.hash:
             if folder.sampler and old.sampler is None:
-                left.append(f"{old.folder.name} (it does not say how its responses were drawn)")
+                left.append(f"{old.folder.name} (it does not record how its responses were drawn)")
                 continue
-            with suppress(FileNotFoundError):  # another process was first
+            with suppress(FileNotFoundError):  # another process was faster
                 _rename(old, folder, config_yaml())
             return f"uses {old.folder.name}, made by an earlier version"
-    return f"of an earlier version and not used: {', '.join(left)}" if left else ""
+    return f"cannot use runs of an earlier version: {', '.join(left)}" if left else ""
 
 
 def _rename(old: Old, folder: RunFolder, config_yaml: str) -> None:
@@ -83,7 +83,7 @@ def _rename(old: Old, folder: RunFolder, config_yaml: str) -> None:
     mine = RunFolder(folder.path.parents[4], folder.name, folder.identity, old.sampler)
     summary |= mine.settings() | {"hash": folder.hash, "adopted_from": summary["hash"]}
     write_atomically(file, json.dumps(summary, indent=1))
-    os.utime(file, ns=(made, made))  # it is as old as it was
+    os.utime(file, ns=(made, made))  # keep its age
     write_atomically(old.folder / "config.yaml", with_digest(config_yaml))
     old.folder.rename(folder.path)
 
@@ -98,13 +98,13 @@ def _old_runs(parent: Path, start: str) -> Iterator[Old]:
 
 @cache
 def _names(parent: Path) -> list[str]:
-    # looked at once: there may be thousands of seeds
+    # listed once: there may be thousands of seeds
     return sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
 
 
 @cache
 def _old_run(folder: Path) -> Old | None:
-    """A run folder of format 1; None for one of today's, or one that is gone."""
+    """A run folder of format 1; None if it has today's format or no summary."""
     try:
         summary = json.loads((folder / "summary.json").read_bytes())
         if "identity" in summary:
@@ -112,7 +112,7 @@ def _old_run(folder: Path) -> Old | None:
         options = {key: str(summary[key]) for key in OPTIONS}
         found = translated(summary["config"], options)
         return Old(folder, found, _sampler_of(folder, summary))
-    except FileNotFoundError:  # what did not finish starts over
+    except FileNotFoundError:  # unfinished: it starts over
         return None
     except ImportError as error:
         return Old(folder, None, reason=" ".join(str(error).split()))
@@ -121,7 +121,7 @@ def _old_run(folder: Path) -> Old | None:
 
 
 def _sampler_of(folder: Path, summary: Mapping[str, Any]) -> Identity | None:
-    """How a policy's responses were drawn, which format 1 says in its config alone."""
+    """How a policy's responses were drawn, which format 1 records only in its config."""
     content = (folder / "config.yaml").read_bytes()
     if summary["job"] != "policy" or config_is_garbled(content):
         return None
@@ -129,7 +129,7 @@ def _sampler_of(folder: Path, summary: Mapping[str, Any]) -> Identity | None:
 
 
 def old_stages(root: Path, name: str) -> Iterator[Old]:
-    """The stages of format 1 of one kind."""
+    """The stages of format 1 with a given name."""
     for file in sorted(root.glob(f"{name}-*/key.json")):
         try:
             key = json.loads(file.read_bytes())
@@ -139,4 +139,4 @@ def old_stages(root: Path, name: str) -> Iterator[Old]:
         except ImportError as error:
             yield Old(file.parent, None, reason=" ".join(str(error).split()))
         except (OSError, ValueError, AttributeError, TypeError):
-            continue  # damaged: it is made again under its new name
+            continue  # damaged: made again under its new name

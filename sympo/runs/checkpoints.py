@@ -1,4 +1,4 @@
-"""Checkpoints of cells that are under way."""
+"""Saves and loads the checkpoints of unfinished cells."""
 
 import hashlib
 import os
@@ -11,15 +11,15 @@ from sympo.evaluation.selection import reported
 from sympo.runs.folder import RunFolder
 from sympo.types import Evaluation
 
-# of what jobs keep in them; raise it when that changes, since cells go on from no other
+# of the state that jobs save; raise it when that changes, since cells resume only from their own
 FORMAT = 4
 
 
 def kept(
     evaluations: Sequence[tuple[float, Evaluation]], selected_by: str
 ) -> list[tuple[float, dict[str, float | None], dict[str, str]]]:
-    """Evaluations as a checkpoint keeps them: epoch, metrics, and the outcomes of those two that
-    would be reported if it were the end."""
+    """Evaluations in the form that a checkpoint keeps: epoch, metrics, and outcomes only for the
+    two evaluations that would be reported if training ended here."""
     if not evaluations:
         return []
     places = reported([found.metrics for _, found in evaluations], selected_by)
@@ -30,12 +30,12 @@ def kept(
 
 
 def save(state: Mapping[str, Any], folder: RunFolder) -> None:
-    """Write a cell's checkpoint so that it is there whole or not at all, also after a power cut."""
+    """Write a cell's checkpoint atomically and durably, even through a power cut."""
     file, temporary = folder.checkpoint, folder.checkpoint.with_suffix(".new")
     try:
         with temporary.open("wb") as opened:
-            told = {"format": FORMAT, "cell": folder.hash, "digest": _digest(state)}
-            torch.save({**told, "state": dict(state)}, opened)
+            header = {"format": FORMAT, "cell": folder.hash, "digest": _digest(state)}
+            torch.save({**header, "state": dict(state)}, opened)
             opened.flush()
             os.fsync(opened.fileno())
         temporary.replace(file)
@@ -45,23 +45,23 @@ def save(state: Mapping[str, Any], folder: RunFolder) -> None:
 
 
 def load(folder: RunFolder, note: Callable[[str], None]) -> dict[str, Any] | None:
-    """A cell's checkpoint, on the CPU; None where there is none, or none that the cell can go on
-    from, which is noted."""
+    """Load a cell's checkpoint on the CPU; None if there is none, or if the cell cannot resume from
+    it, with the reason as a note."""
     file = folder.checkpoint
     if not file.is_file():
         return None
     try:
         kept = torch.load(file, map_location="cpu", weights_only=True)
         if kept["format"] != FORMAT:
-            reason = "of another version of this program"
+            reason = "from another version of this program"
         elif kept["cell"] != folder.hash:
-            reason = "of another cell"
+            reason = "from another cell"
         elif kept["digest"] != _digest(kept["state"]):
-            reason = "damaged: its content is not what was saved"
+            reason = "damaged: its content differs from what was saved"
         else:
             state: dict[str, Any] = kept["state"]
             return state
-    except Exception as error:  # whatever torch makes of a broken file
+    except Exception as error:  # whatever torch raises on a broken file
         reason = f"not readable ({type(error).__name__})"
     note(f"starts over, because its checkpoint is {reason}: {file}")
     return None

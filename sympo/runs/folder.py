@@ -1,9 +1,9 @@
-"""Run folders: what a cell is called, what it leaves, and when it counts as complete.
+"""Run folders: the name of a cell, the files it leaves, and when it counts as complete.
 
-A folder is named by what the cell is: `<job>/<dataset>/<loss>/noise=<rate>/seed=<seed>-<8 hex>`.
-It holds `config.yaml` (resolved), `metrics.jsonl` (one line per evaluation), `summary.json`
-(written last and atomically: its presence means complete), where the cell failed `error.log`, and
-what its job leaves beside them.
+A folder is named after its cell: `<job>/<dataset>/<loss>/noise=<rate>/seed=<seed>-<8 hex>`. It
+holds `config.yaml` (resolved), `metrics.jsonl` (one line per evaluation), `summary.json` (written
+last and atomically: its presence means complete), `error.log` if the cell failed, and the outputs
+of its job.
 """
 
 import json
@@ -39,7 +39,7 @@ from sympo.outcomes import TestSet
 from sympo.types import Evaluation
 from sympo.validity import history_fault, summary_fault
 
-# whose digests a summary holds; of models, which are large, none
+# files whose digests a summary holds; models are too large
 GUARDED = ("metrics.jsonl", "samples/*.jsonl")
 PACKAGES = (
     *("sympo", "torch", "transformers", "peft", "numpy", "scipy", "statsmodels", "scikit-learn"),
@@ -49,7 +49,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class CellName:
-    """What a cell is called: the options chosen for its groups, its noise rate and its seed."""
+    """The name of a cell: the options chosen for its groups, its noise rate and its seed."""
 
     job: str
     dataset: str
@@ -64,8 +64,8 @@ class CellName:
 
 
 def run_folders(root: str | Path) -> Iterator[str]:
-    """The run folders at or below a folder, whether it holds all runs, those of a job, of a data
-    set or of a loss, or is one run."""
+    """The run folders at or below a folder, which may hold all runs, the runs of one job, data set
+    or loss, or be a single run."""
     root = Path(root)
     if root.name.startswith("seed=") and root.parent.name.startswith("noise="):
         yield str(root)
@@ -74,7 +74,7 @@ def run_folders(root: str | Path) -> Iterator[str]:
 
 
 def _below(folder: str, of_noise: bool, levels: int) -> Iterator[str]:
-    # scanned, and no Path made of each: there may be 100,000
+    # scanned without building Path objects: there may be 100,000
     with os.scandir(folder) as inside:
         for entry in inside:
             if of_noise:
@@ -85,10 +85,10 @@ def _below(folder: str, of_noise: bool, levels: int) -> Iterator[str]:
 
 
 class RunFolder:
-    """The folder of one cell. Only the process that holds its lock writes to it.
+    """The folder of one cell, written only by the process that holds its lock.
 
-    sampler: how the cell's responses are drawn, which is not part of its hash; None if it leaves
-        none.
+    sampler: how the cell's responses are drawn, which is not part of its hash; None if the cell
+        leaves no responses.
     """
 
     def __init__(
@@ -119,9 +119,9 @@ class RunFolder:
 
     @property
     def fault(self) -> str:
-        """What is damaged in a finished run, in a sentence; empty if it is whole or not there.
+        """A sentence on what is damaged in a finished run; empty if it is intact or does not exist.
 
-        Read once for each summary that is found.
+        Checked once for each version of the summary.
         """
         try:
             found = self._summary.stat().st_mtime_ns
@@ -143,21 +143,21 @@ class RunFolder:
         if fault := history_fault(read_if_there(metrics), summary["last"]["epoch"]):
             return f"{metrics} is damaged: {fault}"
         for name, digest in summary.get("files", {}).items():
-            # samples that someone has deleted are missed by no one but judges
+            # only judges need samples, so deleted samples do not count as damage
             kept = read_if_there(self.path / name)
             if kept is not None and content_digest(kept) != digest:
-                return f"{self.path / name} is damaged: it is not what the run wrote"
+                return f"{self.path / name} is damaged: it differs from what the run wrote"
         return ""
 
     def _settings_fault(self, settings: Mapping[str, Any], at_default: list[str]) -> str:
         found = Identity(settings, frozenset(at_default)).without("sampler")
         if found.digest(4) != self.hash:
-            return "config is not that of its hash"
+            return "config does not match its hash"
         return self.identity.contradiction(settings, at_default)
 
     def set_aside_damaged(self) -> str:
-        """Rename the summary and the evaluations of a damaged run, so that it is run again; what
-        was damaged, empty if nothing was."""
+        """Rename the summary and the evaluations of a damaged run, so that it runs again; returns
+        what was damaged, empty if nothing was."""
         fault = self.fault
         if fault:
             for file in (self.path / "metrics.jsonl", self._summary):
@@ -174,7 +174,7 @@ class RunFolder:
         return [json.loads(line) for line in self._metrics.read_text().splitlines() if line]
 
     def settings(self) -> dict[str, Any]:
-        """What a summary says of the cell's identity."""
+        """The entries of a summary that record the cell's identity."""
         sampler = joined() if self.sampler is None else joined(sampler=self.sampler)
         return {
             "identity": FORMAT,
@@ -184,8 +184,8 @@ class RunFolder:
 
     @property
     def other_sampler(self) -> str:
-        """The sampler that drew the responses of a complete run, if it is not the one asked for;
-        empty if it is."""
+        """The sampler that drew the responses of a complete run, if it differs from the requested
+        one; otherwise empty."""
         if self.sampler is None or not self._summary.is_file():
             return ""
         summary = self.summary()
@@ -195,8 +195,9 @@ class RunFolder:
         return "" if drew.hashed == self.sampler.hashed else str(drew.hashed[NAME])
 
     def replace_samples(self, found: Mapping[str, Evaluation]) -> None:
-        """Put new responses, in `unfinished`, into a complete run, and what was measured on them;
-        of other epochs than the last and the selected one, nothing is known by this sampler."""
+        """Replace the responses of a complete run by those in `unfinished`, and its metrics by
+        those measured on them. Only the last and the selected epoch are sampled again, so these
+        metrics become null at all other epochs."""
         summary, history = self.summary(), self.history()
         measured = {name for evaluation in found.values() for name in evaluation.metrics}
         for line in history:
@@ -223,7 +224,7 @@ class RunFolder:
             return False
 
     def mend_config(self, config_yaml: Callable[[], str]) -> bool:
-        """Write a garbled `config.yaml` of a complete run again; whether that was needed."""
+        """Rewrite a complete run's `config.yaml` if it is garbled; returns whether it was."""
         file = self.path / "config.yaml"
         garbled = config_is_garbled(read_if_there(file) or b"")
         if garbled:
@@ -231,7 +232,7 @@ class RunFolder:
         return garbled
 
     def tidy(self) -> None:
-        """Remove what killed processes left beside a complete run, unless another one is at it."""
+        """Remove what killed processes left in a complete run, unless another process holds it."""
         left = self.path / "metrics.jsonl.new"
         found = left.exists() or self.unfinished.exists() or litter(self.path)
         if found and self.acquire():
@@ -241,7 +242,7 @@ class RunFolder:
             self.release()
 
     def acquire(self, wait: bool = False) -> bool:
-        """Take the cell for this process; False where another process is at work on it.
+        """Lock the cell for this process; returns False if another process holds it.
 
         The operating system frees the lock when its process ends, however it ends.
         """
@@ -257,18 +258,18 @@ class RunFolder:
 
     @property
     def busy(self) -> bool:
-        """Whether another process is at work on the cell."""
+        """Whether another process holds the cell."""
         if not self.acquire():
             return True
         self.release()
         return False
 
     def start(self, config_yaml: str, since: float) -> None:
-        """Begin the cell anew; a complete run, which is run again by force, stands until its
-        successor is complete.
+        """Start the cell; a complete run that is forced to run again stays valid until the new run
+        is complete.
 
-        What a job leaves it writes to `unfinished`. Of an earlier run that did not finish, this
-        remains where a checkpoint made after `since` is there, and nothing elsewhere.
+        Jobs write their outputs to `unfinished`. The outputs of an earlier, unfinished run survive
+        only if it left a checkpoint made after `since`.
         """
         made = self.checkpoint.stat().st_mtime if self.checkpoint.is_file() else -math.inf
         if made < since:
@@ -282,7 +283,7 @@ class RunFolder:
         self._started = time.time()
 
     def keep_test_set(self, test_set: TestSet) -> None:
-        """Keep which items the outcomes in the summary are of, once for all cells of a data set."""
+        """Keep the test set behind the summary's outcomes, once for all cells of a data set."""
         file = file_of_test_set(self.path, test_set.digest)
         try:
             whole = TestSet.load(read_if_there(file) or b"").digest == test_set.digest
@@ -306,7 +307,7 @@ class RunFolder:
         **more: Any,
     ) -> None:
         """Write the summary, which makes the cell complete. `last` and `selected` are evaluations
-        as they stand in metrics.jsonl, `epoch` included."""
+        as logged in metrics.jsonl, including `epoch`."""
         name = self.name
         summary = {
             "job": name.job,
@@ -348,8 +349,8 @@ class RunFolder:
         }
 
     def _set_aside_verdicts(self) -> None:
-        """Verdicts on answers that are no longer there, of a run that this one takes the place of,
-        no longer count; people's cannot be had again, so they are kept."""
+        """Rename verdicts on responses that this run has replaced, so that they no longer count.
+        They are kept, because human verdicts cannot be collected again."""
         for file in (self.path / "judges").glob("*.json"):
             content = file.read_bytes()
             try:
@@ -364,7 +365,7 @@ class RunFolder:
                 file.replace(file.with_suffix(f".{content_digest(content)}.stale"))
 
     def fail(self, error: BaseException) -> None:
-        """Keep the reason of a failure."""
+        """Write the traceback of a failure to `error.log`."""
         self.error_log.write_text("".join(traceback.format_exception(error)))
 
 
@@ -374,7 +375,7 @@ def _finite(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
 
 
 def file_of_test_set(run: str | Path, digest: str) -> Path:
-    """Where a run folder's data set keeps a test set: `<job>/<dataset>/test_sets/<digest>.npz`."""
+    """The file of a test set of a run: `<job>/<dataset>/test_sets/<digest>.npz`."""
     return Path(run).absolute().parents[2] / "test_sets" / f"{digest}.npz"
 
 
@@ -392,8 +393,8 @@ def versions() -> dict[str, str]:
 
 @cache
 def git_commit() -> str | None:
-    """The commit of the checkout that runs, with `-dirty` where tracked files other than results
-    were changed."""
+    """The commit of the running checkout, with `-dirty` if tracked files other than results have
+    changed; None outside a checkout."""
 
     def git(*arguments: str) -> str:
         command = ["git", *arguments]

@@ -1,4 +1,4 @@
-"""Stages that cells share: made once, kept under what determines them, reused by every sweep."""
+"""Shared stages: made once, keyed by everything that determines them, reused by every sweep."""
 
 import hashlib
 import json
@@ -16,48 +16,48 @@ from sympo.disk import set_aside, write_atomically
 from sympo.identity import FORMAT, Identity
 from sympo.runs.adoption import old_stages
 
-# settings that say who drew the responses in a stage, or in the pairs that it is about
+# settings that name the sampler of the responses in a stage, or in the pairs behind it
 DRAWN_BY = ("sampler", "pairs.sampler")
-# what a key.json holds beside the settings
+# the entries of a key.json that are not settings
 _BESIDE = ("stage", "identity", "at_default", "files")
-# stages that this process has named the origin of, and those it has read whole, as made then
-_told: set[Path] = set()
+# stages that this process has reported, and stages whose content it has verified
+_reported: set[Path] = set()
 _read: set[tuple[Path, int]] = set()
 
 
 class Stages:
-    """The folder of shared stages, `<root>/<name>-<16 hex>/`, each with its `key.json`, which holds
+    """The folder of shared stages, `<root>/<name>-<16 hex>/`, each with a `key.json` that holds the
     size and digest of every other file.
 
-    A stage whose files are not what was made is set aside as `<name>-<16 hex>.damaged` and made
-    again; sizes are looked at whenever it is opened, and digests once in a process. Stages of
-    before there were digests are taken as they are, and theirs recorded.
+    A damaged stage is set aside as `<name>-<16 hex>.damaged` and made again. Sizes are checked
+    whenever a stage is opened, digests once per process. Stages of earlier versions may lack
+    digests: these are trusted, and their digests recorded.
 
-    note: is told where each stage came from. since: a stage made before this moment, in seconds
-    since the epoch, is made anew.
+    note: receives a line on the origin of each stage. since: stages made before this moment, in
+    seconds since the epoch, are made again.
     """
 
     def __init__(self, root: str | Path, note: Callable[[str], None], since: float = 0.0) -> None:
         self.root, self.note, self.since = Path(root), note, since
 
     def get(self, name: str, key: Identity, make: Callable[[Path], None]) -> Path:
-        """The folder of a stage; if it is not there, `make(folder)` fills it.
+        """The folder of a stage, filled by `make(folder)` if it does not exist.
 
-        key: all that determines the stage. One process makes it, others wait; a stage is there
-        whole or not at all.
+        key: everything that determines the stage. One process makes it while others wait; a stage
+        is either complete or absent.
         """
         folder = self.root / f"{name}-{key.digest(8)}"
         if self._there(folder) and not _fault(folder, key):
-            if folder not in _told:
-                self.note(f"{name}: kept from before, {folder}")
-            _told.add(folder)
+            if folder not in _reported:
+                self.note(f"{name}: reused, {folder}")
+            _reported.add(folder)
             return folder
         self.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.root / f".{folder.name}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            self.note(f"{name}: another process makes it, waiting")
+            self.note(f"{name}: waiting for another process to make it")
             lock.acquire()
         try:
             if not folder.is_dir() and self._adopt(name, key, folder):
@@ -73,8 +73,8 @@ class Stages:
             lock.release()
 
     def _adopt(self, name: str, key: Identity, folder: Path) -> bool:
-        """Rename the stage that an earlier version kept under another key, if there is one; say of
-        others why they are not used."""
+        """Adopt the stage that an earlier version kept under another key, if there is one; note why
+        others are not used."""
         for old in old_stages(self.root, name):
             digest, reason = old.identity and old.identity.digest(8), old.reason
             if digest == key.digest(8):
@@ -82,15 +82,15 @@ class Stages:
                 if not reason:
                     made = (old.folder / "key.json").stat().st_mtime_ns
                     _write_key(old.folder, name, key)
-                    os.utime(old.folder / "key.json", ns=(made, made))  # as old as it was
+                    os.utime(old.folder / "key.json", ns=(made, made))  # keep its age
                     old.folder.rename(folder)
                     self.note(f"{name}: uses {old.folder.name}, made by an earlier version")
                     return self._there(folder)
             elif digest == key.without(*DRAWN_BY).digest(8):
-                reason = "it does not say which sampler drew it"
-            if reason and old.folder not in _told:
+                reason = "it does not record its sampler"
+            if reason and old.folder not in _reported:
                 self.note(f"{name}: {old.folder.name} is not used: {reason}")
-                _told.add(old.folder)
+                _reported.add(old.folder)
         return False
 
     def _there(self, folder: Path) -> bool:
@@ -98,10 +98,10 @@ class Stages:
         return key.is_file() and key.stat().st_mtime >= self.since
 
     def _set_aside(self, name: str, folder: Path, fault: str) -> None:
-        self.note(f"{name}: {fault}; set aside as {set_aside(folder)}, made again")
+        self.note(f"{name}: {fault}; set aside as {set_aside(folder)}, making it again")
 
     def _make(self, name: str, folder: Path, key: Identity, make: Callable[[Path], None]) -> None:
-        for left in self.root.glob(f".{folder.name}.*"):  # by a process that was killed
+        for left in self.root.glob(f".{folder.name}.*"):  # left by a killed process
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
         self.note(f"{name}: making")
@@ -115,7 +115,7 @@ class Stages:
                 folder.replace(made.with_suffix(".old"))
             made.replace(folder)
             shutil.rmtree(made.with_suffix(".old"), ignore_errors=True)
-            _told.add(folder)
+            _reported.add(folder)
             _read.add(_as_made(folder))
         finally:
             shutil.rmtree(made, ignore_errors=True)
@@ -126,7 +126,7 @@ def _write_key(folder: Path, name: str, key: Identity) -> None:
     files = {
         str(file.relative_to(folder)): [file.stat().st_size, _content(file)]
         for file in sorted(folder.rglob("*"))
-        # nor what another process writes beside it, which is gone in a moment
+        # skip its temporary file as well, which another process may be writing
         if file.name != "key.json" and not file.name.startswith(".key.json.") and file.is_file()
     }
     content = {
@@ -145,7 +145,7 @@ def _content(file: Path) -> str:
 
 
 def _fault(folder: Path, key: Identity) -> str:
-    """What is damaged in a stage, in a sentence; empty if it is whole."""
+    """A sentence on what is damaged in a stage; empty if it is intact."""
     file = folder / "key.json"
     try:
         as_made = _as_made(folder)
@@ -157,7 +157,7 @@ def _fault(folder: Path, key: Identity) -> str:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{file} is damaged"
     if folder.name != found:
-        return f"{file} is not that of its stage"
+        return f"{file} does not belong to its stage"
     if changed := key.contradiction(settings, at_default):
         return f"{folder} was made with other settings: {changed}"
     fault = _damaged_file(files, whole=as_made not in _read)
@@ -167,21 +167,21 @@ def _fault(folder: Path, key: Identity) -> str:
 
 
 def _files(folder: Path, stored: Mapping[str, Any]) -> dict[Path, tuple[int, str]]:
-    """Size and digest of each file of a stage, as its key.json holds them."""
+    """Size and digest of each file of a stage, from its key.json."""
     return {folder / name: (int(size), str(content)) for name, (size, content) in stored.items()}
 
 
 def _damaged_file(files: Mapping[Path, tuple[int, str]], whole: bool) -> str:
-    """Which file is not as it was made, in a sentence; empty if all are. Digests are compared if
-    `whole`."""
+    """A sentence on the first damaged file; empty if all are intact. `whole` compares digests as
+    well as sizes."""
     for path, (size, _) in files.items():
         if not path.is_file():
             return f"{path} is missing"
         if path.stat().st_size != size:
-            return f"{path} is damaged, {path.stat().st_size} bytes of {size}"
+            return f"{path} is damaged: {path.stat().st_size} of {size} bytes"
     for path, (_, content) in files.items() if whole else ():
         if _content(path) != content:
-            return f"{path} is damaged, its content is not what was made"
+            return f"{path} is damaged: its content differs from what was made"
     return ""
 
 

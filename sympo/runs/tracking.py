@@ -1,4 +1,4 @@
-"""Mirrors a cell to Weights & Biases; the run folder stays the truth, nothing here fails a run."""
+"""Mirrors a cell to Weights & Biases. Run folders stay the truth; W&B errors never fail a run."""
 
 import hashlib
 import netrc
@@ -18,9 +18,9 @@ SECONDS_TO_CONNECT = 30
 
 
 def resolve_mode(mode: str) -> str:
-    """`auto` is `online` where an API key is configured and `disabled` otherwise; never a prompt.
+    """Resolve `auto` to `online` if an API key is configured, else to `disabled`; never prompt.
 
-    Raises BadInput on an unknown mode, and on `online` where no key is configured.
+    Raises BadInput on an unknown mode, and on `online` without a key.
     """
     if mode not in MODES:
         raise BadInput(f"wandb.mode={mode} is not known: use one of {', '.join(MODES)}")
@@ -35,14 +35,14 @@ def resolve_mode(mode: str) -> str:
 
 
 def hint(mode: str) -> str | None:
-    """One line for a user whose runs `auto` leaves out of W&B."""
+    """A line for users whose runs `auto` does not mirror; None if there is nothing to say."""
     if mode != "auto" or _has_key():
         return None
     return "W&B is off: no API key is configured (wandb login, or wandb.mode=offline)"
 
 
 def _has_key() -> bool:
-    # looked up here because importing wandb takes a second and its own look-up may prompt
+    # looked up here, because importing wandb takes a second and its own look-up may prompt
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
@@ -55,14 +55,14 @@ def _has_key() -> bool:
 class Tracker:
     """One W&B run for one cell.
 
-    Its id is derived from the folder's name, so that a cell that is run again, after a kill or by
-    force, takes the place of its earlier run instead of appearing twice.
+    Its id is derived from the folder's name, so that a cell that runs again, after a kill or by
+    force, replaces its earlier run instead of appearing twice.
 
     settings: `mode`, `project`, `entity` and `group`, as in `conf/config.yaml`.
     config: the cell's resolved config.
     """
 
-    # a server that could not be reached is not waited for again at each cell of a sweep
+    # whether a server was unreachable: later cells do not wait for it again
     given_up = False
 
     def __init__(
@@ -71,7 +71,7 @@ class Tracker:
         self._run: Any = None
         mode: Any = resolve_mode(settings["mode"])
         directory = folder.path.absolute()
-        # an offline run that was cut short would be uploaded beside its successor
+        # an interrupted offline run would be uploaded beside its successor
         shutil.rmtree(directory / "wandb", ignore_errors=True)
         if mode == "disabled" or Tracker.given_up:
             return
@@ -108,7 +108,7 @@ class Tracker:
                 self._run.log({"epoch": epoch, **known})
 
     def finish(self, summary: Mapping[str, Any] | None) -> None:
-        """End the run: finished with the cell's summary, or failed where there is none."""
+        """End the run: finished if the cell has a summary, failed if it has none."""
         if self._run is not None:
             with self._never_fatal():
                 if summary is not None:
@@ -123,4 +123,4 @@ class Tracker:
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             Tracker.given_up |= give_up
-            print(f"W&B {'is off from here' if give_up else 'failed'}: {reason}", file=sys.stderr)
+            print(f"W&B {'disabled' if give_up else 'failed'}: {reason}", file=sys.stderr)

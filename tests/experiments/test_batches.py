@@ -181,7 +181,7 @@ def test_a_process_that_dies_takes_only_its_batch(tmp_path: Path) -> None:
     ended = batches.run_in_processes(work, 1, Killing())
     states = [[one.status for one in batch] for batch in ended]
     assert states == [["failed"] * 3, ["complete"] * 3, ["complete"] * 3]
-    assert "ended with code -9" in ended[0][0].error
+    assert "exited with code -9" in ended[0][0].error
     # run again, it goes on
     again = batches.run_in_processes(work, 1, Lines())
     assert [[one.status for one in batch] for batch in again] == [

@@ -63,7 +63,7 @@ def test_gold_judge_says_what_the_true_reward_says(runs: Path) -> None:
     before = contents(runs / "runs")
     code, out, err = judge(runs, "judge.against=reference")
     assert code == 0, err
-    assert "2 runs: 2 judged, 0 judged before, 0 failed" in out
+    assert "2 runs: 2 judged, 0 already judged, 0 failed" in out
     assert contents(runs / "runs") == before  # nothing but `judges` is touched
     for folder in map(Path, run_folders(runs / "runs")):
         (file,) = (folder / "judges").iterdir()
@@ -80,7 +80,7 @@ def test_judging_again_asks_nothing_and_analysis_merges_it(runs: Path) -> None:
     assert judge(runs)[0] == 0
     code, out, err = judge(runs)
     assert code == 0, err
-    assert "2 runs: 0 judged, 2 judged before, 0 failed" in out
+    assert "2 runs: 0 judged, 2 already judged, 0 failed" in out
     cells = pd.read_csv(runs / "latest" / "cells.csv")
     assert cells["last/judge/gold/win_rate"].notna().all()
     assert (cells["last/judge/gold/win_rate"] == cells["last/policy/win_rate_chosen"]).all()
@@ -96,7 +96,7 @@ def test_policies_are_judged_as_their_last_stage(runs: Path) -> None:
     # the cells are complete: nothing is trained again, and what was not judged is judged
     code, out, err = run(runs, *GRID, "judge=gold", "judge.samples=[last]")
     assert code == 0, err
-    assert "2 cells: 0 run, 2 complete before, 0 failed" in out
+    assert "2 cells: 0 run, 2 already complete, 0 failed" in out
     assert out.count("judge=gold: win rate") == 2
     assert len(list(runs.rglob("judges/gold-*.json"))) == 2
     code, out, err = run(runs, "-m", "loss=sigmoid", "noise=0.2", *SMALL, "judge=gold")
@@ -117,7 +117,7 @@ def test_force_judges_again(runs: Path) -> None:
     assert judge(runs, only)[0] == 0
     code, out, err = judge(runs, only, "force=true")
     assert code == 0, err
-    assert "1 runs: 1 judged, 0 judged before" in out
+    assert "1 runs: 1 judged, 0 already judged" in out
 
 
 def test_force_that_stops_half_way_is_finished_without_force(runs: Path) -> None:
@@ -138,7 +138,7 @@ def test_force_that_stops_half_way_is_finished_without_force(runs: Path) -> None
     assert len(cache.get(asked)) == len(asked) - 10
     code, out, err = judge(runs)
     assert code == 0, err
-    assert "2 runs: 1 judged, 1 judged before" in out
+    assert "2 runs: 1 judged, 1 already judged" in out
     assert len(cache.get(asked)) == len(asked)
 
 
@@ -160,10 +160,10 @@ def test_run_that_cannot_be_judged_stops_no_other(runs: Path) -> None:
     (first / "judges").write_text("a file where a folder should be")
     code, out, _ = judge(runs)
     assert code == 1
-    assert "2 runs: 1 judged, 0 judged before, 1 failed" in out
+    assert "2 runs: 1 judged, 0 already judged, 1 failed" in out
     (first / "judges").unlink()
     code, out, _ = judge(runs)
-    assert code == 0 and "1 judged, 1 judged before" in out
+    assert code == 0 and "1 judged, 1 already judged" in out
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_damaged_verdicts_are_made_again(runs: Path) -> None:
     hit.write_text(hit.read_text()[:500])
     code, out, err = judge(runs)
     assert code == 0, err
-    assert "2 runs: 1 judged, 1 judged before" in out
+    assert "2 runs: 1 judged, 1 already judged" in out
     assert "verdicts.sqlite.damaged" in err and f"{hit.name}.damaged" in err
     for path, samples in told.items():
         again = json.loads(path.read_text())["samples"]

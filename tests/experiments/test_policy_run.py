@@ -49,7 +49,7 @@ def test_later_sweeps_reuse_stages_and_say_so(swept: tuple[Path, str]) -> None:
     results, _ = swept
     code, out, err = run(results, "loss=sigmoid", "noise=0.1", *SMALL)
     assert code == 0, err
-    assert ": made in" not in out and out.count("kept from before") == 4
+    assert ": made in" not in out and out.count("reused, ") == 4
     # a part of the config that determines the reference is another reference
     code, out, err = run(results, "loss=sigmoid", "noise=0.1", *SMALL, "job.sft.batch_size=16")
     assert code == 0, err

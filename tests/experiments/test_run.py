@@ -38,7 +38,7 @@ def test_sweep_leaves_what_the_contract_says(swept: tuple[Path, str]) -> None:
     for name in ("accuracy_vs_noise", "accuracy_vs_epochs", "reward_vs_digit"):
         assert (latest / f"{name}.png").is_file() and (latest / f"{name}.pdf").is_file()
     assert "[8/8] digits logistic noise=0.4 seed=1" in out
-    assert "8 cells: 8 run, 0 complete before, 0 failed" in out
+    assert "8 cells: 8 run, 0 already complete, 0 failed" in out
     assert str(latest / "accuracy_vs_noise.png") in out
     assert "wandb.mode=offline" in out  # the hint
     made = json.loads((latest / "provenance.json").read_text())
@@ -51,8 +51,8 @@ def test_running_again_skips_and_says_so(swept: tuple[Path, str]) -> None:
     # 0 and 0.0 are one cell; where results lie and how they are reported changes no identity
     code, out, err = run(results, *SWEEP[:2], "noise=0.0,0.40", *SWEEP[3:], "wandb.mode=disabled")
     assert code == 0, err
-    assert out.count("complete already") == 8
-    assert "8 cells: 0 run, 8 complete before, 0 failed" in out
+    assert out.count("already complete: ") == 8
+    assert "8 cells: 0 run, 8 already complete, 0 failed" in out
     assert {p: (p / "summary.json").stat().st_mtime_ns for p in before} == before
 
 
@@ -63,7 +63,7 @@ def test_force_runs_again_and_repeats_bitwise(swept: tuple[Path, str]) -> None:
     stamp = (path / "summary.json").stat().st_mtime_ns
     code, out, err = run(results, "loss=ramp", "noise=0.4", "seed=1", *SMALL, "force=true")
     assert code == 0, err
-    assert "complete already" not in out
+    assert "already complete: " not in out
     assert (path / "summary.json").stat().st_mtime_ns > stamp
     assert (path / "metrics.jsonl").read_text() == before
 
@@ -85,7 +85,7 @@ def test_killed_sweep_goes_on_where_it_was(tmp_path: Path, swept: tuple[Path, st
     assert 3 <= done < 8
     code, out, err = run(tmp_path, *SWEEP)
     assert code == 0, err
-    assert f"8 cells: {8 - done} run, {done} complete before, 0 failed" in out
+    assert f"8 cells: {8 - done} run, {done} already complete, 0 failed" in out
     for key, path in cells(tmp_path).items():
         assert (path / "metrics.jsonl").read_text() == (
             undisturbed[key] / "metrics.jsonl"
@@ -113,8 +113,8 @@ def test_two_forced_processes_run_every_cell_once(tmp_path: Path) -> None:
 def test_the_same_cell_twice_is_one_cell(tmp_path: Path) -> None:
     code, out, err = run(tmp_path, "-m", "noise=0,0.0", "assumed_rate=0.1,0.2", *SMALL)
     assert code == 0, err
-    assert "4 combinations are 1 different cells" in out
-    assert "1 cells: 1 run, 0 complete before, 0 failed" in out
+    assert "4 combinations give 1 distinct cells" in out
+    assert "1 cells: 1 run, 0 already complete, 0 failed" in out
 
 
 def test_a_report_that_fails_hides_no_failed_cell(tmp_path: Path) -> None:
@@ -128,8 +128,8 @@ def test_a_report_that_fails_hides_no_failed_cell(tmp_path: Path) -> None:
         f"report_dir={tmp_path}/report",
     )
     assert code == 1
-    assert "2 cells: 1 run, 0 complete before, 1 failed" in out and "error.log" in out
-    assert f"error: no report in {tmp_path}/report" in err and "Traceback" not in err
+    assert "2 cells: 1 run, 0 already complete, 1 failed" in out and "error.log" in out
+    assert f"error: could not report to {tmp_path}/report" in err and "Traceback" not in err
 
 
 def test_config_is_shown_resolved(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_config_is_shown_resolved(tmp_path: Path) -> None:
 def test_a_cell_that_fails_stops_no_other(tmp_path: Path) -> None:
     code, out, _ = run(tmp_path, "-m", "job.learning_rate=1e30,1e-3", "noise=0.1", *SMALL)
     assert code == 1
-    assert "2 cells: 1 run, 0 complete before, 1 failed" in out
+    assert "2 cells: 1 run, 0 already complete, 1 failed" in out
     (log,) = tmp_path.glob("runs/*/*/*/*/*/error.log")
     assert "Diverged" in log.read_text() and str(log) in out
     assert not (log.parent / "summary.json").exists()

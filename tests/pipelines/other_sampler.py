@@ -1,4 +1,4 @@
-"""A sampler that draws in its own way, for cells that are asked for with another one."""
+"""A sampler with other draws, for testing cells whose sampler changes."""
 
 from typing import Any, ClassVar
 

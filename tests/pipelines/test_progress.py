@@ -1,4 +1,4 @@
-"""What a user sees: lines that stay, one live line on a terminal, few lines in a file."""
+"""Progress as users see it: permanent lines, one live line on a terminal, few lines in a file."""
 
 import io
 
@@ -13,7 +13,7 @@ class TTY(io.StringIO):
         return True
 
 
-def test_a_file_gets_lasting_lines_and_a_line_now_and_then(
+def test_a_file_gets_permanent_lines_and_occasional_progress(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [0.0]
@@ -33,7 +33,7 @@ def test_a_file_gets_lasting_lines_and_a_line_now_and_then(
     ]
 
 
-def test_a_terminal_shows_what_goes_on_at_all_places_in_one_line() -> None:
+def test_a_terminal_shows_all_places_in_one_live_line() -> None:
     stream = TTY()
     screen = Terminal(stream)
     screen.live(0, "one")

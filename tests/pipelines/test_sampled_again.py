@@ -1,4 +1,4 @@
-"""A cell asked for with another sampler: its responses are drawn again, its policy is kept."""
+"""A new sampler draws a cell's responses again and keeps its policy."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def history(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_sampled_again_not_trained_again(
+def test_a_new_sampler_samples_again_without_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, before = run(tmp_path)
@@ -37,14 +37,14 @@ def test_sampled_again_not_trained_again(
     (folder / "judges" / "old.json").write_text('{"samples": {"last": {"digest": "1"}}}')
 
     again, after = run(tmp_path, OTHER)
-    assert "drawn by sampler=transformers: they are drawn again" in capsys.readouterr().out
+    assert "drawn by sampler=transformers; sampling again" in capsys.readouterr().out
     assert (
         again == folder and (folder / "policy" / "model.safetensors").stat().st_mtime_ns == trained
     )
     assert after["config"]["sampler"] == {"_identity_": "other"}
     assert (folder / "samples" / "last.jsonl").read_text() != samples
     assert [file.suffix for file in (folder / "judges").iterdir()] == [".stale"]
-    # what does not come from responses stays; the rest is new, and only where it is known
+    # metrics that do not depend on responses stay; the others are new, or null if unknown
     for name, value in before["last"].items():
         if name.startswith(("test/", "train/", "validation/")):
             assert after["last"][name] == value
@@ -56,10 +56,10 @@ def test_sampled_again_not_trained_again(
     stages = sorted(path.name.split("-")[0] for path in (tmp_path / "stages").iterdir())
     assert stages.count("pairs") == 1 and stages.count("sft") == 1
     assert run(tmp_path, OTHER)[1] == after
-    assert "complete already" in capsys.readouterr().out
+    assert "already complete" in capsys.readouterr().out
 
 
-def test_without_its_weights_it_is_trained_again(
+def test_a_new_sampler_trains_again_without_saved_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, _ = run(tmp_path)
@@ -67,6 +67,6 @@ def test_without_its_weights_it_is_trained_again(
         file.unlink()
     (folder / "policy").rmdir()
     _, after = run(tmp_path, OTHER)
-    assert "its weights were not kept (job.save_policy=true keeps them)" in capsys.readouterr().out
+    assert "its weights were not saved (job.save_policy=true saves them)" in capsys.readouterr().out
     assert after["config"]["sampler"]["_identity_"] == "other"
     assert all(line["policy/win_rate"] is not None for line in history(folder))

@@ -20,7 +20,7 @@ from sympo.types import BadInput
 SMALL = {"train_pairs": 200, "validation_pairs": 100, "test_pairs": 300}
 
 
-def test_a_reward_model_of_images(tmp_path: Path) -> None:
+def test_reward_model_of_images(tmp_path: Path) -> None:
     found = train_reward_model(
         Digits(**SMALL), "ramp", noise=0.1, seed=3, epochs=2, results_dir=tmp_path, device="cpu"
     )
@@ -44,7 +44,7 @@ def test_a_reward_model_of_images(tmp_path: Path) -> None:
         again.rewards("test")
 
 
-def test_it_is_the_cell_of_a_sweep(tmp_path: Path) -> None:
+def test_training_from_python_makes_the_cell_of_a_sweep(tmp_path: Path) -> None:
     from experiments.cells import prepare
     from tests.helpers.configs import composed
 
@@ -58,7 +58,7 @@ def test_it_is_the_cell_of_a_sweep(tmp_path: Path) -> None:
     assert cell.folder.complete and cell.folder.path == found.folder
 
 
-def test_a_policy_and_nothing_is_kept() -> None:
+def test_policy_without_results_dir_keeps_nothing() -> None:
     data = GoldLanguage(corpus_texts=300, train_pairs=64, validation_pairs=32, test_pairs=32)
     found = train_policy(
         data, "logistic", 0.2, model=TinyLM(hidden_size=16, intermediate_size=24, heads=2),
@@ -71,13 +71,13 @@ def test_a_policy_and_nothing_is_kept() -> None:
     assert found.history[0]["epoch"] == 0 and found.metrics["epoch"] == 1
 
 
-def test_a_reward_model_of_texts() -> None:
+def test_reward_model_on_sampled_pairs_needs_a_reference() -> None:
     data = GoldLanguage(corpus_texts=300, train_pairs=64, validation_pairs=32, test_pairs=32)
     with pytest.raises(BadInput, match="reference"):
         train_reward_model(data, noise=0.1)
 
 
-def test_bad_input_before_any_work(tmp_path: Path) -> None:
+def test_bad_input_is_raised_before_any_work(tmp_path: Path) -> None:
     for settings, words in (
         ({"noise": 0.5}, "noise=0.5"),
         ({"loss": "rampp"}, "rampp"),

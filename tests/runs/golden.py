@@ -1,9 +1,9 @@
-"""The identities of cells of every option and preset, as they are today.
+"""Golden identities of cells, for every option and preset.
 
-    python -m tests.runs.golden        add the cases that golden.json lacks
+    python -m tests.runs.golden        add cases that are missing in golden.json
 
-A hash in golden.json is never changed: run folders of users are called by it. Their own files have
-a fingerprint, which is not part of these.
+Never change a hash in golden.json: users' run folders carry it in their names. Golden hashes leave
+out the fingerprints of users' files.
 """
 
 import json
@@ -28,7 +28,7 @@ def options(group: str) -> list[str]:
 
 @cache
 def cases() -> dict[str, list[str]]:
-    """Overrides by the name of a case."""
+    """The overrides of each case, by its name."""
     texts = ["gold_language", "hh", "ultrafeedback", "preferences"]
     found = [
         *([f"loss={loss}"] for loss in options("loss")),

@@ -1,4 +1,4 @@
-"""What an earlier version kept under Python paths is found and used."""
+"""Adoption of runs and stages that an earlier version kept under Python paths."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ SAMPLER = {"_target_": "sympo.margins.SimPO", "beta": 2.0, "gamma": 0.5, "clip":
 
 @pytest.fixture(autouse=True)
 def moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    # a class that has moved since
+    # a class that moved since then
     monkeypatch.setitem(MOVED, "tests.runs.old_place.Digits", "sympo.data.digits.Digits")
     for kept in (adoption._names, adoption._old_run):
         kept.cache_clear()
@@ -45,7 +45,7 @@ def old_digest(settings: Any, size: int) -> str:
 
 
 def old_run(root: Path, **changes: Any) -> Path:
-    """A run folder as version 1 left it."""
+    """A run folder as version 1 wrote it."""
     config = CONFIG | changes
     digest = old_digest(config, 4)
     folder = root / "runs/policy/digits/ramp/noise=0.3" / f"seed=0-{digest}"
@@ -69,7 +69,7 @@ def today(root: Path, **changes: Any) -> RunFolder:
     return RunFolder(root, NAME, identity, part_identity(SAMPLER))
 
 
-def test_a_run_is_renamed_with_all_that_it_holds(tmp_path: Path) -> None:
+def test_a_run_is_renamed_with_its_content(tmp_path: Path) -> None:
     old = old_run(tmp_path)
     run = today(tmp_path)
     assert not run.complete
@@ -97,13 +97,13 @@ def test_other_cells_are_left_alone(tmp_path: Path) -> None:
         (lambda folder: (folder / "summary.json").write_text("{"), "damaged"),
     ],
 )
-def test_what_cannot_be_used_is_named(
+def test_unusable_runs_are_listed_with_the_reason(
     tmp_path: Path, damage: Callable[[Path], None], reason: str
 ) -> None:
     old = old_run(tmp_path, loss={"_target_": "mine.Loss"})
     damage(old)
     line = adopt_run(today(tmp_path), lambda: "")
-    assert line == f"of an earlier version and not used: {old.name} ({reason})"
+    assert line == f"cannot use runs of an earlier version: {old.name} ({reason})"
 
 
 def test_a_stage_is_renamed(tmp_path: Path) -> None:
@@ -125,16 +125,16 @@ def test_a_stage_is_renamed(tmp_path: Path) -> None:
     found = Stages(tmp_path, notes.append).get("sft", new, make)
     assert (found / "weights").read_text() == "1" and not old.exists()
     assert notes[0] == f"sft: uses {old.name}, made by an earlier version"
-    # as whole as one of today's
+    # intact in today's format
     assert Stages(tmp_path, notes.append).get("sft", new, make) == found
 
 
-def test_a_stage_that_does_not_say_who_drew_it_is_made_again(tmp_path: Path) -> None:
+def test_a_stage_without_a_recorded_sampler_is_made_again(tmp_path: Path) -> None:
     old = tmp_path / f"pairs-{old_digest({'seed': 1}, 8)}"
     old.mkdir()
     (old / "key.json").write_text(json.dumps({"stage": "pairs", "seed": 1}))
     notes: list[str] = []
     key = Identity({"seed": 1, "sampler": {"_identity_": "transformers"}})
     Stages(tmp_path, notes.append).get("pairs", key, lambda folder: None)
-    assert notes[0] == f"pairs: {old.name} is not used: it does not say which sampler drew it"
+    assert notes[0] == f"pairs: {old.name} is not used: it does not record its sampler"
     assert old.is_dir()

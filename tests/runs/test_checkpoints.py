@@ -1,4 +1,4 @@
-"""Checkpoints: cells go on from what they saved themselves, and from nothing else."""
+"""Cells resume from intact checkpoints of their own, and from nothing else."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ def state() -> dict[str, Any]:
     }
 
 
-def test_a_cell_goes_on_from_its_checkpoint(folder: RunFolder) -> None:
+def test_a_cell_resumes_from_its_checkpoint(folder: RunFolder) -> None:
     assert checkpoints.load(folder, pytest.fail) is None
     saved = state()
     checkpoints.save(saved, folder)
@@ -80,7 +80,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_checkpoint_that_is_damaged_starts_nothing(folder: RunFolder, kind: str) -> None:
+def test_a_damaged_checkpoint_is_not_resumed(folder: RunFolder, kind: str) -> None:
     checkpoints.save(state(), folder)
     DAMAGE[kind](folder.checkpoint)
     notes: list[str] = []
@@ -89,7 +89,7 @@ def test_a_checkpoint_that_is_damaged_starts_nothing(folder: RunFolder, kind: st
     assert "starts over" in note and str(folder.checkpoint) in note
 
 
-def test_a_full_disk_leaves_the_last_one(
+def test_a_full_disk_keeps_the_last_checkpoint(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoints.save({"step": 1}, folder)

@@ -39,7 +39,7 @@ def test_a_run_from_start_to_summary(tmp_path: Path) -> None:
     assert summary["hash"] == run.hash == digest(summary["config"])
 
 
-def test_starting_again_leaves_nothing_of_the_unfinished_run(tmp_path: Path) -> None:
+def test_restarting_removes_the_unfinished_run(tmp_path: Path) -> None:
     run = folder(tmp_path)
     run.acquire()
     run.start("x: 1\n", since=0)
@@ -51,7 +51,7 @@ def test_starting_again_leaves_nothing_of_the_unfinished_run(tmp_path: Path) -> 
     run.release()
 
 
-def test_a_complete_run_stands_until_its_successor_is_complete(tmp_path: Path) -> None:
+def test_a_complete_run_stays_valid_until_its_rerun_is_complete(tmp_path: Path) -> None:
     run = folder(tmp_path)
     run.acquire()
     for value in (0.5, 0.75):
@@ -89,7 +89,7 @@ def test_a_locked_cell_is_busy_for_another_process(tmp_path: Path) -> None:
         run.release()
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "summary.json"
     write_atomically(target, "old")
     with pytest.raises(TypeError):

@@ -1,4 +1,4 @@
-"""Shared stages: made once, whole or not at all, by one process at a time."""
+"""Shared stages are made once, atomically, by one process at a time."""
 
 import json
 import multiprocessing
@@ -19,7 +19,7 @@ def make(folder: Path) -> None:
     (folder / "weights").write_text("1")
 
 
-def test_made_once_and_kept(tmp_path: Path) -> None:
+def test_a_stage_is_made_once_and_reused(tmp_path: Path) -> None:
     notes: list[str] = []
     stages = Stages(tmp_path, notes.append)
     calls = []
@@ -36,7 +36,7 @@ def test_made_once_and_kept(tmp_path: Path) -> None:
     assert [note.split(":")[1].split()[0] for note in notes] == ["making", "made"]
 
 
-def test_a_changed_key_is_another_stage(tmp_path: Path) -> None:
+def test_a_changed_key_makes_another_stage(tmp_path: Path) -> None:
     stages = Stages(tmp_path, lambda note: None)
     assert stages.get("sft", Identity({"a": 1}), make) != stages.get(
         "sft", Identity({"a": 2}), make
@@ -44,7 +44,7 @@ def test_a_changed_key_is_another_stage(tmp_path: Path) -> None:
     assert Identity({"a": 1, "b": 2}).digest(8) == Identity({"b": 2, "a": 1}).digest(8)
 
 
-def test_made_anew_where_it_is_older_than_asked_for(tmp_path: Path) -> None:
+def test_a_stage_older_than_since_is_made_again(tmp_path: Path) -> None:
     Stages(tmp_path, lambda note: None).get("sft", Identity({}), make)
 
     def make_other(folder: Path) -> None:
@@ -85,7 +85,7 @@ def slow(root: Path, log: Path) -> None:
     Stages(root, lambda note: None).get("sft", Identity({}), work)
 
 
-def test_processes_make_a_stage_once(tmp_path: Path) -> None:
+def test_parallel_processes_make_a_stage_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     log = tmp_path / "log"
     both = [context.Process(target=slow, args=(tmp_path / "stages", log)) for _ in range(2)]
@@ -116,7 +116,7 @@ def test_a_killed_process_leaves_nothing_behind(tmp_path: Path) -> None:
 
 DAMAGE = {
     "flipped": (lambda stage: (stage / "weights").write_text("2"), "weights is damaged"),
-    "truncated": (lambda stage: (stage / "weights").write_text(""), "0 bytes of 1"),
+    "truncated": (lambda stage: (stage / "weights").write_text(""), "0 of 1 bytes"),
     "missing": (lambda stage: (stage / "weights").unlink(), "weights is missing"),
     "broken key": (lambda stage: (stage / "key.json").write_text("{"), "key.json is damaged"),
     "odd key": (
@@ -129,7 +129,7 @@ DAMAGE = {
         lambda stage: (stage / "key.json").write_text(
             '{"stage": "sft", "a": 2, "at_default": [], "files": {}}'
         ),
-        "key.json is not that of its stage",
+        "key.json does not belong to its stage",
     ),
 }
 
@@ -150,12 +150,12 @@ def test_a_damaged_stage_is_set_aside_and_made_again(
     assert (tmp_path / f"{folder.name}.damaged-2").is_dir()
 
 
-def test_sizes_are_looked_at_each_time_and_digests_once(tmp_path: Path) -> None:
+def test_sizes_are_checked_every_time_and_digests_once(tmp_path: Path) -> None:
     notes: list[str] = []
     stages = Stages(tmp_path, notes.append)
     folder = stages.get("sft", Identity({}), make)
-    (folder / "weights").write_text("2")  # this process has read it
+    (folder / "weights").write_text("2")  # this process has already verified it
     assert (stages.get("sft", Identity({}), make) / "weights").read_text() == "2"
     (folder / "weights").write_text("22")
     assert (stages.get("sft", Identity({}), make) / "weights").read_text() == "1"
-    assert "2 bytes of 1" in notes[-3]
+    assert "2 of 1 bytes" in notes[-3]
