@@ -37,7 +37,9 @@ class BadArgument(BadInput):
 
     def within(self, place: str) -> BadInput:
         """The same error about a setting: `model.dropout=1.5 is not allowed: ...`."""
-        return BadInput(f"{place}.{self}")
+        # as a config writes them
+        value = {"None": "null", "True": "true", "False": "false"}.get(str(self.value), self.value)
+        return BadInput(f"{place}.{self.argument}={value} {self.rule}")
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class TextRewardModelJob(PreferenceJob):
         if cell.dataset.from_policy and self.reference is None:
             raise BadArgument(
                 "reference",
-                "null",
+                None,
                 "is not allowed: it must describe the policy that draws the responses of "
                 f"dataset={cell.name.dataset}",
             )
@@ -97,7 +97,7 @@ class TextRewardModelJob(PreferenceJob):
 
     def lacks(self, cell: Cell) -> str:
         # models that are linear in words are not saved
-        saved = cell.model.reads_tokens and self.save_model
+        saved = cell.model.reads == "tokens" and self.save_model
         missing = saved and not (cell.folder.path / "model").is_dir()
         return "save_model=true" if missing else ""
 
