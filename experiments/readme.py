@@ -250,8 +250,8 @@ def betas() -> str:
     over test pairs), and for |z| < 1 hinge and ramp are the same line up to a factor: hinge's
     training loss is twice ramp's to within 2%. Plotted against KL, all seven losses follow one
     curve; they differ in how far along it they get. A smaller beta moves the policy further: at
-    noise 0.3 logistic wins {row("logistic", 0.3)}, and ramp {row("ramp", 0.3)}; at 0.4 logistic {row("logistic", 0.4)},
-    and ramp {row("ramp", 0.4)}. At equal beta ramp leads in {ahead} of {len(leads)} comparisons,
+    noise 0.3 logistic wins {row("logistic", 0.3)}, and ramp {row("ramp", 0.3)}; at 0.4 logistic
+    {row("logistic", 0.4)}, and ramp {row("ramp", 0.4)}. At equal beta ramp leads in {ahead} of {len(leads)} comparisons,
     in {clear} of them with an interval above 0 ([betas](../results/gold_language_beta/), five
     seeds). At the smallest beta the lead is
     {by_beta[min(by_beta)].lead("ramp", "logistic", 0.3)} at 0.3 and
