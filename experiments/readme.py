@@ -251,9 +251,9 @@ def betas() -> str:
     training loss is twice ramp's to within 2%. Plotted against KL, all seven losses follow one
     curve; they differ in how far along it they get. A smaller beta moves the policy further: at
     noise 0.3 logistic wins {row("logistic", 0.3)}, and ramp {row("ramp", 0.3)}; at 0.4 logistic
-    {row("logistic", 0.4)}, and ramp {row("ramp", 0.4)}. At equal beta ramp leads in {ahead} of {len(leads)} comparisons,
-    in {clear} of them with an interval above 0 ([betas](../results/gold_language_beta/), five
-    seeds). At the smallest beta the lead is
+    {row("logistic", 0.4)}, and ramp {row("ramp", 0.4)}. At equal beta ramp leads in {ahead} of
+    {len(leads)} comparisons, in {clear} of them with an interval above 0
+    ([betas](../results/gold_language_beta/), five seeds). At the smallest beta the lead is
     {by_beta[min(by_beta)].lead("ramp", "logistic", 0.3)} at 0.3 and
     {by_beta[min(by_beta)].lead("ramp", "logistic", 0.4)} at 0.4: tuning beta gives logistic most of
     the gain. Each at its best beta of these, logistic wins {best("logistic", 0.3)} and ramp

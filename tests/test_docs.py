@@ -2,12 +2,16 @@
 
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
+from inspect import cleandoc
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+import sympo
+from sympo.pipelines import train
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -79,3 +83,17 @@ def test_code_runs_as_printed(name: str, page_module: ModuleType) -> None:
             # lines as in the page, for tracebacks
             code = "\n" * text.count("\n", 0, block.start("code")) + block["code"]
             exec(compile(code, str(page), "exec"), page_module.__dict__)
+
+
+@pytest.mark.parametrize(
+    "documented", [sympo, train.train_reward_model, train.train_policy], ids=lambda it: it.__name__
+)
+def test_examples_of_docstrings_run(documented: object, page_module: ModuleType) -> None:
+    text = cleandoc(documented.__doc__ or "")
+    examples = [
+        textwrap.dedent(block)
+        for block in re.findall(r"(?:^    .*\n|^\n(?=    ))+", f"{text}\n", re.MULTILINE)
+        if "sympo." in block
+    ]
+    assert examples
+    exec("import sympo\n" + "".join(examples), page_module.__dict__)

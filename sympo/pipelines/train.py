@@ -1,8 +1,4 @@
-"""Training from Python, with the trainers, stages and records that a sweep uses.
-
-found = sympo.train_reward_model(sympo.Digits(), loss="ramp", noise=0.3, epochs=30)
-found.metrics["test/order_accuracy"], found.rewards("test")
-"""
+"""Training from Python, with the trainers, stages and records that a sweep uses."""
 
 import sys
 import tempfile
@@ -44,10 +40,10 @@ class TrainingFailed(RuntimeError):
 class Trained:
     """A trained reward model or policy, and its evaluations.
 
-    metrics: of the last epoch; selected: of the epoch that noisy validation selects; history: of
-        every evaluation; all by the names that run folders and tables use, `epoch` among them.
+    metrics: of the last epoch; selected: of the epoch selected by noisy validation; history: of
+        every evaluation. Keys are the names in run folders and tables, and `epoch`.
     folder: the run folder, None if nothing was kept.
-    scorer: what was trained; None if the cell was complete in `results_dir` before.
+    scorer: the trained model; None if the cell was already complete in `results_dir`.
     """
 
     metrics: dict[str, float | None]
@@ -62,16 +58,16 @@ class Trained:
         return self._scorer.model
 
     def rewards(self, split: str) -> np.ndarray:
-        """Rewards of both items of every pair of a split, `train`, `validation` or `test`, by a
-        policy its implicit ones; (n, 2) float, the first item first."""
+        """Rewards of both items of every pair of a split, `train`, `validation` or `test`; implicit
+        rewards for a policy. (n, 2) float, the first item first."""
         return self._scorer.rewards(split)
 
     @property
     def _scorer(self) -> TrainedScorer:
         if self.scorer is None:
             raise ValueError(
-                f"{self.folder} was complete before, and run folders keep no trained model in "
-                "memory: give force=True to train it again"
+                f"{self.folder} was complete already, so nothing was trained: force=True trains it "
+                "again"
             )
         return self.scorer
 
@@ -91,17 +87,23 @@ def train_reward_model(
     progress: bool = False,
     **settings: Any,
 ) -> Trained:
-    """Train a reward model on pairs whose labels are flipped at a rate, and evaluate it on clean
-    ones.
+    """Train a reward model on pairs with flipped labels, and evaluate it on clean ones.
 
-    dataset: of images, such as `Digits()`, or of texts, such as `PreferenceSet(path=...)`. loss:
-    a name ("ramp", "logistic", ...) or a `MarginLoss`. noise: in [0, 0.5). model: None takes the
-    paper's network for images, with 3x3 kernels on small ones, and tf-idf for texts. noise_model:
-    None flips every pair at the same rate. results_dir: keeps the run, which is then trained once;
-    None keeps nothing. settings: of `RewardModelJob` for images and `TextRewardModelJob` for texts,
-    such as `epochs=10`.
+    dataset: of images, such as `Digits()`, or of texts, such as `PreferenceSet(path=...)` or
+        `TextPairs(rows)`. loss: a name ("ramp", "logistic", ...) or a `MarginLoss`. noise: the rate
+        of flips, in [0, 0.5). seed: of every draw.
+    model: None takes the paper's network for images, with 3x3 kernels for small ones, and tf-idf
+        for texts. noise_model: None flips every pair at the same rate.
+    results_dir: keeps the run, in the folder of a sweep's cell, and trains it only once; None keeps
+        nothing. force: train a kept run again.
+    device: "auto", "cpu", "cuda" or "cuda:N". threads: None leaves PyTorch's. progress: show it.
+    settings: of `RewardModelJob` for images and `TextRewardModelJob` for texts, such as
+        `epochs=10`.
 
-    Raises BadInput, before any work, on what cannot work, and TrainingFailed if training fails.
+    Raises BadInput, before any work, if it cannot run, and TrainingFailed if training fails.
+
+        found = sympo.train_reward_model(sympo.Digits(), loss="ramp", noise=0.3, epochs=2)
+        print(found.metrics["test/order_accuracy"], found.rewards("test")[0])
     """
     job: Job
     if dataset.holds == "images":
@@ -137,10 +139,18 @@ def train_policy(
     its responses with the reference's.
 
     model: `TinyLM(...)` or `Hub(name_or_path=...)`. sampler: of responses; None takes
-    `transformers`. settings: of `PolicyJob`, such as `margin=DPO(beta=0.1)` or `epochs=1`. The
-    rest is as in `train_reward_model`.
+        `transformers`. settings: of `PolicyJob`, such as `margin=DPO(beta=0.1)` or `epochs=1`.
+        Other arguments are those of `train_reward_model`.
 
-    Raises BadInput, before any work, on what cannot work, and TrainingFailed if training fails.
+    Raises BadInput, before any work, if it cannot run, and TrainingFailed if training fails.
+
+        found = sympo.train_policy(
+            sympo.GoldLanguage(train_pairs=64, validation_pairs=32, test_pairs=32), "ramp",
+            noise=0.3, model=sympo.TinyLM(), learning_rate=1e-3, warmup_steps=0,
+            sft=sympo.FineTuning(learning_rate=3e-3, warmup_steps=20),
+            sampling=sympo.Sampling(prompts=16, max_new_tokens=20),
+        )
+        print(found.metrics["policy/win_rate"])
     """
     parts = {
         "job": PolicyJob(**settings),
