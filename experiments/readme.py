@@ -126,6 +126,7 @@ def images() -> str:
     last = min(at, key=lambda loss: at[loss])
     place = "the lowest of all losses" if last == "unhinged" else f"where {last} is the lowest"
     _holds(all(mnist.ends("ramp", "logistic", 0.4, which)[1] > 0 for which in WHICH), "ramp leads")
+    _holds(clear == len(RATES), "truncated hinge leads ramp at every rate")
     _holds(at["unhinged"] < at["ramp"], "unhinged falls behind ramp")
     _, low, high = digits.ends("truncated_hinge", "ramp", 0.4)
     _holds(low < 0 < high, "truncated hinge and ramp cannot be separated on digits")

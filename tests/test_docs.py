@@ -65,6 +65,16 @@ def test_every_extension_is_printed_in_full() -> None:
     assert printed == {file.relative_to(ROOT).as_posix() for file in files}
 
 
+def test_the_tree_in_readme_names_every_room() -> None:
+    tree = next(
+        block["code"]
+        for block in BLOCK.finditer(PAGES[0].read_text())
+        if "run.py   " in block["code"]
+    )
+    rooms = {path.stem for path in (ROOT / "sympo").iterdir() if not path.name.startswith("_")}
+    assert not {room for room in rooms if not re.search(rf"^  .*\b{room}\b", tree, re.MULTILINE)}
+
+
 @pytest.fixture
 def page_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
     """An empty module in an empty folder: classes of a page are found again under its name."""
