@@ -23,7 +23,7 @@ from experiments.settings import refuse_classes
 from sympo.types import BadInput, printable
 
 FULL_ERROR = bool(os.environ.get("HYDRA_FULL_ERROR"))  # asked for by the user
-bad_input: list[BadInput] = []
+bad_input: list[Exception] = []
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -42,7 +42,8 @@ def cell(config: DictConfig) -> Any:
             start(config, choices, HydraConfig.get().overrides.task)
         else:
             outcomes.append(run_cell(config, choices, wait=True))
-    except BadInput as error:  # kept, because Hydra prints its own lines if a job raises
+    except (BadInput, OmegaConfBaseException) as error:
+        # raised later: Hydra would print lines of its own here
         bad_input.append(error)
     return None
 

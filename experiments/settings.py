@@ -52,6 +52,8 @@ SETTINGS: dict[str, Any] = {
     "wandb": {"mode": str, "project": str, "entity": str | None, "group": str | None},
     "progress": {"cell": Count, "cells": Count, "started": NotNegative | None},
 }
+# what a class may leave out: it then goes by its option, and every setting counts
+WITH_FALLBACK = ("identity", "outside_identity")
 OF_A_CLASS = re.compile(r"""(?<![^.{,\s+~'"])_target_['"]?\s*([=:]|$)""")
 
 
@@ -129,7 +131,7 @@ def groups() -> set[str]:
 def unknown_override(key: str, config: DictConfig) -> str:
     """What to say of an override of a key that a config does not have."""
     if key in groups():
-        return f"{key}: the other options have no such group"
+        return f"{key}: no option chosen here uses this group"
     parent, _, leaf = key.rpartition(".")
     while parent and not isinstance(OmegaConf.select(config, parent), DictConfig):
         parent, _, leaf = parent.rpartition(".")
@@ -189,11 +191,10 @@ def _check_value(key: str, value: Any, hint: Any) -> None:
     try:
         _reader(hint).validate_json(json.dumps([value]))
     except ValidationError as error:
-        group = key.replace(".", "/")
-        raise BadInput(
-            f"{key}={value!r} is not allowed: it must be of type {_name(hint)}"
-            + f"; {group} is a group" * (CONF / group).is_dir()
-        ) from error
+        group, rule = key.replace(".", "/"), f"it must be of type {_name(hint)}"
+        if (CONF / group).is_dir():
+            rule = f"{group} is a group; use {group}=OPTION"
+        raise BadInput(f"{key}={value!r} is not allowed: {rule}") from error
     if words := refusal(value, hint):
         raise BadInput(f"{key}={value} is not allowed: it must {words}")
 
@@ -223,8 +224,8 @@ def _lacking(part: type, kind: Any) -> list[str]:
     """What a class lacks to be of a kind: members of a protocol, or the base class."""
     if is_protocol(kind):
         classes = [vars(base) | inspect.get_annotations(base) for base in part.__mro__]
-        return sorted(get_protocol_members(kind).difference(*classes))
-    return [] if isinstance(kind, type) and issubclass(part, kind) else [f"base {kind}"]
+        return sorted(get_protocol_members(kind).difference(WITH_FALLBACK, *classes))
+    return [] if isinstance(kind, type) and issubclass(part, kind) else [f"base {_name(kind)}"]
 
 
 def _name(hint: Any) -> str:

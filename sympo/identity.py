@@ -106,7 +106,7 @@ def identity_of(
     settings, at_default = {}, set[str]()
     for key, value in config.items():
         if is_part(value):
-            settings[key], left_out = _part(value, (options or {}).get(key))
+            settings[key], left_out = _setting(value, (options or {}).get(key))
             at_default |= {f"{key}.{name}" for name in left_out}
         else:
             settings[key] = normalised(value)
@@ -117,22 +117,16 @@ def identity_of(
 
 
 def part_identity(part: Any) -> Identity:
-    """The identity of a part by itself: a dataclass, or its config."""
-    settings, at_default = _part(part if isinstance(part, Mapping) else as_config(part), None)
+    """The identity of a part by itself: an object, or its config."""
+    settings, at_default = _setting(part)
     return Identity(settings, frozenset(at_default))
 
 
 def as_config(part: Any) -> dict[str, Any]:
     """The settings that would make a part again, with its `_target_`; raises BadInput if it does
     not keep an argument as an attribute."""
-    kind: type = type(part)
-    try:
-        settings = {name: _plain(getattr(part, name)) for name in _arguments(kind)}
-    except AttributeError as error:
-        raise BadInput(
-            f"{kind.__name__} cannot be recorded: it must be a dataclass, or keep each argument as "
-            f"an attribute ({error})"
-        ) from error
+    kind = type(part)
+    settings = {name: _plain(value) for name, value in _given(part).items()}
     return {TARGET: f"{kind.__module__}.{kind.__qualname__}", **settings}
 
 
@@ -140,7 +134,12 @@ def stable_name(kind: type, option: str | None = None) -> str:
     """What a class goes by, wherever it is: its own `identity`, which a subclass does not inherit,
     else the option that chose it, else its name in snake case."""
     declared: str | None = vars(kind).get("identity")
-    return declared or option or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__).lower()
+    return declared or option or snake_case(kind.__name__)
+
+
+def snake_case(name: str) -> str:
+    """`snake_case` of `SnakeCase`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 @cache
@@ -177,25 +176,31 @@ def normalised(value: Any) -> Any:
     return value
 
 
-def _part(config: Mapping[str, Any], option: str | None) -> tuple[dict[str, Any], set[str]]:
+def _part(
+    kind: type, given: Mapping[str, Any], option: str | None
+) -> tuple[dict[str, Any], set[str]]:
     """The settings of a part under its stable name, and which are at their defaults."""
-    kind = class_at(config[TARGET])
     outside: frozenset[str] = getattr(kind, "outside_identity", frozenset())
-    given = {key: value for key, value in config.items() if key != TARGET}
-    defaults = _defaults(kind)
+    usual = defaults(kind)
     settings: dict[str, Any] = {NAME: stable_name(kind, option)}
     at_default: set[str] = set()
-    for key, value in sorted({**defaults, **given}.items()):
+    for key, value in sorted({**usual, **given}.items()):
         if key not in outside:
             settings[key], left_out = _setting(value)
-            if key in defaults and settings[key] == _setting(defaults[key])[0]:
+            if key in usual and settings[key] == _setting(usual[key])[0]:
                 left_out = set(_leaves(settings[key]))
             at_default |= {f"{key}.{name}" if name else key for name in left_out}
     return settings, at_default
 
 
-def _setting(value: Any) -> tuple[Any, set[str]]:
-    return _part(value, None) if is_part(value) else (normalised(value), set())
+def _setting(value: Any, option: str | None = None) -> tuple[Any, set[str]]:
+    """A setting as it is hashed, and what is at its default inside it."""
+    if is_part(value):
+        given = {key: setting for key, setting in value.items() if key != TARGET}
+        return _part(class_at(value[TARGET]), given, option)
+    if _is_object(value):
+        return _part(type(value), _given(value), option)
+    return normalised(value), set()
 
 
 def _leaves(value: Any) -> Iterator[str]:
@@ -227,16 +232,33 @@ def _arguments(kind: type) -> dict[str, Any]:
 
 
 @cache
-def _defaults(kind: type) -> dict[str, Any]:
+def defaults(kind: type) -> dict[str, Any]:
     """The defaults of the settings of a class."""
     arguments = _arguments(kind).items()
-    return {name: _plain(value) for name, value in arguments if value is not dataclasses.MISSING}
+    return {name: value for name, value in arguments if value is not dataclasses.MISSING}
+
+
+def _given(part: Any) -> dict[str, Any]:
+    """The arguments that an object was made with."""
+    kind: type = type(part)
+    try:
+        return {name: getattr(part, name) for name in _arguments(kind)}
+    except AttributeError as error:
+        raise BadInput(
+            f"{type(part).__name__} cannot be recorded: it must be a dataclass, or keep each "
+            f"argument as an attribute ({error})"
+        ) from error
 
 
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if _is_object(value):
         return as_config(value)
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _is_object(value: Any) -> bool:
+    plain = (str, int, float, bool, Mapping, list, tuple, type(None))
+    return not isinstance(value, plain)
 
 
 def is_part(value: Any) -> bool:

@@ -5,6 +5,7 @@ when a class that a config can name moves or is renamed; nothing is ever taken o
 """
 
 MOVED = {
+    "sympo.margins.IPO": "sympo.margins.AverageLogRatio",
     "sympo.models.cnn.CNN": "sympo.models.images.CNN",
     "sympo.models.language.TinyLM": "sympo.models.texts.TinyLM",
     "sympo.models.language.Hub": "sympo.models.texts.Hub",

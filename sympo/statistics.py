@@ -77,6 +77,14 @@ def bca_mean(
     return bca([(_ratio, span)], totals, draw, draws)[0]
 
 
+def percentile_mean(values: Floats, draw: np.random.Generator, draws: int = 2000) -> Estimate:
+    """The mean of one value per prompt with its percentile interval; values: (n,)."""
+    n = len(values)
+    means = np.array([values[draw.integers(n, size=n)].mean() for _ in range(draws)])
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Estimate(float(values.mean()), float(means.std(ddof=1)), float(low), float(high))
+
+
 def cluster_totals(columns: Floats, clusters: npt.NDArray[np.int64]) -> Floats:
     """Sums of columns (n, k) over the items of each cluster; clusters: (n,). Returns
     (clusters, k)."""

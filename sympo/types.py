@@ -31,6 +31,10 @@ class BadArgument(BadInput):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.argument, self.value, self.rule)
 
+    def inside(self, part: str) -> "BadArgument":
+        """The same of an argument of a part that is itself an argument."""
+        return BadArgument(f"{part}.{self.argument}", self.value, self.rule)
+
     def within(self, place: str) -> BadInput:
         """The same of a setting, `model.dropout=1.5 is not allowed: ...`."""
         return BadInput(f"{place}.{self}")
@@ -102,7 +106,7 @@ class ImagePreferences:
     pixels: (N, H, W) uint8, all images; pairs index into them.
     mean, std: of the training images' pixels, in the units of `pixels`.
     rewards: (N,) int64 or float64, the true rewards. levels: (N,) the level of each true reward, at
-        which learned rewards are averaged: the reward itself, or its tenth of all images.
+        which learned rewards are averaged: the reward itself, or the median of its tenth.
     test_images: (n,) int64, the images of the test split.
     """
 

@@ -11,7 +11,7 @@ from sympo.losses import Hinge, Logistic, Ramp
 from sympo.models.images.cnn import CNN
 from sympo.noise import Symmetric, flip
 from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
-from tests.test_run import cells, run
+from tests.helpers.commands import cells, run
 from tests.training.test_stacked_cells import DATA
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

@@ -166,3 +166,54 @@ def test_a_class_that_is_gone() -> None:
         room.class_at("sympo.nowhere.Thing")
     with pytest.raises(ImportError, match="there is no class"):
         room.class_at("sympo.margins.Nothing")
+
+
+# every class that a config could name before names were stable; nothing is ever taken out
+ONCE_NAMED = [
+    "experiments.policy.FineTuning",
+    "experiments.policy.PolicyJob",
+    "experiments.preference_stages.Reference",
+    "experiments.reward_model.RewardModelJob",
+    "experiments.text_reward_model.TextRewardModelJob",
+    "sympo.data.digits.Digits",
+    "sympo.data.gold_language.GoldLanguage",
+    "sympo.data.hh.HH",
+    "sympo.data.mnist.MNIST",
+    "sympo.data.preferences.PreferenceSet",
+    "sympo.data.ultrafeedback.UltraFeedback",
+    "sympo.losses.CDPO",
+    "sympo.losses.DrDPO",
+    "sympo.losses.Exponential",
+    "sympo.losses.Hinge",
+    "sympo.losses.IPO",
+    "sympo.losses.Logistic",
+    "sympo.losses.RDPO",
+    "sympo.losses.ROPO",
+    "sympo.losses.Ramp",
+    "sympo.losses.Savage",
+    "sympo.losses.Sigmoid",
+    "sympo.losses.Square",
+    "sympo.losses.TruncatedHinge",
+    "sympo.losses.Unhinged",
+    "sympo.margins.DPO",
+    "sympo.margins.IPO",
+    "sympo.margins.SimPO",
+    "sympo.models.classifiers.HubReward",
+    "sympo.models.classifiers.TinyReward",
+    "sympo.models.cnn.CNN",
+    "sympo.models.language.Hub",
+    "sympo.models.language.TinyLM",
+    "sympo.models.sampling.Sampling",
+    "sympo.models.sampling.Transformers",
+    "sympo.models.sampling_vllm.VLLM",
+    "sympo.models.tfidf.Tfidf",
+    "sympo.noise.Asymmetric",
+    "sympo.noise.InstanceDependent",
+    "sympo.noise.Symmetric",
+]
+
+
+@pytest.mark.parametrize("path", ONCE_NAMED)
+def test_a_class_is_found_where_it_once_was(path: str) -> None:
+    kind = room.class_at(path)
+    assert isinstance(kind, type) and "identity" in vars(kind)

@@ -15,7 +15,7 @@ from sympo import ranges
 from sympo.models.images.cnn import CNN
 from sympo.ranges import Count, Positive, Range, Rate
 from sympo.types import BadArgument, BadInput
-from tests.test_configs import MARGINS, OPTIONS, composed
+from tests.helpers.configs import MARGINS, OPTIONS, composed
 
 MEANINGLESS = [math.nan, math.inf, -math.inf, 10**400]
 ODD = [-1, 0, 2**63, 1e38, *MEANINGLESS]

@@ -50,6 +50,7 @@ def main() -> None:
     ).preferences(0, tokenizer, None)  # fmt: skip
     prompts = list(data.test.prompts)
     # an id that no model writes ends an answer
+    assert tokenizer is not None
     vocabulary = Vocabulary(size=len(tokenizer), bos=None, eos=10**9, pad=0)
     policy = Policy(model.build(vocabulary, 0).to(arguments.device), longest=longest)
     sampling = Sampling(len(prompts), 0.7, 0.95, arguments.tokens, arguments.batch)

@@ -225,14 +225,17 @@ def _key_frame(names: dict[str, list[Any]], leaves: dict[str, pa.ChunkedArray]) 
     for leaf, column in leaves.items():
         if len(pc.unique(column)) > 1:
             values = column.to_pylist()
-            if _differs(leaf, values, names):
+            group = leaf.split(".")[0]
+            # parts without an option, such as the sampler, come with the job
+            group = "job" if group not in _OPTIONS and f"{group}._identity_" in leaves else group
+            if _differs(leaf, group, values, names):
                 frame[leaf] = _leaf_series(values)
     rate = leaves.get("loss.assumed_rate")
     assumed = np.nan if rate is None else rate.cast(pa.float64()).to_numpy()
     return frame.assign(oracle=np.isclose(assumed, frame["noise"], rtol=0, atol=1e-12))
 
 
-def _differs(leaf: str, values: list[Any], names: dict[str, list[Any]]) -> bool:
+def _differs(leaf: str, group: str, values: list[Any], names: dict[str, list[Any]]) -> bool:
     """Whether a leaf adds to the names.
 
     It does if it takes two values under one option of its group; `loss._identity_` follows from the
@@ -241,7 +244,6 @@ def _differs(leaf: str, values: list[Any], names: dict[str, list[Any]]) -> bool:
     """
     if leaf in KEYS:
         return False
-    group = leaf.split(".")[0]
     if group in _OPTIONS:
         option = names[group]
         if len(set(zip(option, values, strict=True))) == len(set(option)):

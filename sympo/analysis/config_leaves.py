@@ -57,7 +57,8 @@ def comparable(
     """Leaves that differ only between cells with different settings, not between versions.
 
     A leaf missing from a cell gets the default that it has in cells whose part is of the same
-    class. A leaf missing from all cells of format 2 gets the value of format 1, if that is unique.
+    class. A leaf missing from all cells of format 2 gets the value of format 1, if that is unique,
+    and so does the class of a part that format 1 lacks.
     Beside cells of format 2, `_target_` becomes their `_identity_`. Cells that are all of format 1
     stay unchanged.
 
@@ -88,10 +89,14 @@ def _defaults_of(leaf: str, leaves: Leaves, defaults: Defaults) -> Iterator[tupl
     lacking = missing & ~defaults.have(leaf)
     old = defaults.code < 0
     if not known.any():
-        # a leaf that only format 1 has
-        if not (missing[~old].all() and not missing[old].any()):
+        if missing[~old].all() and not missing[old].any():  # a leaf that only format 1 has
+            known = old
+        elif (
+            old.any() and missing[old].all() and leaf.endswith(_IDENTITY)
+        ):  # a part that only format 2 has
+            known = ~missing
+        else:
             return
-        known = old
     classes = _classes(leaf, leaves)
     for code in np.unique(classes[known]):
         same = classes == code
@@ -102,13 +107,19 @@ def _defaults_of(leaf: str, leaves: Leaves, defaults: Defaults) -> Iterator[tupl
 
 def _classes(leaf: str, leaves: Leaves) -> npt.NDArray[np.int64]:
     """(n,) codes of the class of a leaf's part; all equal if no part around it has a class."""
-    part = leaf.removesuffix(_IDENTITY)
-    while "." in part:
-        part = part.rpartition(".")[0]
+    for part in _around(leaf):
         if part + _IDENTITY in leaves:
             coded = pc.dictionary_encode(leaves[part + _IDENTITY]).combine_chunks()
             return np.asarray(pc.fill_null(coded.indices, -1)).astype(np.int64)
     return np.zeros(len(leaves[leaf]), dtype=np.int64)
+
+
+def _around(leaf: str) -> Iterator[str]:
+    """The parts around a leaf, innermost first; the job is around the parts at the top level."""
+    names = leaf.removesuffix(_IDENTITY).split(".")
+    yield from (".".join(names[:depth]) for depth in range(len(names) - 1, 0, -1))
+    if leaf.endswith(_IDENTITY) and names != ["job"]:
+        yield "job"
 
 
 def _named(
@@ -119,34 +130,36 @@ def _named(
     old: list[str | None] = targets.to_pylist()
     new: list[str | None] = identities.to_pylist()
     chosen = options or [None] * len(old)
-    by_name: dict[str, str] = {_plain(name): name for name in new if name is not None}
+    by_name: dict[str, str] = {class_name(name): name for name in new if name is not None}
     of_option: dict[str | None, set[str]] = {}
     for option, name in zip(chosen, new, strict=True):
         if name is not None:
             of_option.setdefault(option, set()).add(name)
     paths_of: dict[str | None, set[str]] = {}
     for option, path in zip(chosen, old, strict=True):
-        if path is not None and _plain(_class(path)) not in by_name:
+        if path is not None and class_name(path) not in by_name:
             paths_of.setdefault(option, set()).add(path)
 
     def translated(option: str | None, path: str) -> str:
-        if _plain(_class(path)) in by_name:
-            return by_name[_plain(_class(path))]
+        if class_name(path) in by_name:
+            return by_name[class_name(path)]
         names = of_option.get(option, set())
         # no cell of format 2 has this class
-        return next(iter(names)) if len(names) == len(paths_of[option]) == 1 else _class(path)
+        return (
+            next(iter(names))
+            if len(names) == len(paths_of[option]) == 1
+            else path.rpartition(".")[2]
+        )
 
     cells = zip(chosen, old, new, strict=True)
     named = [name if path is None else translated(option, path) for option, path, name in cells]
     return pa.chunked_array([pa.array(named, pa.string())])
 
 
-def _class(path: str) -> str:
-    return path.rpartition(".")[2]
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).lower()
+def class_name(path: str) -> str:
+    """A class's name without case and underscores, equal for its Python path and its identity:
+    `sympo.losses.DrDPO` and `dr_dpo`."""
+    return re.sub(r"[\W_]", "", path.rpartition(".")[2]).lower()
 
 
 def _absent(leaf: str, cells: Mask, folders: Sequence[str]) -> Mask:

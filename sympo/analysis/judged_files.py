@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sympo.analysis.config_leaves import class_name
 from sympo.analysis.frames import WHICH, flatten, show
 from sympo.evaluation.judged_content import read
 from sympo.judges.protocol import by_authors, policy_second
@@ -139,12 +140,33 @@ def _labels(blocks: Sequence[_Block], datasets: Sequence[str]) -> list[str]:
         by_name.setdefault(block.name, []).append(place)
     labels = [block.name for block in blocks]
     for name, places in by_name.items():
-        configs = [blocks[place].config for place in places]
+        configs = _comparable([blocks[place].config for place in places])
         leaves = _distinguishing([datasets[blocks[place].cell] for place in places], configs)
         for place, config in zip(places, configs, strict=True):
             if shown := _shown(leaves, config):
                 labels[place] = f"{name} ({shown})"
     return labels
+
+
+def _comparable(configs: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Configs of judges of one name, without what only the versions that wrote them differ in.
+
+    Earlier versions named the class by its Python path, and held settings at their defaults too: of
+    such a setting, the only value counts as the default.
+    """
+    earlier = [config for config in configs if "." in str(config.get("judge"))]
+    later = [config for config in configs if "." not in str(config.get("judge"))]
+    if not earlier or not later:
+        return configs
+    values: dict[str, set[str]] = {}
+    for config in earlier:
+        for leaf, value in config.items():
+            values.setdefault(leaf, set()).add(repr(value))
+    held = set(chain.from_iterable(later))
+    left_out = {leaf for leaf, found in values.items() if len(found) == 1 and leaf not in held}
+    if len({class_name(str(config.get("judge"))) for config in configs}) == 1:
+        left_out.add("judge")
+    return [{k: v for k, v in config.items() if k not in left_out} for config in configs]
 
 
 def _distinguishing(datasets: Sequence[str], configs: Sequence[dict[str, Any]]) -> tuple[str, ...]:

@@ -262,7 +262,7 @@ def _evaluations(folders: Sequence[str], summaries: pa.Table) -> tuple[pa.Table,
 
 
 def _a_line_each(text: bytes) -> bool:
-    """Whether there are no blank or unended lines."""
+    """Whether no line is blank or unterminated."""
     return not text or (text.endswith(b"\n") and b"\n\n" not in text and text[:1] != b"\n")
 
 

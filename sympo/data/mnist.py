@@ -73,7 +73,11 @@ def _read_idx(raw: Path, stem: str, rank: int) -> np.ndarray:
 
     plain, zipped = raw / stem, raw / f"{stem}.gz"
     if not plain.is_file() and not zipped.is_file():
-        raise BadInput(f"{raw.absolute()} holds neither {plain.name} nor {zipped.name}; {OFFER}")
+        raise BadArgument(
+            "path",
+            raw.parents[1],
+            f"is incomplete: {raw.absolute()} has neither {plain.name} nor {zipped.name}; {OFFER}",
+        )
     source = plain if plain.is_file() else zipped
     read = read_image_file if rank == 3 else read_label_file
     try:

@@ -5,9 +5,9 @@ import numpy.typing as npt
 
 from sympo import seeding
 from sympo.evaluation.rewards import agreement, clustered_error, gaps
+from sympo.statistics import percentile_mean
 from sympo.types import PreferencePairs
 
-RESAMPLES = 2000
 Floats = npt.NDArray[np.float64]
 
 
@@ -40,13 +40,10 @@ def wins(own: Floats, other: Floats) -> Floats:
 
 def mean_metrics(name: str, values: Floats, seed: int) -> dict[str, float]:
     """The mean of one value per prompt, its standard error and its 95% bootstrap interval."""
-    draw = seeding.generator(seed, "bootstrap", name)
-    n = len(values)
-    means = np.array([values[draw.integers(n, size=n)].mean() for _ in range(RESAMPLES)])
-    low, high = np.quantile(means, [0.025, 0.975])
+    found = percentile_mean(values, seeding.generator(seed, "bootstrap", name))
     return {
-        name: float(values.mean()),
-        f"{name}_se": float(means.std(ddof=1)),
-        f"{name}_low": float(low),
-        f"{name}_high": float(high),
+        name: found.value,
+        f"{name}_se": found.se,
+        f"{name}_low": found.low,
+        f"{name}_high": found.high,
     }

@@ -13,8 +13,8 @@ from typing import Any
 from filelock import FileLock
 
 from sympo.disk import set_aside
+from sympo.identity import digest
 from sympo.judges.former import Untranslatable, is_former
-from sympo.judges.identity import settings_hash
 from sympo.judges.protocol import FIRST, SECOND, TIE
 from sympo.protocols.judging import Judge
 from sympo.types import BadInput, Comparison, Verdict
@@ -54,7 +54,7 @@ class VerdictCache:
         self.path, self.retried = Path(path), retried
         self.path.parent.mkdir(parents=True, exist_ok=True)
         key = judge.key()
-        self.settings, self.judge = _written(key), settings_hash(key)
+        self.settings, self.judge = _written(key), digest(key)
         self._open()
         self._former = self._former_settings(judge)
 
@@ -257,7 +257,7 @@ def _rescued(path: Path) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
 
 def _is_judge(judge: Any, settings: Any) -> bool:
     try:
-        return bool(settings_hash(json.loads(settings)) == judge)
+        return bool(digest(json.loads(settings)) == judge)
     except (TypeError, ValueError):
         return False
 

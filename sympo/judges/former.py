@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from sympo.evaluation.former_judges import modern
-from sympo.judges.identity import default, normalised, snake_case
+from sympo.identity import defaults, normalised, snake_case
 from sympo.protocols.judging import Judge
 
 
@@ -22,9 +22,10 @@ def is_former(judge: Judge, settings: Mapping[str, Any]) -> bool:
     Its class may have moved, and settings at their defaults may be missing on either side. Raises
     Untranslatable.
     """
-    own, then = judge.key(), modern(settings)
+    then = modern(settings)
     if not _is_called(judge, str(then.get("judge"))):
         return False
+    own = judge.key()
     known = {*own, *(one.name for one in fields(judge))}
     if unknown := sorted(then.keys() - known):
         raise Untranslatable(f"the class no longer has the setting {unknown[0]}")
@@ -33,12 +34,12 @@ def is_former(judge: Judge, settings: Mapping[str, Any]) -> bool:
 
 def _essential(judge: Judge, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings without the name, defaults, and what cannot change a verdict."""
-    defaults = {one.name: default(one) for one in fields(judge)}
+    usual = {name: normalised(value) for name, value in defaults(type(judge)).items()}
     left_out = {"judge", *judge.outside_identity}
     return {
         name: normalised(value)
         for name, value in settings.items()
-        if name not in left_out and not (name in defaults and normalised(value) == defaults[name])
+        if name not in left_out and not (name in usual and normalised(value) == usual[name])
     }
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from sympo.disk import set_aside, write_atomically
 from sympo.evaluation.judged_content import read, sealed
+from sympo.identity import digest
 from sympo.judges.former import Untranslatable, is_former
-from sympo.judges.identity import settings_hash
 from sympo.judges.judging import Judged
 from sympo.judges.metrics import Metrics, judged_metrics
 from sympo.judges.samples import Samples
@@ -29,7 +29,7 @@ class JudgedFile:
     def __init__(self, folder: Path, name: str, judge: Judge) -> None:
         self.folder, self.name, self.judge = folder, name, judge
         self.config = {**judge.key(), "against": judge.against, "protocol": judge.protocol}
-        self.path = folder / "judges" / f"{name}-{settings_hash(self.config)}.json"
+        self.path = folder / "judges" / f"{name}-{digest(self.config)}.json"
 
     @property
     def samples(self) -> dict[str, Any]:

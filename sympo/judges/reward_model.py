@@ -74,7 +74,7 @@ class RewardModelJudge(Judge):
     @property
     def _scorer(self) -> RewardModel:
         if not self._scorers:  # loaded once for all data sets
-            model = self._released.load(self._released.folder).requires_grad_(False)
+            model: Any = self._released.load(self._released.folder).requires_grad_(False)
             self._scorers.append(RewardModel(model.to(self.device), self.precision, self._longest))
         return self._scorers[0]
 

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from sympo.data.images import ImageDataset
 from sympo.noise import flip
 from sympo.pipelines.cell import Cell, draw
 from sympo.protocols.jobs import Listener
@@ -36,7 +35,7 @@ class RewardModelJob(Schedule):
 
     def check(self, cell: Cell) -> None:
         """Refuse what cannot run; raises BadInput."""
-        if not isinstance(cell.dataset, ImageDataset):
+        if cell.dataset.holds != "images":
             raise BadInput(
                 f"dataset={cell.name.dataset} is no data set of images; one of texts suggests "
                 "what job=reward_model needs, see conf/dataset/hh.yaml"

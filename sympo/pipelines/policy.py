@@ -46,7 +46,7 @@ class PolicyJob(PreferenceJob):
 
     def check(self, cell: Cell) -> None:
         """Refuse what cannot run; raises BadInput."""
-        if not hasattr(cell.dataset, "preferences"):
+        if cell.dataset.holds != "texts":
             raise BadInput(
                 f"dataset={cell.name.dataset} has no prompts and answers, which job=policy needs"
             )

@@ -84,7 +84,8 @@ class PreferenceJob(Recipe):
     def check_parts(self, cell: Cell) -> None:
         """Refuse models and noise that cannot work; raises BadInput."""
         quiet_transformers()
-        check_model(cell.model)
+        with within("model"):
+            check_model(cell.model)
         if self.attention == "flex" and cell.device == "cpu":
             raise BadArgument("attention", "flex", "trains on CUDA only: use attention=grouped")
         # pairs are there only after the shared stages; one like them tells what can be flipped
@@ -274,8 +275,7 @@ class PreferenceScorer:
 @lru_cache(maxsize=8)
 def check_model(model: Any) -> None:
     """Check a model, once for all cells of a sweep: that builds it, though without weights."""
-    with within("model"):
-        model.check()
+    model.check()
 
 
 def _first(noisy: NoisyPairs, count: int) -> NoisyPairs:

@@ -54,7 +54,7 @@ def _train(runs: Sequence[CellRun], after: float) -> None:
     # here, not where the error is at hand, which holds on to the memory of what failed
     if reason and left:
         # one of them may be at fault, or all together more than memory holds
-        left[0].progress.note(f"{len(left)} cells failed together, now in halves: {reason}")
+        left[0].progress.note(f"batch of {len(left)} cells failed; retrying in halves: {reason}")
         torch.cuda.empty_cache()
         half = -(-len(left) // 2)
         _train(left[:half], after)

@@ -13,6 +13,7 @@ from sympo import seeding
 from sympo.data import row_account
 from sympo.disk import write_atomically
 from sympo.identity import Identity, identity_of, joined, part_identity
+from sympo.models.texts import adapters
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
 from sympo.pipelines.cell import Cell
@@ -135,7 +136,7 @@ class Shared:
                     ),
                 )  # fmt: skip
             policy.use_default_attention()
-            built = adapted.merge_and_unload() if model.lora_rank is not None else built
+            built = adapters.merged(adapted)
         built.save_pretrained(folder)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)

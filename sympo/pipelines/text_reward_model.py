@@ -23,7 +23,7 @@ from sympo.pipelines.shared_stages import Shared, drawing, tell_account
 from sympo.protocols.jobs import Listener
 from sympo.protocols.models import Scorer, Splittable
 from sympo.ranges import Amount, Positive
-from sympo.types import Account, BadInput, Evaluation, PreferencePairs, taken, within
+from sympo.types import Account, BadArgument, BadInput, Evaluation, PreferencePairs, taken, within
 
 Texts = Sequence[Mapping[str, Any]]
 # what closes an answer that was written by the plain template
@@ -50,7 +50,7 @@ class TextRewardModelJob(PreferenceJob):
 
     def check(self, cell: Cell) -> None:
         """Refuse what cannot run; raises BadInput."""
-        if not hasattr(cell.dataset, "preferences"):
+        if cell.dataset.holds != "texts":
             raise BadInput(
                 f"dataset={cell.name.dataset} has no prompts and answers, which this job needs"
             )
@@ -65,9 +65,11 @@ class TextRewardModelJob(PreferenceJob):
                 "have; it works for job=policy"
             )
         if cell.dataset.from_policy and self.reference is None:
-            raise BadInput(
-                f"job.reference=null: the pairs of dataset={cell.name.dataset} are answers of a "
-                "policy, which it must describe"
+            raise BadArgument(
+                "reference",
+                None,
+                f"is not allowed: the pairs of dataset={cell.name.dataset} are responses of a "
+                "policy, which it must describe",
             )
         self.check_parts(cell)
         lengths = {"dataset.max_length": cell.dataset.max_length}
@@ -80,9 +82,8 @@ class TextRewardModelJob(PreferenceJob):
             key = "dataset.max_prompt_length + job.reference.sampling.max_new_tokens + 1"
             try:
                 check_model(self.reference.model)
-            except BadInput as error:
-                text = str(error).replace("model.", "job.reference.model.")
-                raise BadInput(text) from error
+            except BadArgument as error:
+                raise error.inside("reference.model") from error
             check_lengths(
                 cell, self.reference.model, "job.reference.model", {**lengths, key: sampled}
             )

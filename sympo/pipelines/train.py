@@ -26,7 +26,9 @@ from sympo.pipelines.text_reward_model import TextRewardModelJob
 from sympo.protocols.data import NoiseModel
 from sympo.protocols.jobs import Job, TrainedScorer
 from sympo.protocols.models import Sampler
+from sympo.ranges import Seed, refusal
 from sympo.sampling import Transformers
+from sympo.types import BadArgument
 
 # the paper's network needs images of at least this many pixels a side
 SMALLEST_FOR_PAPERS_CNN = 28
@@ -105,6 +107,7 @@ def train_reward_model(
         found = sympo.train_reward_model(sympo.Digits(), loss="ramp", noise=0.3, epochs=2)
         print(found.metrics["test/order_accuracy"], found.rewards("test")[0])
     """
+    _check_dataset(dataset)
     job: Job
     if dataset.holds == "images":
         job = RewardModelJob(**settings)
@@ -152,6 +155,7 @@ def train_policy(
         )
         print(found.metrics["policy/win_rate"])
     """
+    _check_dataset(dataset)
     parts = {
         "job": PolicyJob(**settings),
         "dataset": dataset,
@@ -162,6 +166,13 @@ def train_policy(
         "policy", parts, loss, noise, seed, noise_model, results_dir, device, threads, force,
         progress,
     )  # fmt: skip
+
+
+def _check_dataset(dataset: Any) -> None:
+    if not any("holds" in vars(kind) for kind in type(dataset).__mro__):
+        raise BadArgument(
+            "dataset", repr(dataset), "is not a data set: give an object such as sympo.Digits()"
+        )
 
 
 def _network_for(dataset: Any) -> CNN:
@@ -182,6 +193,8 @@ def _train(
     force: bool,
     progress: bool,
 ) -> Trained:
+    if words := refusal(seed, Seed):
+        raise BadArgument("seed", seed, f"is not allowed: it must {words}")
     parts["loss"] = losses.by_name(loss) if isinstance(loss, str) else loss
     parts["noise_model"] = noise_model or Symmetric()
     with _folder(results_dir) as root:

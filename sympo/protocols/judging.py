@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sympo import ranges
-from sympo.judges.identity import differing, stable_name
+from sympo.identity import NAME, part_identity, stable_name
 from sympo.judges.protocol import PROTOCOLS
 from sympo.judges.protocol import Protocol as Orders
 from sympo.types import BadArgument, Comparison, TokenPairs, Verdict, Vocabulary
@@ -123,7 +123,8 @@ class Judge(ABC):
 
     def key(self) -> dict[str, Any]:
         """Everything that a verdict on a given comparison depends on; JSON values."""
-        return {"judge": self.stable_name, **differing(self)}
+        differing = {**part_identity(self).hashed, "judge": self.stable_name}
+        return {name: value for name, value in differing.items() if name != NAME}
 
     def of(self, dataset: JudgedData) -> Self:
         """This judge, for responses to a data set's prompts; BadInput if it cannot judge them."""

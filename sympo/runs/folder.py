@@ -30,6 +30,7 @@ from sympo.disk import (
     litter,
     read_if_there,
     remove_litter,
+    set_aside,
     with_digest,
     write_atomically,
 )
@@ -161,7 +162,7 @@ class RunFolder:
         if fault:
             for file in (self.path / "metrics.jsonl", self._summary):
                 if file.is_file():
-                    file.replace(file.with_name(f"{file.name}.damaged"))
+                    set_aside(file)
         return fault
 
     def summary(self) -> dict[str, Any]:

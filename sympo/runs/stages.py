@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sympo.disk import write_atomically
+from sympo.disk import set_aside, write_atomically
 from sympo.identity import FORMAT, Identity
 from sympo.runs.adoption import old_stages
 
@@ -98,10 +98,7 @@ class Stages:
         return key.is_file() and key.stat().st_mtime >= self.since
 
     def _set_aside(self, name: str, folder: Path, fault: str) -> None:
-        aside = folder.with_name(f"{folder.name}.damaged")
-        shutil.rmtree(aside, ignore_errors=True)  # of another time
-        folder.replace(aside)
-        self.note(f"{name}: {fault}; set aside as {aside}, made again")
+        self.note(f"{name}: {fault}; set aside as {set_aside(folder)}, made again")
 
     def _make(self, name: str, folder: Path, key: Identity, make: Callable[[Path], None]) -> None:
         for left in self.root.glob(f".{folder.name}.*"):  # by a process that was killed

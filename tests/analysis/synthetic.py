@@ -34,11 +34,13 @@ def write_run(
     history: list[dict[str, Any]] | None = None,
     scores: np.ndarray | None = None,
     at_default: Sequence[str] = (),
+    settings: dict[str, Any] | None = None,
     **top_level: Any,
 ) -> Path:
     """One run folder; `accuracy` fixes the test accuracy of every epoch, `history` everything that
     was measured, `scores` the outcomes of test pairs of its seed. `tag` varies the hash.
-    `at_default` names the settings at their default."""
+    `at_default` names the settings at their default; further arguments, or `settings` for names
+    that are arguments too, are settings at the top level."""
     rng = np.random.default_rng([seed, round(noise * 100), len(loss), epochs])
     digest = f"{zlib.crc32(repr((epochs, assumed_rate, tag, noise_model)).encode()):08x}"
     folder = runs / job / dataset / loss / f"noise={noise:g}" / f"seed={seed}-{digest}"
@@ -63,7 +65,7 @@ def write_run(
         "model": {"_identity_": model_name, "channels": [6, 16]},
         "job": {"epochs": epochs},
         "seed": seed,
-    } | top_level
+    } | (settings or top_level)
     if assumed_rate is not None:
         config["loss"]["assumed_rate"] = assumed_rate
     summary = {

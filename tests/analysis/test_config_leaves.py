@@ -4,7 +4,7 @@ import pytest
 
 from sympo.analysis import Collection, run_files, summarise
 from sympo.analysis.frames import settings
-from tests.analysis.synthetic import as_format_1, write_run, write_sweep
+from tests.analysis.synthetic import as_format_1, policy_history, write_run, write_sweep
 
 
 def columns(runs) -> list[str]:
@@ -101,6 +101,26 @@ def test_a_setting_that_one_format_lacks_is_the_default_of_the_other(tmp_path):
     assert columns(tmp_path) == []
     as_format_1(write_run(tmp_path, seed=3, model=model(gone=8)))
     assert columns(tmp_path) == ["model.gone"]
+
+
+def test_a_part_that_format_1_lacks_splits_no_group(tmp_path):
+    for seed in (0, 1):
+        for job in ("reward_model", "policy"):
+            parts = {"job": {"_identity_": job, "epochs": 10}}
+            sampler = {"_identity_": "transformers", "batch": 8}
+            new = {"sampler": sampler} if (seed, job) == (1, "policy") else {}
+            default = ["sampler.batch"] if new else []
+            history = None if job == "reward_model" else policy_history("ramp", 0.1, seed)
+            folder = write_run(tmp_path, seed=seed, job=job, history=history, at_default=default,
+                               settings=parts | new)  # fmt: skip
+            if seed == 0:
+                as_format_1(folder)
+    assert columns(tmp_path) == []
+    other = {"job": parts["job"], "sampler": sampler | {"_identity_": "vllm"}}
+    history = policy_history("ramp", 0.1, 2)
+    write_run(tmp_path, seed=2, job="policy", history=history, settings=other)
+    # which sampler the first ones had is unknown now
+    assert columns(tmp_path) == ["sampler._identity_", "sampler.batch"]
 
 
 def test_margins_of_both_formats_are_told_apart(tmp_path):

@@ -2,7 +2,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sympo.analysis.plots import reward_vs_digit
 
 from sympo.analysis import (
     Collection,
@@ -12,6 +11,7 @@ from sympo.analysis import (
     reward_by_item,
     summarise,
 )
+from sympo.analysis.training_plots import reward_vs_digit
 from tests.analysis.synthetic import write_policy_sweep, write_run, write_sweep
 
 METRIC = "last/test/order_accuracy"

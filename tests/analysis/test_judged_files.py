@@ -151,3 +151,17 @@ def test_without_judges_nothing_is_written_of_them(tmp_path):
     names = {file.name for file in collection.write(tmp_path / "out")}
     assert names == {"cells.csv", "curves.csv"}
     assert Collection.read(tmp_path / "out").judging.judges.empty
+
+
+def test_judges_of_earlier_versions_have_the_same_label(tmp_path):
+    write_policy_sweep(tmp_path, {"ramp": None}, [0.3], [0, 1, 2], gold=False)
+    old = {"judge": "sympo.judges.openai.OpenAI", "model": "a", "temperature": 0}
+    for folder, config in zip(
+        sorted(tmp_path.glob("*/*/*/*/seed=*")),
+        (old, {"judge": "openai", "model": "a"}, {"judge": "openai", "model": "b"}),
+        strict=True,
+    ):
+        judge_run(folder, "gpt", **config)
+    cells = Collection.from_runs(tmp_path).cells
+    labels = {name.split("/judge/")[1] for name in cells if name.endswith("/win_rate")}
+    assert labels == {"gpt (model=a)/win_rate", "gpt (model=b)/win_rate"}

@@ -1,15 +1,14 @@
 """Judges by their YAML, and by their class alone, are the same."""
 
 import importlib
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from sympo.identity import defaults, normalised
 from sympo.judges import Judge
-from sympo.judges.identity import default, normalised
 
 CONF = Path(__file__).parents[2] / "conf" / "judge"
 
@@ -24,7 +23,7 @@ def at(path: Path) -> tuple[type[Judge], dict[str, Any]]:
 def test_class_defaults_are_those_of_the_yaml(path: Path) -> None:
     kind, settings = at(path)
     assert vars(kind)["identity"] == path.stem
-    of_class = {one.name: default(one) for one in fields(kind) if not one.name.startswith("_")}
+    of_class = {name: normalised(value) for name, value in defaults(kind).items()}
     for name, value in settings.items():
         if value != "${device}":
             assert of_class[name] == normalised(value), name

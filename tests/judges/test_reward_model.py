@@ -12,7 +12,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    LlamaConfig,
 )
 
 from sympo.data.chat_format import PLAIN
@@ -20,6 +19,7 @@ from sympo.data.preferences import PreferenceSet
 from sympo.judges.reward_model import RewardModelJudge
 from sympo.types import BadInput, Comparison, Verdict
 from tests.data.made_tokenizers import tokenizer
+from tests.judges.made_model import model_folder
 
 TEXTS = PreferenceSet(path="anywhere", validation_pairs=1)
 ASKED = [
@@ -27,24 +27,6 @@ ASKED = [
     {"role": "assistant", "content": "hi, what is it?"},
     {"role": "user", "content": "name a colour"},
 ]
-
-
-def model_folder(folder: Path, kind: str = "plain", auto: Any = None, **config: Any) -> Path:
-    """A small random model with its tokenizer, in the hub's format."""
-    made = tokenizer(kind)
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
-    settings = LlamaConfig(
-        vocab_size=len(made) + 1, num_attention_heads=2, max_position_embeddings=256,
-        pad_token_id=len(made), **{**sizes, "num_labels": 1, **config},
-    )  # fmt: skip
-    model = (auto or AutoModelForSequenceClassification).from_config(settings)
-    with torch.no_grad():  # far enough apart that rewards differ
-        for parameter in model.parameters():
-            parameter.mul_(4)
-    model.save_pretrained(folder)
-    made.save_pretrained(folder)
-    return folder
 
 
 def judged(judge: RewardModelJudge, comparisons: list[Comparison]) -> list[Verdict]:

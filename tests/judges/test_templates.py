@@ -152,3 +152,16 @@ def test_bad_template_is_refused(text: str | None, words: list[str], tmp_path: P
     with pytest.raises(BadInput) as refused:
         read_template("prompts.helpful", str(path))
     assert all(word in str(refused.value) for word in [str(path), *words])
+
+
+def test_own_template_is_found_in_the_working_directory_and_hides_no_shipped_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = "{dialogue} {answer_a} {answer_b} [[A]] [[B]]"
+    (tmp_path / "prompts").mkdir()
+    for name in ("mine.txt", "prompts/helpful.txt"):
+        (tmp_path / name).write_text(own)
+    monkeypatch.chdir(tmp_path)
+    assert read_template("prompts.helpful", "mine.txt") == own
+    shipped = (PACKAGE / "prompts" / "helpful.txt").read_text()
+    assert read_template("prompts.helpful", "prompts/helpful.txt") == shipped

@@ -7,7 +7,7 @@ import torch
 
 from sympo.losses import DrDPO, Logistic, MarginLoss, Sigmoid
 from sympo.types import BadInput
-from tests.losses.test_losses import every_loss
+from tests.losses.every_loss import every_loss
 
 Z = torch.tensor([-30.0, -3, -0.6, 0, 0.3, 2, 25], dtype=torch.float64)
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from experiments.cells import run_cell
-from tests.test_configs import composed
-from tests.test_policy_run import SMALL
+from tests.helpers.configs import composed
+from tests.helpers.policies import SMALL_POLICY as SMALL
 
 OTHER = "tests.pipelines.other_sampler.Other"
 

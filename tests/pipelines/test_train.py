@@ -46,7 +46,7 @@ def test_a_reward_model_of_images(tmp_path: Path) -> None:
 
 def test_it_is_the_cell_of_a_sweep(tmp_path: Path) -> None:
     from experiments.cells import prepare
-    from tests.test_configs import composed
+    from tests.helpers.configs import composed
 
     overrides = [f"results_dir={tmp_path}", "noise=0.1", "job.epochs=2", "seed=3", "loss=cdpo"]
     overrides += ["assumed_rate=0.1", *(f"dataset.{key}={value}" for key, value in SMALL.items())]
@@ -83,10 +83,13 @@ def test_bad_input_before_any_work(tmp_path: Path) -> None:
         ({"loss": "rampp"}, "rampp"),
         ({"device": "cuda:99"}, "device=cuda:99"),
         ({"epochs": 0}, "epochs=0"),
+        ({"seed": -1}, "seed=-1"),
     ):
         with pytest.raises(BadInput, match=words):
             train_reward_model(Digits(**SMALL), results_dir=tmp_path, **settings)
     assert not list(tmp_path.iterdir())
+    with pytest.raises(BadInput, match="dataset='digits' is not a data set"):
+        train_reward_model("digits")
 
 
 def test_a_failure_ends_with_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,9 @@
 """W&B for real, offline: what was sent is read back from the file that it wrote."""
 
 import json
-import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from sympo.identity import Identity
 from sympo.runs.folder import CellName, RunFolder
 from sympo.runs.tracking import Tracker, hint, resolve_mode
 from sympo.types import BadInput
+from tests.helpers.wandb_records import records
 
 NAME = CellName("reward_model", "digits", "ramp", 0.3, "symmetric", "small_cnn", 0)
 CONFIG = {"noise": 0.3, "seed": 0, "dataset": {"train_pairs": 10}}
@@ -27,26 +26,6 @@ def _no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-
-
-def records(path: Path) -> Iterator[Any]:
-    """The records of a .wandb file: LevelDB's log format behind a header of 7 bytes."""
-    from wandb.proto import wandb_internal_pb2
-
-    data, at, whole = path.read_bytes(), 7, b""
-    while at + 7 <= len(data):
-        room = 32768 - at % 32768
-        if room < 7:
-            at += room
-            continue
-        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
-        whole += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(whole)
-            whole = b""
-            yield record
 
 
 def folder(tmp_path: Path) -> RunFolder:

@@ -24,9 +24,7 @@ from sympo.losses import (
     TruncatedHinge,
     Unhinged,
 )
-from sympo.margins import DPO, Reward, SimPO
-from sympo.models.texts.classifiers import TinyReward
-from sympo.models.texts.language_models import TinyLM
+from sympo.margins import Reward, SimPO
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
 from sympo.models.texts.reward_models import RewardModel
@@ -35,50 +33,21 @@ from sympo.training.diverged import Diverged
 from sympo.training.fine_tuning import fine_tune
 from sympo.training.optimizer import Recipe, batches
 from sympo.training.pairwise import PreferenceTrainer
-from sympo.types import BadInput, Encoded, Vocabulary
-
-TINY = TinyLM(hidden_size=16, intermediate_size=24, layers=2, heads=2, max_positions=32)
-REWARD = TinyReward(hidden_size=16, intermediate_size=24, layers=2, heads=2, max_positions=32)
-VOCABULARY = Vocabulary(size=12, bos=None, eos=10, pad=11)
-PAIRS = 24
-
-
-def encoded(seed: int, prompts: list[np.ndarray]) -> Encoded:
-    draw = np.random.default_rng(seed)
-    ids = [np.append(np.append(p, draw.integers(0, 10, draw.integers(1, 9))), 10) for p in prompts]
-    return Encoded(ids, np.array([len(prompt) for prompt in prompts]))
-
-
-def make_rows() -> PackedRows:
-    draw = np.random.default_rng(0)
-    prompts = [draw.integers(0, 10, draw.integers(2, 6)) for _ in range(PAIRS)]
-    return PackedRows(encoded(1, prompts), encoded(2, prompts))
+from sympo.types import BadInput, Encoded
+from tests.training.made_pairs import (
+    PAIRS,
+    REWARD,
+    TINY,
+    VOCABULARY,
+    make_rows,
+    trainer,
+    weights,
+)
 
 
 @pytest.fixture(scope="module")
 def rows() -> PackedRows:
     return make_rows()
-
-
-def trainer(
-    rows: PackedRows,
-    loss: MarginLoss,
-    tokens: int = 10_000,
-    margin: Any = DPO(beta=0.5),  # noqa: B008, frozen
-    **recipe: Any,
-) -> PreferenceTrainer:
-    settings = {"epochs": 2, "batch_size": 12, "learning_rate": 1e-2, "max_grad_norm": 1.0}
-    policy = Policy(TINY.build(VOCABULARY, 0))
-    labels = np.where(np.arange(PAIRS) % 3 == 0, -1.0, 1.0)
-    reference = policy.score(rows, 10_000)
-    return PreferenceTrainer(
-        policy, rows, labels, reference, Objective(margin, loss),
-        Recipe(**{**settings, **recipe}), seed=0, tokens=tokens,
-    )  # fmt: skip
-
-
-def weights(trained: PreferenceTrainer) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in trained.scorer.model.parameters()])
 
 
 @pytest.mark.parametrize("loss", [Logistic(), Ramp(), DrDPO(temperature=0.2)], ids=str)

@@ -10,7 +10,7 @@ from sympo.judges.human.importing import read_answers, write_back
 from sympo.judges.human.key import Key
 from sympo.judges.human.table import table
 from sympo.protocols.judging import OPPONENTS, SAMPLES
-from sympo.types import BadInput
+from sympo.types import BadArgument, BadInput
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,6 +19,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code: int = options.command(options)
         return code
+    except BadArgument as error:  # such as items, which is --items here
+        option = error.argument.replace("_", "-")
+        print(f"--{option}={error.value} {error.rule}", file=sys.stderr)
+        return 2
     except BadInput as error:
         print(error, file=sys.stderr)
         return 2

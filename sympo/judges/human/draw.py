@@ -13,7 +13,7 @@ from sympo import seeding
 from sympo.judges.judging import Line, prompt_id
 from sympo.judges.samples import Samples
 from sympo.runs.folder import run_folders
-from sympo.types import BadInput
+from sympo.types import BadArgument, BadInput
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def find_cells(
     if not found:
         raise BadInput(
             f"{', '.join(map(str, roots))}: no complete run with samples/{which}.jsonl and a noise "
-            f"rate of {noise_at_least:g} or more ({lower} with less): lower --noise-at-least, or "
+            f"rate of {noise_at_least:g} or more ({lower} with less): lower noise_at_least, or "
             "give folders that hold runs of job=policy"
         )
     return sorted(found.values(), key=lambda cell: (cell.label, cell.method, cell.seed))
@@ -105,9 +105,11 @@ def draw(cells: Sequence[Cell], count: int, seed: int, annotator_seed: int) -> l
             if (prompt := next((p for p in left[cell.folder] if p not in used), None)) is not None:
                 break
         else:
-            raise BadInput(
-                f"--items={count} is more than there are prompts, since none is shown twice in a "
-                f"page: at most {turn} here"
+            raise BadArgument(
+                "items",
+                count,
+                "is more than there are prompts, since none is shown twice on a page: at most "
+                f"{turn} here",
             )
         used.add(prompt)
         drawn.append(Drawn(cell, cell.rows[prompt]))

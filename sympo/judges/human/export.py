@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from sympo import seeding
+from sympo import ranges, seeding
 from sympo.disk import write_atomically
 from sympo.judges.human.draw import Cell, Drawn, draw, find_cells, method_names
 from sympo.judges.human.key import Key, KeyCell, KeyItem, relative
 from sympo.judges.human.page import CRITERIA, render
 from sympo.judges.judging import comparison
+from sympo.ranges import Count, Rate, Seed
 from sympo.types import BadInput
 
 
@@ -26,21 +27,16 @@ class Study:
     another method to each, in another order. The rest as in `sympo.judges.Judge`.
     """
 
-    items: int = 100
+    items: Count = 100
     against: str = "chosen"
     samples: str = "last"
-    seed: int = 0
-    annotator_seed: int = 0
-    noise_at_least: float = 0.3
+    seed: Seed = 0
+    annotator_seed: Seed = 0
+    noise_at_least: Rate = 0.3
     title: str = "Which answer is better?"
 
     def __post_init__(self) -> None:
-        for name, lowest in (("items", 1), ("seed", 0), ("annotator_seed", 0)):
-            if (value := getattr(self, name)) < lowest:
-                option = name.replace("_", "-")
-                raise BadInput(f"--{option}={value} must be a whole number from {lowest} on")
-        if not 0 <= self.noise_at_least < 0.5:
-            raise BadInput(f"--noise-at-least={self.noise_at_least:g} must be in [0, 0.5)")
+        ranges.check(self)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import copy
 from abc import ABC
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 
@@ -13,6 +13,9 @@ from sympo.models.texts import adapters
 from sympo.models.texts.language_models import Hub, LanguageModel, TinyLM
 from sympo.ranges import Range
 from sympo.types import Vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PADDING = "<|padding|>"
 
@@ -46,8 +49,9 @@ class HubReward(Classifier, Hub):
 
     identity: ClassVar[str] = "hub_reward"
 
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> "PreTrainedTokenizerBase | None":
         own = super().tokenizer()
+        assert own is not None  # `check` has seen its files
         if own.eos_token is None and own.sep_token is not None:
             # the tokens that encoders put around a text
             own.bos_token, own.eos_token = own.cls_token, own.sep_token
@@ -56,23 +60,27 @@ class HubReward(Classifier, Hub):
     def sizes(self) -> tuple[int | None, int | None]:
         ids, positions = super().sizes()
         # RoBERTa does not use its first two positions; its tokenizer knows how many remain
-        texts = self.tokenizer().model_max_length
+        tokenizer = self.tokenizer()
+        assert tokenizer is not None
+        texts = tokenizer.model_max_length
         return ids, texts if positions is None else min(positions, texts)
 
-    def load(self, folder: Path) -> Any:
+    def load(self, folder: Path) -> "PreTrainedModel":
         # a head of several outputs is not a reward: a new one replaces it
         settings = {"ignore_mismatched_sizes": True, "output_loading_info": True, **self._head}
+        model: PreTrainedModel
         model, loading = self._load(folder, self.trust_remote_code, **settings)
         for name, *_ in sorted(loading["mismatched_keys"]):
             if name.startswith(f"{model.base_model_prefix}."):
                 raise self._refused(f"has {name} of another size than its config says", folder)
         return model
 
-    def build(self, vocabulary: Vocabulary, seed: int) -> Any:
+    def build(self, vocabulary: Vocabulary, seed: int) -> "PreTrainedModel":
         with torch.random.fork_rng():
             torch.manual_seed(seeding.derive(seed, "weights"))
             model = self.load(self.folder)
-            if vocabulary.size > model.get_input_embeddings().num_embeddings:
+            embeddings: Any = model.get_input_embeddings()
+            if vocabulary.size > embeddings.num_embeddings:
                 model.resize_token_embeddings(vocabulary.size, mean_resizing=False)
         model.config.get_text_config().pad_token_id = vocabulary.pad
         model.config.pad_token_id = vocabulary.pad
@@ -106,15 +114,16 @@ class Released(HubReward):
 
         return AutoConfig.from_pretrained(self.folder, trust_remote_code=self.trust_remote_code)
 
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> "PreTrainedTokenizerBase | None":
         """None if the folder has none, e.g. for a language with its own symbols."""
         return super().tokenizer() if list(self.folder.glob("tokenizer*")) else None
 
     def sizes(self) -> tuple[int | None, int | None]:
         return super().sizes() if self.tokenizer() is not None else Hub.sizes(self)
 
-    def load(self, folder: Path) -> Any:
+    def load(self, folder: Path) -> "PreTrainedModel":
         """The model; BadArgument if the weights lack its head, which would be random."""
+        model: PreTrainedModel
         model, loading = self._load(folder, self.trust_remote_code, output_loading_info=True)
         if missing := sorted(loading["missing_keys"]):
             raise self._refused(f"lacks {missing[0]}: it was not trained", folder)

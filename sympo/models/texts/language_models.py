@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 
@@ -15,6 +15,9 @@ from sympo import ranges, seeding
 from sympo.protocols.models import Reads
 from sympo.ranges import Dropout, Positive, Range, Width
 from sympo.types import BadArgument, BadInput, Vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 
@@ -53,7 +56,7 @@ class LanguageModel(ABC):
         """A hash of the model's files, used in place of their path."""
 
     @abstractmethod
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> "PreTrainedTokenizerBase | None":
         """Its tokenizer, if it has one."""
 
     @abstractmethod
@@ -71,12 +74,13 @@ class LanguageModel(ABC):
         return {}
 
     @abstractmethod
-    def build(self, vocabulary: Vocabulary, seed: int) -> Any:
+    def build(self, vocabulary: Vocabulary, seed: int) -> "PreTrainedModel":
         """The model before any training, in float32."""
 
-    def load(self, folder: Path) -> Any:
+    def load(self, folder: Path) -> "PreTrainedModel":
         """A trained descendant from a folder in the hub's format, in float32."""
-        return self._load(folder, trust_remote_code=False)
+        model: PreTrainedModel = self._load(folder, trust_remote_code=False)
+        return model
 
     def _load(self, folder: Path, trust_remote_code: bool, **settings: Any) -> Any:
         import transformers
@@ -93,7 +97,7 @@ class LanguageModel(ABC):
             reason = " ".join(str(error).split())[:300]
             raise BadInput(f"{folder} does not load as a {self.kind}: {reason}") from error
 
-    def adapt(self, model: Any, seed: int) -> Any:
+    def adapt(self, model: "PreTrainedModel", seed: int) -> torch.nn.Module:
         """The model as trained: with adapters if a rank is set."""
         if self.lora_rank is None:
             return model
@@ -118,7 +122,7 @@ class LanguageModel(ABC):
                 ),
             )
 
-    def restored(self, base: Any, folder: Path) -> Any:
+    def restored(self, base: "PreTrainedModel", folder: Path) -> torch.nn.Module:
         """The trained model that `PretrainedScorer.save` wrote to a folder.
 
         base: the model before training.
@@ -129,7 +133,7 @@ class LanguageModel(ABC):
 
         return PeftModel.from_pretrained(base, str(folder))
 
-    def _check_adapters(self, skeleton: Any) -> None:
+    def _check_adapters(self, skeleton: "PreTrainedModel") -> None:
         ranges.check(self)
         if self.lora_rank is not None:
             try:
@@ -175,13 +179,13 @@ class TinyLM(LanguageModel):
     def fingerprint(self) -> str:
         return "" if self.tokenizer_path is None else _content(Path(self.tokenizer_path), _FILES)
 
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> "PreTrainedTokenizerBase | None":
         return None if self.tokenizer_path is None else _tokenizer(self.tokenizer_path, False)
 
     def sizes(self) -> tuple[int | None, int | None]:
         return None, self.max_positions
 
-    def build(self, vocabulary: Vocabulary, seed: int) -> Any:
+    def build(self, vocabulary: Vocabulary, seed: int) -> "PreTrainedModel":
         import transformers
 
         config = transformers.LlamaConfig(
@@ -199,7 +203,8 @@ class TinyLM(LanguageModel):
         )
         with torch.random.fork_rng():
             torch.manual_seed(seeding.derive(seed, "weights"))
-            return getattr(transformers, self.auto).from_config(config)
+            made: PreTrainedModel = getattr(transformers, self.auto).from_config(config)
+            return made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,7 +287,7 @@ class Hub(LanguageModel):
         for file in weights:
             _check_weights(file)
 
-    def _skeleton(self) -> Any:
+    def _skeleton(self) -> "PreTrainedModel":
         """The model without its weights."""
         import transformers
 
@@ -290,7 +295,9 @@ class Hub(LanguageModel):
         try:
             config = transformers.AutoConfig.from_pretrained(self.folder, **self._head, **trusted)
             with torch.device("meta"):
-                return getattr(transformers, self.auto).from_config(config, **trusted)
+                auto = getattr(transformers, self.auto)
+                made: PreTrainedModel = auto.from_config(config, **trusted)
+                return made
         except Exception as error:  # whatever a config or its code raises
             reason = " ".join(str(error).split())[:300]
             raise BadInput(
@@ -300,7 +307,7 @@ class Hub(LanguageModel):
     def fingerprint(self) -> str:
         return _content(self.folder, self._patterns)
 
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> "PreTrainedTokenizerBase | None":
         return _tokenizer(str(self.folder), self.trust_remote_code)
 
     def sizes(self) -> tuple[int | None, int | None]:
@@ -313,15 +320,16 @@ class Hub(LanguageModel):
     def released(self) -> Path | None:
         return self.folder
 
-    def build(self, vocabulary: Vocabulary, seed: int) -> Any:
+    def build(self, vocabulary: Vocabulary, seed: int) -> "PreTrainedModel":
         return self.load(self.folder)
 
-    def load(self, folder: Path) -> Any:
-        return self._load(folder, self.trust_remote_code, **self._head)
+    def load(self, folder: Path) -> "PreTrainedModel":
+        model: PreTrainedModel = self._load(folder, self.trust_remote_code, **self._head)
+        return model
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(folder: str, trust_remote_code: bool) -> Any:
+def _tokenizer(folder: str, trust_remote_code: bool) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     try:

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from sympo.models.texts.packed_rows import Group, PackedRows
 from sympo.models.texts.reward_models import RewardModel
 from sympo.types import Encoded
-from tests.models.texts.made_rows import Sides, draw
-from tests.models.texts.test_policies import (
+from tests.models.texts.families import (
     EXACT,
     FALLS_BACK,
     GROUPED,
@@ -22,6 +21,7 @@ from tests.models.texts.test_policies import (
     blind,
     gradients,
 )
+from tests.models.texts.made_rows import Sides, draw
 
 transformers = pytest.importorskip("transformers")
 

@@ -17,9 +17,9 @@ from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.reward_models import RewardModel
 from sympo.types import BadInput, Vocabulary
 from tests.conftest import DATA
-from tests.test_configs import composed
-from tests.test_policy_run import history
-from tests.test_run import cells, run, start
+from tests.helpers.commands import cells, run, start
+from tests.helpers.configs import composed
+from tests.helpers.policies import history
 
 # the default language, fewer and shorter
 LANGUAGE = [
@@ -131,7 +131,7 @@ def test_killed_cell_goes_on_from_its_checkpoint(tmp_path: Path, swept: tuple[Pa
     assert not (path / "summary.json").exists()
     code, out, err = run(results, *cell)
     assert code == 0, err
-    assert "goes on from epoch" in out
+    assert "resumes from epoch" in out
     undisturbed = cells(swept[0])["ramp/noise=0.4/seed=0"]
     for name in ("metrics.jsonl", "model/model.safetensors"):
         assert (path / name).read_bytes() == (undisturbed / name).read_bytes()

@@ -16,9 +16,9 @@ from sympo.judges.judging import questions
 from sympo.judges.samples import Samples
 from sympo.runs.folder import run_folders
 from sympo.types import BadInput
-from tests.test_configs import composed
-from tests.test_policy_run import SMALL
-from tests.test_run import run
+from tests.helpers.commands import run
+from tests.helpers.configs import composed
+from tests.helpers.policies import SMALL_POLICY as SMALL
 
 GRID = ["-m", "loss=ramp,logistic", "noise=0.4", *SMALL]
 

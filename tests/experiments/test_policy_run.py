@@ -12,16 +12,11 @@ import pytest
 
 from experiments.cells import prepare
 from tests.conftest import DATA
-from tests.test_configs import composed
-from tests.test_run import cells, run, start
+from tests.helpers.commands import cells, run, start
+from tests.helpers.configs import composed
+from tests.helpers.policies import SMALL_POLICY as SMALL
+from tests.helpers.policies import history
 
-# the default language and model, fewer and shorter
-SMALL = [
-    "job=policy", "dataset.corpus_texts=400", "dataset.train_pairs=96",
-    "dataset.validation_pairs=32", "dataset.test_pairs=32", "job.epochs=2", "job.batch_size=32",
-    "job.sft.epochs=1", "job.sampling.prompts=32", "model.hidden_size=16",
-    "model.intermediate_size=24", "model.heads=2",
-]  # fmt: skip
 GRID = ["-m", "loss=ramp,logistic,cdpo,rdpo", "noise=0,0.2,0.4", "seed=0,1", "assumed_rate=0"]
 METRICS = [
     "test/implicit_accuracy", "test/implicit_accuracy_se", "train/flipped_memorised",
@@ -29,10 +24,6 @@ METRICS = [
     "policy/win_rate_chosen", "policy/gold_reward", "reference/gold_reward", "policy/kl",
     "policy/kl_se", "policy/length", "policy/truncated",
 ]  # fmt: skip
-
-
-def history(path: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +68,8 @@ def test_cells_measure_what_the_contract_says(swept: tuple[Path, str]) -> None:
     assert start_metrics["test/implicit_accuracy"] == 0.5  # all margins are 0 before training
     assert abs(start_metrics["policy/kl"]) < 1e-6
     assert {file.name for file in path.iterdir()} == {
-        "config.yaml", "data.json", "metrics.jsonl", "summary.json", ".lock", "samples"
+        "config.yaml", "data.json", "metrics.jsonl", "summary.json", ".lock", "samples",
+        "policy", "policy_selected",
     }  # fmt: skip
     lines = (path / "samples" / "last.jsonl").read_text().splitlines()
     assert len(lines) == 32
@@ -121,7 +113,7 @@ def test_killed_cell_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert not (path / "summary.json").exists()
     code, out, err = run(tmp_path / "killed", *cell)
     assert code == 0, err
-    assert "goes on from epoch" in out
+    assert "resumes from epoch" in out
     (undisturbed,) = cells(tmp_path / "undisturbed").values()
     assert (path / "metrics.jsonl").read_text() == (undisturbed / "metrics.jsonl").read_text()
     for which in ("last", "selected"):

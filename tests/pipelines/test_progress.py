@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from experiments import progress
+from sympo.pipelines import progress
 from sympo.pipelines.progress import Progress, Terminal
 
 

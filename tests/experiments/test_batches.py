@@ -19,8 +19,9 @@ from experiments import batches
 from experiments.cells import Planned, prepare
 from sympo.pipelines.runner import run_cells
 from sympo.runs.folder import RunFolder
-from tests.test_configs import composed
-from tests.test_run import SMALL, cells, run, start
+from tests.helpers.commands import SMALL_IMAGES as SMALL
+from tests.helpers.commands import cells, run, start
+from tests.helpers.configs import composed
 
 LOSSES, RATES = ("ramp", "logistic", "sigmoid"), ("0", "0.2", "0.4")
 
@@ -206,10 +207,10 @@ def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 def test_a_killed_batch_goes_on_from_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from experiments import reward_model
+    from sympo.pipelines import image_reward_model
     from sympo.training.stacked_cells import CellTrainer
 
-    monkeypatch.setattr(reward_model, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr(image_reward_model, "SECONDS_BETWEEN_CHECKPOINTS", 0)
     sweep = [planned(tmp_path / name, "job.epochs=4") for name in ("undisturbed", "killed")]
     undisturbed, killed = ([one.cell for one in part] for part in sweep)
     assert {one.status for one in run_cells(undisturbed, screen=Lines())} == {"complete"}
@@ -240,7 +241,7 @@ def test_a_killed_batch_goes_on_from_its_checkpoint(
     screen = Lines()
     assert {one.status for one in run_cells(killed, screen=screen)} == {"complete"}
     assert trained == [0, 1, 2, 3, 3]
-    assert len([line for line in screen.said if "goes on from epoch 3" in line]) == 1
+    assert len([line for line in screen.said if "resumes from epoch 3" in line]) == 1
     assert len([line for line in screen.said if "starts over" in line]) == 2
     for one, other in zip(undisturbed, killed, strict=True):
         lines = [

@@ -1,42 +1,17 @@
 """run.py as a user runs it: real processes, real sweeps, killed, repeated, two at once."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-ROOT = Path(__file__).parents[1]
-# small enough for a test; the same code and data as the default
-SMALL = ["job.epochs=2", "dataset.train_pairs=300", "dataset.validation_pairs=300",
-         "dataset.test_pairs=1000", "job.evaluate_every=1"]  # fmt: skip
+from tests.helpers.commands import SMALL_IMAGES as SMALL
+from tests.helpers.commands import cells, run, start
+
 FILES = {"config.yaml", "metrics.jsonl", "summary.json", ".lock"}
-
-
-def start(results: Path, *arguments: str) -> subprocess.Popen[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
-    environment |= {"NETRC": str(results / "no-netrc"), "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        [sys.executable, "run.py", *arguments, f"results_dir={results}"],
-        cwd=ROOT, env=environment, text=True, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def run(results: Path, *arguments: str) -> tuple[int, str, str]:
-    process = start(results, *arguments)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
-
-
-def cells(results: Path) -> dict[str, Path]:
-    found = sorted(results.glob("runs/*/*/*/*/*"))
-    return {"/".join(path.parts[-3:]).rsplit("-", 1)[0]: path for path in found}
 
 
 SWEEP = ["-m", "loss=ramp,logistic", "noise=0,0.4", "seed=0,1", *SMALL]
@@ -146,7 +121,11 @@ def test_a_report_that_fails_hides_no_failed_cell(tmp_path: Path) -> None:
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "cells.csv").mkdir()  # in the way of a file
     code, out, err = run(
-        tmp_path, "-m", "job.learning_rate=1e30,1e-3", *SMALL, f"report_dir={tmp_path}/report"
+        tmp_path,
+        "-m",
+        "job.learning_rate=1e30,1e-3",
+        *SMALL,
+        f"report_dir={tmp_path}/report",
     )
     assert code == 1
     assert "2 cells: 1 run, 0 complete before, 1 failed" in out and "error.log" in out
@@ -201,7 +180,7 @@ def test_bad_input_starts_nothing(tmp_path: Path, arguments: list[str], words: s
 
 
 def test_wandb_offline_groups_a_sweep(tmp_path: Path) -> None:
-    from tests.runs.test_tracking import records
+    from tests.helpers.wandb_records import records
 
     for _ in range(2):  # cells that are complete do not appear again
         code, _, err = run(tmp_path, "-m", "loss=ramp,logistic", *SMALL, "wandb.mode=offline")

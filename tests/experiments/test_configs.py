@@ -11,42 +11,27 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 import run
 from experiments.cells import prepare
 from experiments.settings import GROUPS, SETTINGS, build, check_keys, refuse_classes, resolved
 from sympo.types import BadInput
 from tests.conftest import DATA
-from tests.judges.test_reward_model import model_folder
+from tests.helpers.configs import CONF, MARGINS, OPTIONS, composed
+from tests.judges.made_model import model_folder
 
-CONF = Path(__file__).parents[1] / "conf"
 # job=judge makes no cell
-OPTIONS = [
-    (group, path.stem)
-    for group in (*GROUPS, "judge")
-    for path in sorted((CONF / group).glob("*.yaml"))
-    if (group, path.stem) != ("job", "judge")
-]
-# job=judge has a class, too; margins are options of a group in a group
+# of the parts of runs, which job=judge does not make; margins are a group in a group
 CLASSES = [
     *((*option, f"{option[0]}/{option[1]}") for option in OPTIONS if option[0] != "job"),
     *(("job", path.stem, f"hydra/job_settings/{path.stem}")
       for path in sorted((CONF / "hydra" / "job_settings").glob("*.yaml"))
-      if "_target_" in OmegaConf.load(path)),
+      if path.stem != "judge" and "_target_" in OmegaConf.load(path)),
     *(("margin", path.stem, f"job/margin/{path.stem}")
       for path in sorted((CONF / "job" / "margin").glob("*.yaml"))),
 ]  # fmt: skip
-MARGINS = [path.stem for path in sorted((CONF / "job" / "margin").glob("*.yaml"))]
 EXPERIMENTS = [path.stem for path in sorted((CONF / "experiment").glob("*.yaml"))]
-
-
-def composed(*overrides: str) -> tuple[DictConfig, DictConfig]:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", list(overrides), return_hydra_config=True)
-    choices = config.hydra.runtime.choices
-    del config._content["hydra"]  # what Hydra itself hands to a job
-    return config, choices
 
 
 def written(group: str, file: str) -> dict[str, Any]:

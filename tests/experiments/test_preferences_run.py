@@ -7,8 +7,8 @@ import pytest
 
 from experiments.cells import prepare
 from sympo.types import BadInput
-from tests.test_configs import composed
-from tests.test_run import cells, run
+from tests.helpers.commands import cells, run
+from tests.helpers.configs import composed
 
 SMALL = ["dataset=preferences", "model=tfidf", "dataset.validation_pairs=20", "job.epochs=1"]
 
