@@ -1,9 +1,40 @@
 """SymPO: preference optimization under noisy labels.
 
-    found = sympo.train_reward_model(sympo.Digits(), loss="ramp", noise=0.3)
-    found.metrics["test/order_accuracy"]
+Losses, by class or by name, and flips:
 
-Every name below is loaded when it is first used; `import sympo` alone loads none of them.
+    import torch
+    from sympo import losses
+
+    z = torch.linspace(-2, 2, 5)
+    print(sympo.Ramp()(z), losses.by_name("cdpo", assumed_rate=0.1)(z))
+    noisy = sympo.flip(sympo.Symmetric(), 0.3, sympo.Digits().draw(seed=0).train, seed=0)
+
+Reward models, of embedded data, of rows in memory, or of files (`PreferenceSet(path=...)`):
+
+    found = sympo.train_reward_model(sympo.Digits(), loss="ramp", noise=0.3, epochs=2)
+    print(found.metrics["test/order_accuracy"], found.rewards("test")[0])
+    rows = [{"prompt": f"Say {i}.", "chosen": f"{i}", "rejected": "No."} for i in range(200)]
+    found = sympo.train_reward_model(sympo.TextPairs(rows, validation_pairs=20), loss="logistic")
+
+Policies, and judges of their responses (`Hub(name_or_path=...)` loads a model):
+
+    data = sympo.GoldLanguage(train_pairs=64, validation_pairs=32, test_pairs=32)
+    found = sympo.train_policy(
+        data, "ramp", noise=0.3, model=sympo.TinyLM(), results_dir="results",
+        sft=sympo.FineTuning(epochs=0), sampling=sympo.Sampling(prompts=16, max_new_tokens=20),
+    )
+    judged = sympo.judge_run(found.folder, sympo.Gold(), dataset=data)
+    print(judged.metrics["last"]["win_rate"])
+
+Tables and figures of what was run (`write_report` writes all of them):
+
+    runs = sympo.Collection.from_runs("results/runs")
+    print(runs.cells["last/policy/win_rate"])
+
+In TRL, `SymPOTrainer(model, loss="ramp", args=args, train_dataset=data)`.
+
+Every name below is loaded when it is first used; `import sympo` loads none of them. docs/python.md
+has more.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,12 @@
+<<<<<<< HEAD
 """Training from Python, with the same trainers, stages and records as sweeps.
 
 found = sympo.train_reward_model(sympo.Digits(), loss="ramp", noise=0.3, epochs=30)
 found.metrics["test/order_accuracy"], found.rewards("test")
 """
+=======
+"""Training from Python, with the trainers, stages and records that a sweep uses."""
+>>>>>>> house-docs
 
 import sys
 import tempfile
@@ -46,10 +50,17 @@ class TrainingFailed(RuntimeError):
 class Trained:
     """A trained reward model or policy, and its evaluations.
 
+<<<<<<< HEAD
     metrics: of the last epoch. selected: of the epoch that noisy validation selects. history: of
         every evaluation. All use the names in run folders and tables, including `epoch`.
     folder: the run folder; None if nothing was kept.
     scorer: the trained scorer; None if the cell was already complete in `results_dir`.
+=======
+    metrics: of the last epoch; selected: of the epoch selected by noisy validation; history: of
+        every evaluation. Keys are the names in run folders and tables, and `epoch`.
+    folder: the run folder, None if nothing was kept.
+    scorer: the trained model; None if the cell was already complete in `results_dir`.
+>>>>>>> house-docs
     """
 
     metrics: dict[str, float | None]
@@ -64,16 +75,26 @@ class Trained:
         return self._scorer.model
 
     def rewards(self, split: str) -> np.ndarray:
+<<<<<<< HEAD
         """Rewards of both items of every pair in a split (`train`, `validation` or `test`); a
         policy gives implicit rewards. Returns (n, 2) float, the first item first."""
+=======
+        """Rewards of both items of every pair of a split, `train`, `validation` or `test`; implicit
+        rewards for a policy. (n, 2) float, the first item first."""
+>>>>>>> house-docs
         return self._scorer.rewards(split)
 
     @property
     def _scorer(self) -> TrainedScorer:
         if self.scorer is None:
             raise ValueError(
+<<<<<<< HEAD
                 f"{self.folder} was already complete, and its trained model is not in memory: use "
                 "force=True to train it again"
+=======
+                f"{self.folder} was complete already, so nothing was trained: force=True trains it "
+                "again"
+>>>>>>> house-docs
             )
         return self.scorer
 
@@ -93,6 +114,7 @@ def train_reward_model(
     progress: bool = False,
     **settings: Any,
 ) -> Trained:
+<<<<<<< HEAD
     """Train a reward model on pairs whose labels are flipped at a rate; evaluate on clean pairs.
 
     dataset: of images, such as `Digits()`, or of texts, such as `PreferenceSet(path=...)`. loss:
@@ -104,6 +126,25 @@ def train_reward_model(
 
     Raises BadInput on settings that cannot work, before any work starts, and TrainingFailed if
     training fails.
+=======
+    """Train a reward model on pairs with flipped labels, and evaluate it on clean ones.
+
+    dataset: of images, such as `Digits()`, or of texts, such as `PreferenceSet(path=...)` or
+        `TextPairs(rows)`. loss: a name ("ramp", "logistic", ...) or a `MarginLoss`. noise: the rate
+        of flips, in [0, 0.5). seed: of every draw.
+    model: None takes the paper's network for images, with 3x3 kernels for small ones, and tf-idf
+        for texts. noise_model: None flips every pair at the same rate.
+    results_dir: keeps the run, in the folder of a sweep's cell, and trains it only once; None keeps
+        nothing. force: train a kept run again.
+    device: "auto", "cpu", "cuda" or "cuda:N". threads: None leaves PyTorch's. progress: show it.
+    settings: of `RewardModelJob` for images and `TextRewardModelJob` for texts, such as
+        `epochs=10`.
+
+    Raises BadInput, before any work, if it cannot run, and TrainingFailed if training fails.
+
+        found = sympo.train_reward_model(sympo.Digits(), loss="ramp", noise=0.3, epochs=2)
+        print(found.metrics["test/order_accuracy"], found.rewards("test")[0])
+>>>>>>> house-docs
     """
     _check_dataset(dataset)
     job: Job
@@ -139,12 +180,28 @@ def train_policy(
     """Fine-tune a language model on chosen responses, train it on noisy preferences, and compare
     its responses with the reference's.
 
+<<<<<<< HEAD
     model: `TinyLM(...)` or `Hub(name_or_path=...)`. sampler: of responses, by default
     `Transformers()`. settings: of `PolicyJob`, such as `margin=DPO(beta=0.1)` or `epochs=1`. The
     other arguments are those of `train_reward_model`.
 
     Raises BadInput on settings that cannot work, before any work starts, and TrainingFailed if
     training fails.
+=======
+    model: `TinyLM(...)` or `Hub(name_or_path=...)`. sampler: of responses; None takes
+        `transformers`. settings: of `PolicyJob`, such as `margin=DPO(beta=0.1)` or `epochs=1`.
+        Other arguments are those of `train_reward_model`.
+
+    Raises BadInput, before any work, if it cannot run, and TrainingFailed if training fails.
+
+        found = sympo.train_policy(
+            sympo.GoldLanguage(train_pairs=64, validation_pairs=32, test_pairs=32), "ramp",
+            noise=0.3, model=sympo.TinyLM(), learning_rate=1e-3, warmup_steps=0,
+            sft=sympo.FineTuning(learning_rate=3e-3, warmup_steps=20),
+            sampling=sympo.Sampling(prompts=16, max_new_tokens=20),
+        )
+        print(found.metrics["policy/win_rate"])
+>>>>>>> house-docs
     """
     _check_dataset(dataset)
     parts = {
