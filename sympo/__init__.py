@@ -219,4 +219,10 @@ __all__ = [
     "write_report",
 ]
 
-__getattr__ = loader(__name__, _HOMES)
+# sub-packages and modules that users name, as in `sympo.losses.by_name("ramp")`
+_MODULES = (
+    *("analysis", "data", "evaluation", "judges", "losses", "margins", "models", "noise"),
+    *("pipelines", "protocols", "runs", "sampling"),
+)
+
+__getattr__ = loader(__name__, _HOMES, _MODULES)

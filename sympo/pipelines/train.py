@@ -1,12 +1,4 @@
-<<<<<<< HEAD
-"""Training from Python, with the same trainers, stages and records as sweeps.
-
-found = sympo.train_reward_model(sympo.Digits(), loss="ramp", noise=0.3, epochs=30)
-found.metrics["test/order_accuracy"], found.rewards("test")
-"""
-=======
 """Training from Python, with the trainers, stages and records that a sweep uses."""
->>>>>>> house-docs
 
 import sys
 import tempfile
@@ -50,17 +42,10 @@ class TrainingFailed(RuntimeError):
 class Trained:
     """A trained reward model or policy, and its evaluations.
 
-<<<<<<< HEAD
-    metrics: of the last epoch. selected: of the epoch that noisy validation selects. history: of
-        every evaluation. All use the names in run folders and tables, including `epoch`.
-    folder: the run folder; None if nothing was kept.
-    scorer: the trained scorer; None if the cell was already complete in `results_dir`.
-=======
     metrics: of the last epoch; selected: of the epoch selected by noisy validation; history: of
         every evaluation. Keys are the names in run folders and tables, and `epoch`.
     folder: the run folder, None if nothing was kept.
     scorer: the trained model; None if the cell was already complete in `results_dir`.
->>>>>>> house-docs
     """
 
     metrics: dict[str, float | None]
@@ -75,26 +60,16 @@ class Trained:
         return self._scorer.model
 
     def rewards(self, split: str) -> np.ndarray:
-<<<<<<< HEAD
-        """Rewards of both items of every pair in a split (`train`, `validation` or `test`); a
-        policy gives implicit rewards. Returns (n, 2) float, the first item first."""
-=======
         """Rewards of both items of every pair of a split, `train`, `validation` or `test`; implicit
         rewards for a policy. (n, 2) float, the first item first."""
->>>>>>> house-docs
         return self._scorer.rewards(split)
 
     @property
     def _scorer(self) -> TrainedScorer:
         if self.scorer is None:
             raise ValueError(
-<<<<<<< HEAD
-                f"{self.folder} was already complete, and its trained model is not in memory: use "
-                "force=True to train it again"
-=======
                 f"{self.folder} was complete already, so nothing was trained: force=True trains it "
                 "again"
->>>>>>> house-docs
             )
         return self.scorer
 
@@ -114,19 +89,6 @@ def train_reward_model(
     progress: bool = False,
     **settings: Any,
 ) -> Trained:
-<<<<<<< HEAD
-    """Train a reward model on pairs whose labels are flipped at a rate; evaluate on clean pairs.
-
-    dataset: of images, such as `Digits()`, or of texts, such as `PreferenceSet(path=...)`. loss:
-    a name ("ramp", "logistic", ...) or a `MarginLoss`. noise: in [0, 0.5). model: by default the
-    paper's network for images, with 3x3 kernels on small ones, and tf-idf for texts. noise_model:
-    by default every pair is flipped at the same rate. results_dir: keeps the run, which a later
-    call reuses; None keeps nothing. settings: of `RewardModelJob` for images and
-    `TextRewardModelJob` for texts, such as `epochs=10`.
-
-    Raises BadInput on settings that cannot work, before any work starts, and TrainingFailed if
-    training fails.
-=======
     """Train a reward model on pairs with flipped labels, and evaluate it on clean ones.
 
     dataset: of images, such as `Digits()`, or of texts, such as `PreferenceSet(path=...)` or
@@ -144,7 +106,6 @@ def train_reward_model(
 
         found = sympo.train_reward_model(sympo.Digits(), loss="ramp", noise=0.3, epochs=2)
         print(found.metrics["test/order_accuracy"], found.rewards("test")[0])
->>>>>>> house-docs
     """
     _check_dataset(dataset)
     job: Job
@@ -180,14 +141,6 @@ def train_policy(
     """Fine-tune a language model on chosen responses, train it on noisy preferences, and compare
     its responses with the reference's.
 
-<<<<<<< HEAD
-    model: `TinyLM(...)` or `Hub(name_or_path=...)`. sampler: of responses, by default
-    `Transformers()`. settings: of `PolicyJob`, such as `margin=DPO(beta=0.1)` or `epochs=1`. The
-    other arguments are those of `train_reward_model`.
-
-    Raises BadInput on settings that cannot work, before any work starts, and TrainingFailed if
-    training fails.
-=======
     model: `TinyLM(...)` or `Hub(name_or_path=...)`. sampler: of responses; None takes
         `transformers`. settings: of `PolicyJob`, such as `margin=DPO(beta=0.1)` or `epochs=1`.
         Other arguments are those of `train_reward_model`.
@@ -201,7 +154,6 @@ def train_policy(
             sampling=sympo.Sampling(prompts=16, max_new_tokens=20),
         )
         print(found.metrics["policy/win_rate"])
->>>>>>> house-docs
     """
     _check_dataset(dataset)
     parts = {
