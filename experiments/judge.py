@@ -28,7 +28,7 @@ from sympo.pipelines.judging import judged
 from sympo.pipelines.progress import Progress, heading
 from sympo.pipelines.result import RunResult
 from sympo.protocols.judging import Judge, JudgedData
-from sympo.runs.folder import git_commit
+from sympo.runs.provenance import git_commit
 from sympo.types import BadInput
 
 # the settings of this job; the others belong to jobs that train cells

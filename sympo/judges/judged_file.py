@@ -14,7 +14,7 @@ from sympo.judges.judging import Judged
 from sympo.judges.metrics import Metrics, judged_metrics
 from sympo.judges.samples import Samples
 from sympo.protocols.judging import Judge
-from sympo.runs.folder import git_commit, versions
+from sympo.runs.provenance import git_commit, versions
 
 log = logging.getLogger(__name__)
 

@@ -9,16 +9,11 @@ of its job.
 import json
 import math
 import os
-import platform
 import shutil
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +31,12 @@ from sympo.disk import (
 )
 from sympo.identity import FORMAT, NAME, Identity, joined
 from sympo.outcomes import TestSet
+from sympo.runs.provenance import git_commit, versions
 from sympo.types import Evaluation
 from sympo.validity import history_fault, summary_fault
 
 # files whose digests a summary holds; models are too large
 GUARDED = ("metrics.jsonl", "samples/*.jsonl")
-PACKAGES = (
-    *("sympo", "torch", "transformers", "peft", "numpy", "scipy", "statsmodels", "scikit-learn"),
-    "hydra-core",
-)
 
 
 @dataclass(frozen=True)
@@ -377,34 +369,3 @@ def _finite(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
 def file_of_test_set(run: str | Path, digest: str) -> Path:
     """The file of a test set of a run: `<job>/<dataset>/test_sets/<digest>.npz`."""
     return Path(run).absolute().parents[2] / "test_sets" / f"{digest}.npz"
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that can change a number."""
-    found = {"python": platform.python_version(), "system": sys.platform}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-@cache
-def git_commit() -> str | None:
-    """The commit of the running checkout, with `-dirty` if tracked files other than results have
-    changed; None outside a checkout."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", *arguments]
-        here = Path(__file__).parent
-        return subprocess.run(
-            command, cwd=here, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    changed = ("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
-    try:
-        return git("rev-parse", "HEAD") + ("-dirty" if git(*changed) else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
