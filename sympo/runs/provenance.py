@@ -39,6 +39,8 @@ def git_commit() -> str | None:
 
     changed = ("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
     try:
+        if Path(git("rev-parse", "--show-toplevel")) != Path(__file__).resolve().parents[2]:
+            return None  # installed somewhere inside another project
         return git("rev-parse", "HEAD") + ("-dirty" if git(*changed) else "")
     except (OSError, subprocess.CalledProcessError):
         return None
