@@ -1,6 +1,5 @@
 """job=reward_model on texts as a user runs it: shared pairs, sweeps, kills, saved models."""
 
-import json
 import shutil
 import signal
 import time
@@ -102,7 +101,7 @@ def test_policies_and_reward_models_share_pairs(tmp_path: Path) -> None:
         config, choices = composed(*overrides, f"results_dir={tmp_path}")
         cell = prepare(config, choices)
         shared = cell.job.shared(cell, SimpleNamespace(note=print, status=print))
-        return json.dumps(shared._sft_key), json.dumps(shared._preferences_key)
+        return shared._sft_key.digest(8), shared._preferences_key.digest(8)
 
     policy, reward = ["job=policy"], ["job=reward_model", "dataset=gold_language"]
     assert stages(*policy) == stages(*reward) == stages(*reward, "job.precision=bfloat16")

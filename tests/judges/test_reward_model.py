@@ -103,7 +103,7 @@ def test_dialogue_that_the_template_refuses_is_invalid(tmp_path: Path) -> None:
 def test_untrained_head_is_refused(tmp_path: Path) -> None:
     folder = model_folder(tmp_path, auto=AutoModelForCausalLM)
     judge = RewardModelJudge(name_or_path=str(folder))
-    with pytest.raises(BadInput, match="LlamaForCausalLM, has no reward head"):
+    with pytest.raises(BadInput, match="LlamaForCausalLM, which has no reward head"):
         judge.check()
     config = json.loads((folder / "config.json").read_text())
     config["architectures"] = ["LlamaForSequenceClassification"]
@@ -140,7 +140,7 @@ def test_reward_model_that_cannot_read_the_texts_is_refused(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"name_or_path": None}, "name_or_path is not set"),
+        ({"name_or_path": None}, "name_or_path=None is not set"),
         ({"name_or_path": "/nowhere"}, "name_or_path=/nowhere"),
         ({"precision": "float8"}, "precision=float8"),
         ({"max_length": 0}, "max_length=0"),

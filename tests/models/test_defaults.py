@@ -71,7 +71,12 @@ def parts(place: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
 
 def test_parts_of_jobs_have_the_defaults_of_their_class() -> None:
     seen = set()
-    for path in sorted((ROOT / "conf" / "job").rglob("*.yaml")):
+    for path in sorted(
+        [
+            *(ROOT / "conf" / "job").rglob("*.yaml"),
+            *(ROOT / "conf" / "hydra" / "job_settings").glob("*.yaml"),
+        ]
+    ):
         for kind, settings in parts(OmegaConf.to_container(OmegaConf.load(path), resolve=False)):
             seen.add(kind.identity)
             assert not differing(kind, settings), path
