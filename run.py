@@ -70,8 +70,6 @@ def check_alone() -> None:
 
 
 def main() -> int:
-    # otherwise Hydra prints errors itself and exits with 1
-    os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv[1:] = with_swept_groups([quoted(argument) for argument in sys.argv[1:]])
     if {argument.split("=")[0] for argument in sys.argv} & {"--cfg", "-c"}:
         sys.argv.append("--resolve")
@@ -93,4 +91,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    # otherwise Hydra prints errors itself and exits with 1
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.exit(main())
