@@ -39,6 +39,7 @@ from sympo.types import BadInput
 TARGET, NAME = "_target_", "_identity_"
 # of identities in summaries and keys; format 1 had Python paths and every setting
 FORMAT = 2
+_MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class Identity:
         """A sentence on the default that changed since settings of the same digest were stored;
         empty if none changed."""
         for name in sorted({*self.at_default, *at_default}):
-            now, then = leaf(self.settings, name), leaf(stored, name)
-            if None not in (now, then) and now != then:
+            now, then = (leaf(one, name, _MISSING) for one in (self.settings, stored))
+            if now is not _MISSING and then is not _MISSING and now != then:
                 return f"{name} was {_shown(then)} by default and is {_shown(now)} now"
         return ""
 
@@ -158,10 +159,10 @@ def digest(settings: Mapping[str, Any], size: int = 4) -> str:
     return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
 
 
-def leaf(settings: Any, name: str) -> Any:
-    """The setting at a dotted name; None if it is null or missing."""
+def leaf(settings: Any, name: str, missing: Any = None) -> Any:
+    """The setting at a dotted name, or `missing`."""
     for key in name.split("."):
-        settings = settings.get(key) if isinstance(settings, Mapping) else None
+        settings = settings.get(key, missing) if isinstance(settings, Mapping) else missing
     return settings
 
 

@@ -1,6 +1,7 @@
 """Runs one cell from its lock to its result: skipped, sampled again, trained, judged or failed."""
 
 import resource
+import shutil
 import sys
 import traceback
 from collections.abc import Sequence
@@ -86,7 +87,8 @@ class CellRun:
             self.done = False
             return
         self.progress.note(f"its responses were drawn by sampler={other}; sampling again")
-        self.folder.unfinished.mkdir(exist_ok=True)
+        shutil.rmtree(self.folder.unfinished, ignore_errors=True)  # of a killed forced run
+        self.folder.unfinished.mkdir()
         self.folder.replace_samples(job.sample_again(self.cell, self.progress))
         self.summary = self.folder.summary()
         self.progress.end("sampled again")

@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -206,7 +207,7 @@ def _train(
             "results_dir": str(root),
             "force": force,
             "wandb": {"mode": "disabled", "project": "sympo", "entity": None, "group": None},
-            "progress": {"cell": 1, "cells": 1, "started": None},
+            "progress": {"cell": 1, "cells": 1, "started": time.time() if force else None},
             **{key: as_config(part) for key, part in parts.items()},
         }
         options = {key: stable_name(type(part)) for key, part in parts.items()} | {"job": job}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
 from sympo.disk import config_is_garbled, with_digest, write_atomically
 from sympo.identity import Identity, identity_of, is_part, joined, part_identity
@@ -60,8 +61,14 @@ def adopt_run(folder: RunFolder, config_yaml: Callable[[], str]) -> str:
 
     config_yaml: returns the cell's config in today's format.
     """
-    if folder.path.is_dir():
+    parent, start = folder.path.parent, f"seed={folder.name.seed}-"
+    if folder.path.is_dir() or not any(name.startswith(start) for name in _names(parent)):
         return ""
+    with FileLock(parent / ".adoption.lock"):  # others would start a folder meanwhile
+        return "" if folder.path.is_dir() else _adopt(folder, config_yaml)
+
+
+def _adopt(folder: RunFolder, config_yaml: Callable[[], str]) -> str:
     left = []
     for old in _old_runs(folder.path.parent, f"seed={folder.name.seed}-"):
         if old.identity is None:
@@ -81,7 +88,7 @@ def _rename(old: Old, folder: RunFolder, config_yaml: str) -> None:
     made = file.stat().st_mtime_ns
     summary = json.loads(file.read_bytes())
     mine = RunFolder(folder.path.parents[4], folder.name, folder.identity, old.sampler)
-    summary |= mine.settings() | {"hash": folder.hash, "adopted_from": summary["hash"]}
+    summary |= mine.settings() | {"hash": folder.hash, "adopted_from": old.folder.name[-8:]}
     write_atomically(file, json.dumps(summary, indent=1))
     os.utime(file, ns=(made, made))  # keep its age
     write_atomically(old.folder / "config.yaml", with_digest(config_yaml))
@@ -108,7 +115,7 @@ def _old_run(folder: Path) -> Old | None:
     try:
         summary = json.loads((folder / "summary.json").read_bytes())
         if "identity" in summary:
-            return None
+            return _half_adopted(folder, summary)
         options = {key: str(summary[key]) for key in OPTIONS}
         found = translated(summary["config"], options)
         return Old(folder, found, _sampler_of(folder, summary))
@@ -118,6 +125,15 @@ def _old_run(folder: Path) -> Old | None:
         return Old(folder, None, reason=" ".join(str(error).split()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Old(folder, None, reason="damaged")
+
+
+def _half_adopted(folder: Path, summary: Mapping[str, Any]) -> Old | None:
+    """A folder that a killed process has rewritten and not renamed."""
+    if summary.get("adopted_from") != folder.name[-8:]:
+        return None
+    found = Identity(summary["config"], frozenset(summary["at_default"]))
+    sampler = found["sampler"] if "sampler" in found.settings else None
+    return Old(folder, found.without("sampler"), sampler)
 
 
 def _sampler_of(folder: Path, summary: Mapping[str, Any]) -> Identity | None:

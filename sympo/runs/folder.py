@@ -184,7 +184,9 @@ class RunFolder:
         if "sampler" not in summary["config"]:
             return ""
         drew = Identity(summary["config"], frozenset(summary["at_default"]))["sampler"]
-        return "" if drew.hashed == self.sampler.hashed else str(drew.hashed[NAME])
+        same = drew.hashed == self.sampler.hashed
+        changed = same and self.sampler.contradiction(drew.settings, sorted(drew.at_default))
+        return "" if same and not changed else str(drew.hashed[NAME])
 
     def replace_samples(self, found: Mapping[str, Evaluation]) -> None:
         """Replace the responses of a complete run by those in `unfinished`, and its metrics by
