@@ -54,7 +54,8 @@ SETTINGS: dict[str, Any] = {
 }
 # optional members: by default a class is named by its option, and every setting is hashed
 WITH_FALLBACK = ("identity", "outside_identity")
-OF_A_CLASS = re.compile(r"""(?<![^.{,\s+~'"])_target_['"]?\s*([=:]|$)""")
+# a class inside a value such as {_target_: mine.Loss}
+A_CLASS_INSIDE = re.compile(r"""\{.*_target_['"]?\s*:""")
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -111,8 +112,10 @@ def build(group: str, option: Any, settings: Mapping[str, Any]) -> Any:
 def refuse_classes(overrides: Iterable[str]) -> None:
     """Refuse classes on the command line, because runs are named after options."""
     for override in overrides:
-        if OF_A_CLASS.search(override) and not override.startswith("-"):
-            place = override.lstrip("+~").partition("=")[0].replace("._target_", "")
+        key, _, value = override.lstrip("+~").partition("=")
+        names_one = key.split(".")[-1] == "_target_" or A_CLASS_INSIDE.search(value)
+        if names_one and not override.startswith("-"):
+            place = key.removesuffix("._target_")
             group = place.replace(".", "/")
             if not (CONF / group).is_dir():
                 group = group.split("/")[0]

@@ -96,6 +96,11 @@ class CellSweeper(Sweeper):
                     f"{override.input_line}: presets cannot be swept, because each defines a "
                     "sweep; run them one after another"
                 )
+            if override.key_or_group == "sampler" and override.is_sweep_override():
+                raise BadInput(
+                    f"{override.input_line}: samplers cannot be swept, since a cell keeps the "
+                    "responses of one; run one after the other, each with its own results_dir"
+                )
             if not override.is_sweep_override():
                 choices.append([override])
                 continue

@@ -26,11 +26,14 @@ import hashlib
 import importlib
 import inspect
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+
+import numpy as np
 
 from sympo.moved import MOVED
 from sympo.types import BadInput
@@ -52,6 +55,7 @@ class Identity:
 
     settings: Mapping[str, Any]
     at_default: frozenset[str] = frozenset()
+    classes: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def hashed(self) -> dict[str, Any]:
@@ -64,9 +68,18 @@ class Identity:
         inside = {name.removeprefix(start) for name in self.at_default if name.startswith(start)}
         return Identity(self.settings[key] or {}, frozenset(inside))
 
+    def replaced(self, classes: Mapping[str, str]) -> str:
+        """A sentence on the part whose class is another one than in `classes`, which still exists,
+        so that it did not just move; empty if there is none."""
+        for place, now in self.classes.items():
+            then = classes.get(place, now)
+            if then != now and _is_another(then, now):
+                return f"{place} was {then} and is {now} now"
+        return ""
+
     def without(self, *names: str) -> "Identity":
         """The identity without some settings, given by their dotted names."""
-        return Identity(_without(self.settings, names), self.at_default - set(names))
+        return Identity(_without(self.settings, names), self.at_default - set(names), self.classes)
 
     def digest(self, size: int) -> str:
         """A hash of `size` bytes, in hexadecimal."""
@@ -99,22 +112,19 @@ def identity_of(
     options: Mapping[str, str] | None = None,
     contents: Mapping[str, str | None] | None = None,
 ) -> Identity:
-    """The identity of settings in which parts are mappings with a `_target_`.
+    """The identity of settings in which parts are objects, or mappings with a `_target_`.
 
     options: the option that chose each part. contents: the fingerprint of each part's files, None
         for a part that has none.
     """
     settings, at_default = {}, set[str]()
     for key, value in config.items():
-        if is_part(value):
-            settings[key], left_out = _setting(value, (options or {}).get(key))
-            at_default |= {f"{key}.{name}" for name in left_out}
-        else:
-            settings[key] = normalised(value)
+        settings[key], left_out = _setting(value, (options or {}).get(key))
+        at_default |= {f"{key}.{name}" for name in left_out}
     for key, fingerprint in (contents or {}).items():
         if fingerprint is not None:
             settings[key]["content"] = fingerprint
-    return Identity(settings, frozenset(at_default))
+    return Identity(settings, frozenset(at_default), dict(_classes("", config)))
 
 
 def part_identity(part: Any) -> Identity:
@@ -127,7 +137,13 @@ def as_config(part: Any) -> dict[str, Any]:
     """The config that rebuilds a part, with its `_target_`; raises BadInput if the part does not
     keep an argument as an attribute."""
     kind = type(part)
-    settings = {name: _plain(value) for name, value in _given(part).items()}
+    outside: frozenset[str] = getattr(kind, "outside_identity", frozenset())
+    settings = {
+        name: _plain(value)
+        for name, value in _given(part).items()
+        # such as rows in memory, for which the fingerprint stands
+        if not (name in outside and isinstance(value, Sequence) and not isinstance(value, str))
+    }
     return {TARGET: f"{kind.__module__}.{kind.__qualname__}", **settings}
 
 
@@ -135,7 +151,13 @@ def stable_name(kind: type, option: str | None = None) -> str:
     """The name of a class, wherever it lives: its own `identity`, which a subclass does not
     inherit, else the option that chose it, else its class name in snake case."""
     declared: str | None = vars(kind).get("identity")
-    return declared or option or snake_case(kind.__name__)
+    name = declared or option or snake_case(kind.__name__)
+    if not declared and name in {vars(base).get("identity") for base in kind.__mro__[1:]}:
+        raise BadInput(
+            f'{kind.__name__} needs a name for its results, such as identity = "my_{name}" in the '
+            f"class: a class that it inherits from is called {name}"
+        )
+    return name
 
 
 def snake_case(name: str) -> str:
@@ -143,7 +165,6 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-@cache
 def class_at(path: str) -> Any:
     """The class at a Python path, current or former (`MOVED`); raises ImportError."""
     module, _, name = MOVED.get(path, path).rpartition(".")
@@ -151,6 +172,13 @@ def class_at(path: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (AttributeError, ValueError) as error:
         raise ImportError(f"class {path} does not exist") from error
+
+
+def _is_another(path: str, now: str) -> bool:
+    try:
+        return class_at(path) is not class_at(now)
+    except ImportError:
+        return False
 
 
 def digest(settings: Mapping[str, Any], size: int = 4) -> str:
@@ -172,6 +200,10 @@ def normalised(value: Any) -> Any:
         return {str(key): normalised(item) for key, item in sorted(value.items())}
     if isinstance(value, list | tuple):
         return [normalised(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
@@ -204,6 +236,18 @@ def _setting(value: Any, option: str | None = None) -> tuple[Any, set[str]]:
     return normalised(value), set()
 
 
+def _classes(place: str, value: Any) -> Iterator[tuple[str, str]]:
+    """The Python path of each part's class."""
+    if _is_object(value):
+        yield place, f"{type(value).__module__}.{type(value).__qualname__}"
+        value = _given(value)
+    if isinstance(value, Mapping):
+        if is_part(value):
+            yield place, value[TARGET]
+        for key, item in value.items():
+            yield from _classes(f"{place}.{key}" if place else key, item)
+
+
 def _leaves(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
@@ -226,10 +270,14 @@ def _arguments(kind: type) -> dict[str, Any]:
     else:
         found = {
             one.name: dataclasses.MISSING if one.default is one.empty else one.default
-            for one in inspect.signature(kind).parameters.values()
+            for one in _parameters(kind)
             if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
         }
     return {name: value for name, value in found.items() if not name.startswith("_")}
+
+
+def _parameters(kind: type) -> list[inspect.Parameter]:
+    return list(inspect.signature(kind).parameters.values())
 
 
 @cache
@@ -242,6 +290,8 @@ def defaults(kind: type) -> dict[str, Any]:
 def _given(part: Any) -> dict[str, Any]:
     """The arguments that an object was built with."""
     kind: type = type(part)
+    if any(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in _parameters(kind)):
+        raise BadInput(f"{kind.__name__} cannot be recorded: it takes any argument; name them")
     try:
         return {name: getattr(part, name) for name in _arguments(kind)}
     except AttributeError as error:
@@ -254,11 +304,17 @@ def _given(part: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if _is_object(value):
         return as_config(value)
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_object(value: Any) -> bool:
-    plain = (str, int, float, bool, Mapping, list, tuple, type(None))
+    plain = (str, int, float, bool, Mapping, Sequence, type(None), os.PathLike, np.generic)
     return not isinstance(value, plain)
 
 

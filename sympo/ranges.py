@@ -4,7 +4,7 @@ import types
 import typing
 from dataclasses import dataclass, fields
 from functools import cache
-from numbers import Real
+from numbers import Integral, Real
 from typing import Annotated, Any
 
 from sympo.types import BadArgument
@@ -58,9 +58,12 @@ def refusal(value: Any, hint: Any) -> str:
     """The rule of its annotated type that a value of the right type breaks; empty if none."""
     if typing.get_origin(hint) is Annotated:
         allowed = typing.get_args(hint)[1]
-        if not isinstance(allowed, Range) or (isinstance(value, Real) and value in allowed):
+        if not isinstance(allowed, Range):
             return ""
-        return str(allowed)
+        whole = typing.get_args(hint)[0] is int
+        if not isinstance(value, Integral if whole else Real) or isinstance(value, bool):
+            return "be a whole number" if whole else "be a number"
+        return "" if value in allowed else str(allowed)
     if typing.get_origin(hint) in (tuple, list):
         part = typing.get_args(hint)[0]
         return next(filter(None, (refusal(item, part) for item in value)), "")

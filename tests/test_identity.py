@@ -118,6 +118,30 @@ def test_a_changed_default_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not before.contradiction(before.settings, sorted(before.at_default))
 
 
+def test_a_default_that_was_null_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Changed(Part):
+        identity: ClassVar[str] = "part"
+
+        path: str | None = None
+        names: dict[str, str] | None = None  # type: ignore[assignment]
+
+    before = part_identity(config())
+    now = part_identity(config() | {"_target_": elsewhere(monkeypatch, Changed, "Changed")})
+    assert "names was null by default" not in now.contradiction(before.settings, [])
+    assert now.contradiction({"names": 3}, ["names"]) == "names was 3 by default and is null now"
+
+
+def test_a_class_in_the_place_of_another_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = identity_of({"part": config(Child)}, {"part": "mine"})
+    path = f"{__name__}.Child"
+    assert now.classes == {"part": path}
+    # moved: nothing is left at the old place; replaced: another class is still there
+    assert not now.replaced({"part": "gone.Child"}) and not now.replaced({"part": path})
+    words = f"part was {__name__}.Inner and is {path} now"
+    assert now.replaced({"part": f"{__name__}.Inner"}) == words
+
+
 def test_names() -> None:
     class TruncatedHinge:
         pass
@@ -125,6 +149,13 @@ def test_names() -> None:
     assert stable_name(TruncatedHinge) == "truncated_hinge"
     assert stable_name(TruncatedHinge, "mine") == "mine"
     assert stable_name(Part, "mine") == "part"
+
+    class Subclass(Part):
+        pass
+
+    Subclass.__name__ = "Part"
+    with pytest.raises(BadInput, match="Part needs a name for its results"):
+        stable_name(Subclass)
     # a subclass is another part, whatever it inherits
     assert stable_name(Child) == "child"
     assert digest(config(Child)) != digest(config())

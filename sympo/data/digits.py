@@ -19,6 +19,7 @@ class Digits(ImageDataset):
     """
 
     identity: ClassVar[str] = "digits"
+    content_only: ClassVar[bool] = True
 
     train_images: Count = 1300
     validation_images: Count = 197

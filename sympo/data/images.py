@@ -55,6 +55,8 @@ class ImageDataset(ABC):
     identity: ClassVar[str]  # declared by each concrete class
     holds: ClassVar[Literal["images", "texts"]] = "images"
     outside_identity: ClassVar[frozenset[str]] = frozenset()
+    # whether the fingerprint is of the bytes alone, as that of data released in one form can be
+    content_only: ClassVar[bool] = False
 
     train_images: Count
     validation_images: Count
@@ -78,6 +80,9 @@ class ImageDataset(ABC):
         digest = hashlib.blake2b(digest_size=8)
         digest.update(self.images.pixels.tobytes())
         digest.update(self.images.rewards.tobytes())
+        if not self.content_only:
+            pixels, rewards, test = self.images.pixels, self.images.rewards, self.images.test
+            digest.update(f"{pixels.shape} {rewards.dtype} {test}".encode())
         return digest.hexdigest()
 
     def check(self) -> None:

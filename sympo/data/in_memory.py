@@ -1,5 +1,6 @@
 """Preference pairs of texts that are in memory already."""
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -23,6 +24,11 @@ class TextPairs(PreferenceColumns):
     train: Sequence[Mapping[str, Any]] = field(kw_only=False, repr=False, hash=False)
     test: Sequence[Mapping[str, Any]] | None = field(default=None, repr=False, hash=False)
     test_pairs: Count | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("train", "test"):  # a copy: what is trained on later is what is here now
+            if (rows := getattr(self, name)) is not None:
+                object.__setattr__(self, name, copy.deepcopy(list(rows)))
 
     @property
     def has_test(self) -> bool:

@@ -34,6 +34,7 @@ class MNIST(ImageDataset):
     """
 
     identity: ClassVar[str] = "mnist"
+    content_only: ClassVar[bool] = True
     outside_identity: ClassVar[frozenset[str]] = frozenset({"path"})
 
     path: str | None = None

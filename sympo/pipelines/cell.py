@@ -1,7 +1,8 @@
 """A runnable cell: its parts, its folder and its recorded config."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -52,42 +53,82 @@ def assemble(
     parts: Mapping[str, Any],
     judge: Any = None,
     judge_name: str = "",
+    of_objects: bool = False,
 ) -> Cell:
     """Assemble built parts into a checked cell; raises BadInput, in one sentence, if it cannot run.
 
     config: the settings to record, with parts as mappings that have a `_target_`. options: the
         option name of each part. parts: `job`, `dataset`, `loss`, `noise_model`, `model`,
-        `sampler`.
+        `sampler`. of_objects: whether the identity is that of the objects, whose classes need not
+        be found by their Python path.
     """
-    device = resolve_device(config["device"])
+    device = resolve_device(str(config["device"]))
     job, dataset, model = (parts[key] for key in ("job", "dataset", "model"))
-    with within("dataset"):
+    with within("dataset"), failures(f"dataset={options['dataset']}"):
         dataset.check()
     named = {key: str(options[key]) for key in ("job", "dataset", "loss", "noise_model", "model")}
     name = CellName(**named, noise=float(config["noise"]), seed=config["seed"])
     with within("model"):
         # image networks start from random weights
-        content = None if model.reads == "images" else _fingerprint(model)
-    contents = {"dataset": _fingerprint(dataset), "model": content}
-    identity = identity_of({key: config[key] for key in IDENTITY}, named, contents)
-    sampler = part_identity(config["sampler"]) if job.leaves_samples else None
+        content = None if model.reads == "images" else fingerprint(model)
+    with failures(f"dataset={options['dataset']}"):
+        data = fingerprint(dataset)
+    contents = {"dataset": data, "model": content, "job": job.content()}
+    settings = {**config, **(parts if of_objects else {})}
+    identity = identity_of({key: settings[key] for key in IDENTITY}, named, contents)
+    sampler = part_identity(settings["sampler"]) if job.leaves_samples else None
     folder = RunFolder(config["results_dir"], name, identity, sampler)
     cell = Cell(name, folder, config, contents, device, **parts, judge=judge, judge_name=judge_name)
     job.check(cell)
     return cell
 
 
+class Same:
+    """A part as the key of a cache: equal only to itself, since the files behind two equal parts
+    may differ."""
+
+    def __init__(self, part: Any) -> None:
+        self.part = part
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.part is other.part
+
+    def __hash__(self) -> int:
+        return id(self.part)
+
+
+def fingerprint(part: Any) -> str | None:
+    """The fingerprint of a part's files, read once for each part."""
+    return _fingerprint(Same(part))
+
+
 @lru_cache(maxsize=16)
-def _fingerprint(part: Any) -> str | None:
-    found: str | None = part.fingerprint()
+def _fingerprint(same: Same) -> str | None:
+    found: str | None = same.part.fingerprint()
     return found
 
 
-@lru_cache(maxsize=DRAWS)
 def draw(dataset: Any, seed: int) -> Any:
     """One seed's draw of a data set, shared by its cells."""
+    return _draw(Same(dataset), seed)
+
+
+@contextmanager
+def failures(what: str) -> Iterator[None]:
+    """Turn whatever a user's class raises while a cell is checked into a BadInput."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(f"{what} failed: {type(error).__name__}: {reason}") from error
+
+
+@lru_cache(maxsize=DRAWS)
+def _draw(same: Same, seed: int) -> Any:
     with within("dataset"):
-        return dataset.draw(seed)
+        return same.part.draw(seed)
 
 
 @lru_cache(maxsize=8)

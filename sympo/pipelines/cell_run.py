@@ -65,6 +65,7 @@ class CellRun:
                         self._end("busy")
                         return
                     self.locked = folder.acquire(wait=True)
+                folder.roll_forward()
                 if fault := folder.set_aside_damaged():
                     self.progress.note(f"{fault}; set aside as *.damaged, running the cell again")
             self.done = folder.completed_since(since)
@@ -90,8 +91,17 @@ class CellRun:
         shutil.rmtree(self.folder.unfinished, ignore_errors=True)  # of a killed forced run
         self.folder.unfinished.mkdir()
         self.folder.replace_samples(job.sample_again(self.cell, self.progress))
+        self.folder.write_config(self._config_yaml())
         self.summary = self.folder.summary()
+        self._mirror()
         self.progress.end("sampled again")
+
+    def _mirror(self) -> None:
+        """Replace the W&B run of a cell by what its folder holds."""
+        self.tracker = Tracker(self.folder, self.cell.config["wandb"], self.cell.config)
+        for line in self.folder.history():
+            self.tracker.log(line["epoch"] or 0, {k: v for k, v in line.items() if k != "epoch"})
+        self.untrack()
 
     def _found_complete(self) -> None:
         self.progress.note(f"already complete: {self.folder.path}")

@@ -35,6 +35,8 @@ class RewardModelJob(Schedule):
 
     def check(self, cell: Cell) -> None:
         """Refuse a cell that cannot run; raises BadInput."""
+        if cell.loss.average_log_ratio:
+            raise BadInput(f"loss={cell.name.loss} needs log-ratios per token: use job=policy")
         if cell.dataset.holds != "images":
             raise BadInput(
                 f"dataset={cell.name.dataset} is not an image data set; a text data set must "
@@ -46,6 +48,9 @@ class RewardModelJob(Schedule):
         images = draw(cell.dataset, cell.name.seed).pixels
         with within("model"):
             cell.model.check((images.shape[1], images.shape[2]))
+
+    def content(self) -> str | None:
+        return None
 
     def lacks(self, cell: Cell) -> str:
         return ""  # image networks are not saved

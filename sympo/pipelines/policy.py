@@ -73,6 +73,9 @@ class PolicyJob(PreferenceJob):
             },
         )
 
+    def content(self) -> str | None:
+        return None
+
     def lacks(self, cell: Cell) -> str:
         missing = self.save_policy and not (cell.folder.path / "policy").is_dir()
         return "save_policy=true" if missing else ""

@@ -15,7 +15,7 @@ from sympo.margins import Reward
 from sympo.models.texts.classifiers import save, with_padding
 from sympo.models.texts.reward_models import RewardModel
 from sympo.outcomes import Scored, prompt_keys
-from sympo.pipelines.cell import Cell
+from sympo.pipelines.cell import Cell, Same, fingerprint
 from sympo.pipelines.pair_files import SPLITS
 from sympo.pipelines.preference import PreferenceJob, Run, check_lengths, check_model
 from sympo.pipelines.reference import Reference, checkpoint_activations
@@ -76,7 +76,7 @@ class TextRewardModelJob(PreferenceJob):
         if cell.model.reads == "tokens":
             check_lengths(cell, cell.model, f"model={cell.name.model}", lengths)
         elif not cell.dataset.from_policy:
-            _check_words(cell.model, cell.dataset)
+            _check_words(cell.model, Same(cell.dataset))
         if self.reference is not None:
             sampled = cell.dataset.max_prompt_length + self.reference.sampling.max_new_tokens + 1
             key = "dataset.max_prompt_length + job.reference.sampling.max_new_tokens + 1"
@@ -94,6 +94,9 @@ class TextRewardModelJob(PreferenceJob):
             run = _TextRun(cell, self, listener, place)
             with drawing(cell.device, cell.name.seed, "training"):
                 run.train()
+
+    def content(self) -> str | None:
+        return fingerprint(self.reference.model) or None if self.reference else None
 
     def lacks(self, cell: Cell) -> str:
         # models that are linear in words are not saved
@@ -183,7 +186,7 @@ class _Words:
             texts = {name: split.texts for name, split in splits.items()}
             found = _worded(cell.model, pairs, texts, data.account)
         else:
-            found = _released(cell.model, cell.dataset)
+            found = _released(cell.model, Same(cell.dataset))
         self.pairs, self.rows, self.texts, self.account = found
 
     def scorer(self) -> Scorer:
@@ -198,11 +201,11 @@ Worded = tuple[dict[str, PreferencePairs], dict[str, Splittable], Texts, Account
 
 
 @lru_cache(maxsize=2)
-def _released(model: Any, dataset: Any) -> Worded:
+def _released(model: Any, same: Same) -> Worded:
     # shared by the cells of a sweep: counting words takes longer than training on the counts
-    texts = {name: [vars(pair) for pair in dataset.splits[name].pairs] for name in SPLITS}
-    pairs = {name: dataset.splits[name].preferences for name in SPLITS}
-    return _worded(model, pairs, texts, dataset.account())
+    texts = {name: [vars(pair) for pair in same.part.splits[name].pairs] for name in SPLITS}
+    pairs = {name: same.part.splits[name].preferences for name in SPLITS}
+    return _worded(model, pairs, texts, same.part.account())
 
 
 def _worded(
@@ -242,10 +245,10 @@ def _alike(model: Any, texts: Texts, split: str) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _check_words(model: Any, dataset: Any) -> None:
+def _check_words(model: Any, same: Same) -> None:
     """Refuse splits in which every pair's responses have the same words; raises BadInput."""
     for name in SPLITS:
-        texts = [vars(pair) for pair in dataset.splits[name].pairs]
+        texts = [vars(pair) for pair in same.part.splits[name].pairs]
         if model.alike(*_sides(texts[:TRIED_FIRST])).all():
             _alike(model, texts, name)
 

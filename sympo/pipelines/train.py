@@ -1,5 +1,6 @@
 """Training from Python, with the trainers, stages and records that a sweep uses."""
 
+import operator
 import sys
 import tempfile
 import time
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from sympo import losses
+from sympo.disk import check_folder
 from sympo.identity import as_config, stable_name
-from sympo.losses import MarginLoss
+from sympo.losses import named
 from sympo.models.images.cnn import CNN
 from sympo.models.texts.tfidf import Tfidf
 from sympo.noise import Symmetric
@@ -26,8 +28,8 @@ from sympo.pipelines.runner import run_all
 from sympo.pipelines.text_reward_model import TextRewardModelJob
 from sympo.protocols.data import NoiseModel
 from sympo.protocols.jobs import Job, TrainedScorer
-from sympo.protocols.models import Sampler
-from sympo.ranges import Seed, refusal
+from sympo.protocols.models import Loss, Sampler
+from sympo.ranges import Count, Rate, Seed, refusal
 from sympo.sampling import Transformers
 from sympo.types import BadArgument
 
@@ -77,7 +79,7 @@ class Trained:
 
 def train_reward_model(
     dataset: Any,
-    loss: str | MarginLoss = "ramp",
+    loss: str | Loss | type = "ramp",
     noise: float = 0.0,
     *,
     seed: int = 0,
@@ -125,7 +127,7 @@ def train_reward_model(
 
 def train_policy(
     dataset: Any,
-    loss: str | MarginLoss = "ramp",
+    loss: str | Loss | type = "ramp",
     noise: float = 0.0,
     *,
     model: Any,
@@ -176,6 +178,13 @@ def _check_dataset(dataset: Any) -> None:
         )
 
 
+def _check_numbers(seed: Any, noise: Any, threads: Any) -> None:
+    allowed = (("seed", seed, Seed), ("noise", noise, Rate), ("threads", threads, Count | None))
+    for key, value, hint in allowed:
+        if words := refusal(value, hint):
+            raise BadArgument(key, repr(value), f"is not allowed: it must {words}")
+
+
 def _network_for(dataset: Any) -> CNN:
     small = min(dataset.images.pixels.shape[1:]) < SMALLEST_FOR_PAPERS_CNN
     return CNN(kernel_size=3, padding=1) if small else CNN()
@@ -184,7 +193,7 @@ def _network_for(dataset: Any) -> CNN:
 def _train(
     job: str,
     parts: dict[str, Any],
-    loss: str | MarginLoss,
+    loss: str | Loss | type,
     noise: float,
     seed: int,
     noise_model: NoiseModel | None,
@@ -194,16 +203,23 @@ def _train(
     force: bool,
     progress: bool,
 ) -> Trained:
-    if words := refusal(seed, Seed):
-        raise BadArgument("seed", seed, f"is not allowed: it must {words}")
-    parts["loss"] = losses.by_name(loss) if isinstance(loss, str) else loss
+    _check_numbers(seed, noise, threads)
+    seed = operator.index(seed)
+    if results_dir is not None:
+        check_folder("results_dir", results_dir)
+    parts["loss"] = named.resolved(loss, {})
     parts["noise_model"] = noise_model or Symmetric()
+    for key, part in parts.items():
+        if isinstance(part, type | str):
+            raise BadArgument(
+                key, repr(part), "is not allowed: it must be an object, such as CNN()"
+            )
     with _folder(results_dir) as root:
         config = {
             "noise": float(noise),
             "seed": seed,
-            "device": device,
-            "threads": threads,
+            "device": str(device),
+            "threads": threads or torch.get_num_threads(),
             "results_dir": str(root),
             "force": force,
             "wandb": {"mode": "disabled", "project": "sympo", "entity": None, "group": None},
@@ -212,8 +228,11 @@ def _train(
         }
         options = {key: stable_name(type(part)) for key, part in parts.items()} | {"job": job}
         screen: Screen = Terminal(sys.stdout) if progress else Silent()
-        run = CellRun(assemble(config, options, parts), screen, 0, keeps_scorer=True)
+        cell = assemble(config, options, parts, of_objects=True)
+        run = CellRun(cell, screen, 0, keeps_scorer=True)
+        before = torch.get_num_threads()
         (result,) = run_all([run], wait=True)
+        torch.set_num_threads(before)
         if result.status == "failed":
             log = result.log.read_text() if result.log else ""
             raise TrainingFailed(f"{result.error}\n{log}".rstrip())

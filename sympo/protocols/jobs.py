@@ -80,6 +80,10 @@ class Job(Protocol):
         """Train cells from their last checkpoints and report their progress."""
         ...
 
+    def content(self) -> str | None:
+        """The fingerprint of files that its settings name, None if they name none."""
+        ...
+
     def lacks(self, cell: "Cell") -> str:
         """The setting whose output is missing from the folder of a complete cell, such as
         `save_model=true`; empty if nothing is missing."""

@@ -18,9 +18,20 @@ import yaml
 from filelock import FileLock
 
 from sympo.disk import config_is_garbled, with_digest, write_atomically
-from sympo.identity import Identity, identity_of, is_part, joined, part_identity
+from sympo.identity import (
+    NAME,
+    TARGET,
+    Identity,
+    class_at,
+    identity_of,
+    is_part,
+    joined,
+    part_identity,
+)
 from sympo.runs.folder import RunFolder
 
+# what a key.json holds beside the settings
+BESIDE = ("stage", "identity", "at_default", "files", "adopted_from")
 OPTIONS = ("job", "dataset", "loss", "noise_model", "model")
 
 
@@ -32,7 +43,7 @@ def translated(settings: Mapping[str, Any], options: Mapping[str, str] | None = 
         **{
             key: identity_of({key: value}, options)[key]
             if is_part(value)
-            else translated(value)
+            else translated(value, options)
             if isinstance(value, Mapping)
             else value
             for key, value in settings.items()
@@ -118,7 +129,11 @@ def _old_run(folder: Path) -> Old | None:
             return _half_adopted(folder, summary)
         options = {key: str(summary[key]) for key in OPTIONS}
         found = translated(summary["config"], options)
-        return Old(folder, found, _sampler_of(folder, summary))
+        sampler = _sampler_of(folder)
+        if _draws_pairs(summary) and sampler.settings[NAME] != "transformers":
+            reason = f"its pairs were drawn by sampler={sampler.settings[NAME]}"
+            return Old(folder, None, reason=reason)
+        return Old(folder, found, sampler if summary["job"] == "policy" else None)
     except FileNotFoundError:  # unfinished: it starts over
         return None
     except ImportError as error:
@@ -136,22 +151,34 @@ def _half_adopted(folder: Path, summary: Mapping[str, Any]) -> Old | None:
     return Old(folder, found.without("sampler"), sampler)
 
 
-def _sampler_of(folder: Path, summary: Mapping[str, Any]) -> Identity | None:
-    """How a policy's responses were drawn, which format 1 records only in its config."""
+def _draws_pairs(summary: Mapping[str, Any]) -> bool:
+    """Whether the pairs of a run are responses of its policy."""
+    from_policy: bool = getattr(
+        class_at(summary["config"]["dataset"][TARGET]), "from_policy", False
+    )
+    return from_policy
+
+
+def _sampler_of(folder: Path) -> Identity:
+    """How a run's responses were drawn, which format 1 records only in its config."""
     content = (folder / "config.yaml").read_bytes()
-    if summary["job"] != "policy" or config_is_garbled(content):
-        return None
+    if config_is_garbled(content):
+        raise ValueError("config.yaml is garbled")
     return part_identity(yaml.safe_load(content)["sampler"])
 
 
-def old_stages(root: Path, name: str) -> Iterator[Old]:
-    """The stages of format 1 with a given name."""
+def old_stages(root: Path, name: str, options: Mapping[str, str]) -> Iterator[Old]:
+    """The stages of format 1 with a given name; options: what chose their parts."""
     for file in sorted(root.glob(f"{name}-*/key.json")):
         try:
             key = json.loads(file.read_bytes())
+            settings = {k: v for k, v in key.items() if k not in BESIDE}
+            files = key.get("files", {})
             if "identity" not in key:
-                settings = {k: v for k, v in key.items() if k not in ("stage", "files")}
-                yield Old(file.parent, translated(settings), files=key.get("files", {}))
+                yield Old(file.parent, translated(settings, options), files=files)
+            elif key.get("adopted_from") == file.parent.name:  # by a process that was killed
+                found = Identity(settings, frozenset(key["at_default"]))
+                yield Old(file.parent, found, files=files)
         except ImportError as error:
             yield Old(file.parent, None, reason=" ".join(str(error).split()))
         except (OSError, ValueError, AttributeError, TypeError):

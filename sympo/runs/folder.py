@@ -37,6 +37,8 @@ from sympo.validity import history_fault, summary_fault
 
 # files whose digests a summary holds; models are too large
 GUARDED = ("metrics.jsonl", "samples/*.jsonl")
+# a file in `unfinished`: all that is to replace a complete run's files is there
+READY = "ready"
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class RunFolder:
         fault = summary_fault(content, self.path.absolute().parts[-5:])
         if not fault:
             summary = json.loads(content)
-            fault = self._settings_fault(summary["config"], summary.get("at_default", []))
+            fault = self._settings_fault(summary)
         if fault:
             return f"{self._summary} is damaged: {fault}"
         metrics = self.path / "metrics.jsonl"
@@ -141,11 +143,13 @@ class RunFolder:
                 return f"{self.path / name} is damaged: it differs from what the run wrote"
         return ""
 
-    def _settings_fault(self, settings: Mapping[str, Any], at_default: list[str]) -> str:
+    def _settings_fault(self, summary: Mapping[str, Any]) -> str:
+        settings, at_default = summary["config"], summary.get("at_default", [])
         found = Identity(settings, frozenset(at_default)).without("sampler")
         if found.digest(4) != self.hash:
             return "config does not match its hash"
-        return self.identity.contradiction(settings, at_default)
+        changed = self.identity.contradiction(settings, at_default)
+        return changed or self.identity.replaced(summary.get("classes", {}))
 
     def set_aside_damaged(self) -> str:
         """Rename the summary and the evaluations of a damaged run, so that it runs again; returns
@@ -172,6 +176,7 @@ class RunFolder:
             "identity": FORMAT,
             "config": {**self.identity.settings, **sampler.settings},
             "at_default": sorted(self.identity.at_default | sampler.at_default),
+            "classes": dict(self.identity.classes),
         }
 
     @property
@@ -203,12 +208,17 @@ class RunFolder:
             summary[which] |= _finite(evaluation.metrics)
             summary["outcomes"][which] |= evaluation.outcomes
         text = "".join(json.dumps(line) + "\n" for line in history)
-        write_atomically(self.path / "metrics.jsonl", text)
-        self._take_over_unfinished()
-        write_atomically(
-            self._summary,
-            json.dumps(summary | self.settings() | {"files": self._digests()}, indent=1),
-        )
+        write_atomically(self.unfinished / "metrics.jsonl", text)
+        digests = self._digests(self.unfinished)
+        whole = summary | self.settings() | {"files": summary["files"] | digests}
+        write_atomically(self.unfinished / "summary.json", json.dumps(whole, indent=1))
+        (self.unfinished / READY).touch()
+        self.roll_forward()
+
+    def roll_forward(self) -> None:
+        """Finish replacing responses where a killed process stopped, if one did."""
+        if (self.unfinished / READY).is_file():
+            self._take_over_unfinished()
 
     def completed_since(self, moment: float) -> bool:
         """Whether the cell was completed after a moment in seconds since the epoch."""
@@ -222,8 +232,12 @@ class RunFolder:
         file = self.path / "config.yaml"
         garbled = config_is_garbled(read_if_there(file) or b"")
         if garbled:
-            write_atomically(file, with_digest(config_yaml()))
+            self.write_config(config_yaml())
         return garbled
+
+    def write_config(self, config_yaml: str) -> None:
+        """Write `config.yaml` with its digest."""
+        write_atomically(self.path / "config.yaml", with_digest(config_yaml))
 
     def tidy(self) -> None:
         """Remove what killed processes left in a complete run, unless another process holds it."""
@@ -273,7 +287,7 @@ class RunFolder:
         for old in (self._metrics, self.error_log):
             old.unlink(missing_ok=True)
         remove_litter(self.path)
-        write_atomically(self.path / "config.yaml", with_digest(config_yaml))
+        self.write_config(config_yaml)
         self._started = time.time()
 
     def keep_test_set(self, test_set: TestSet) -> None:
@@ -325,21 +339,25 @@ class RunFolder:
             kept.unlink(missing_ok=True)
         self._take_over_unfinished()
         self._metrics = self._metrics.replace(self.path / "metrics.jsonl")
-        summary["files"] = self._digests()
+        summary["files"] = self._digests(self.path)
         write_atomically(self._summary, json.dumps(summary, indent=1))
 
     def _take_over_unfinished(self) -> None:
+        ready = self.unfinished / READY
         for made in self.unfinished.iterdir():
-            shutil.rmtree(self.path / made.name, ignore_errors=True)
-            made.replace(self.path / made.name)
-        self.unfinished.rmdir()
+            if made != ready:
+                shutil.rmtree(self.path / made.name, ignore_errors=True)
+                made.replace(self.path / made.name)
         self._set_aside_verdicts()
+        ready.unlink(missing_ok=True)
+        self.unfinished.rmdir()
 
-    def _digests(self) -> dict[str, str]:
+    @staticmethod
+    def _digests(folder: Path) -> dict[str, str]:
         return {
-            str(file.relative_to(self.path)): content_digest(file.read_bytes())
+            str(file.relative_to(folder)): content_digest(file.read_bytes())
             for pattern in GUARDED
-            for file in sorted(self.path.glob(pattern))
+            for file in sorted(folder.glob(pattern))
         }
 
     def _set_aside_verdicts(self) -> None:

@@ -13,13 +13,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sympo.disk import set_aside, write_atomically
-from sympo.identity import FORMAT, Identity
-from sympo.runs.adoption import old_stages
+from sympo.identity import FORMAT, NAME, Identity
+from sympo.runs.adoption import BESIDE, old_stages
 
 # settings that name the sampler of the responses in a stage, or in the pairs behind it
 DRAWN_BY = ("sampler", "pairs.sampler")
-# the entries of a key.json that are not settings
-_BESIDE = ("stage", "identity", "at_default", "files")
 # stages that this process has reported, and stages whose content it has verified
 _reported: set[Path] = set()
 _read: set[tuple[Path, int]] = set()
@@ -75,13 +73,16 @@ class Stages:
     def _adopt(self, name: str, key: Identity, folder: Path) -> bool:
         """Adopt the stage that an earlier version kept under another key, if there is one; note why
         others are not used."""
-        for old in old_stages(self.root, name):
+        parts = {
+            k: v[NAME] for k, v in key.settings.items() if isinstance(v, Mapping) and NAME in v
+        }
+        for old in old_stages(self.root, name, parts):
             digest, reason = old.identity and old.identity.digest(8), old.reason
             if digest == key.digest(8):
                 reason = _damaged_file(_files(old.folder, old.files), whole=True)
                 if not reason:
                     made = (old.folder / "key.json").stat().st_mtime_ns
-                    _write_key(old.folder, name, key)
+                    _write_key(old.folder, name, key, adopted_from=old.folder.name)
                     os.utime(old.folder / "key.json", ns=(made, made))  # keep its age
                     old.folder.rename(folder)
                     self.note(f"{name}: uses {old.folder.name}, made by an earlier version")
@@ -122,7 +123,7 @@ class Stages:
         self.note(f"{name}: made in {time.monotonic() - started:.1f} s, {folder}")
 
 
-def _write_key(folder: Path, name: str, key: Identity) -> None:
+def _write_key(folder: Path, name: str, key: Identity, **more: str) -> None:
     files = {
         str(file.relative_to(folder)): [file.stat().st_size, _content(file)]
         for file in sorted(folder.rglob("*"))
@@ -135,6 +136,7 @@ def _write_key(folder: Path, name: str, key: Identity) -> None:
         "identity": FORMAT,
         "at_default": sorted(key.at_default),
         "files": files,
+        **more,
     }
     write_atomically(folder / "key.json", json.dumps(content, sort_keys=True, indent=1))
 
@@ -150,7 +152,7 @@ def _fault(folder: Path, key: Identity) -> str:
     try:
         as_made = _as_made(folder)
         stored = json.loads(file.read_bytes())
-        settings = {name: value for name, value in stored.items() if name not in _BESIDE}
+        settings = {name: value for name, value in stored.items() if name not in BESIDE}
         at_default = [str(name) for name in stored["at_default"]]
         found = f"{stored['stage']}-{Identity(settings, frozenset(at_default)).digest(8)}"
         files = _files(folder, stored["files"])

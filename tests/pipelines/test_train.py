@@ -9,7 +9,7 @@ import torch
 
 from sympo.data.digits import Digits
 from sympo.data.gold_language import GoldLanguage
-from sympo.losses import Ramp
+from sympo.losses import CDPO, Ramp
 from sympo.models.texts import TinyLM
 from sympo.pipelines import train
 from sympo.pipelines.reference import FineTuning
@@ -52,7 +52,7 @@ def test_training_from_python_makes_the_cell_of_a_sweep(tmp_path: Path) -> None:
     overrides += ["assumed_rate=0.1", *(f"dataset.{key}={value}" for key, value in SMALL.items())]
     cell = prepare(*composed(*overrides))
     found = train_reward_model(
-        Digits(**SMALL), train.losses.CDPO(0.1), 0.1, seed=3, epochs=2, batch_size=128,
+        Digits(**SMALL), CDPO(0.1), 0.1, seed=3, epochs=2, batch_size=128,
         results_dir=tmp_path,
     )  # fmt: skip
     assert cell.folder.complete and cell.folder.path == found.folder

@@ -83,6 +83,29 @@ def test_a_run_is_renamed_with_its_content(tmp_path: Path) -> None:
     assert adopt_run(run, lambda: "") == ""
 
 
+def test_a_killed_adoption_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = old_run(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            adopt_run(today(tmp_path), lambda: "x: 1\n")
+    assert "identity" in json.loads((old / "summary.json").read_text())
+    adoption._old_run.cache_clear()
+    run = today(tmp_path)
+    assert adopt_run(run, lambda: "x: 1\n").startswith("uses ") and run.complete
+
+
+def test_pairs_that_another_sampler_drew_are_not_those_of_today(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sympo.data.digits import Digits
+
+    old = old_run(tmp_path)
+    monkeypatch.setattr(Digits, "from_policy", True, raising=False)
+    reason = "its pairs were drawn by sampler=simpo"
+    assert adopt_run(today(tmp_path), lambda: "").endswith(f"{old.name} ({reason})")
+
+
 def test_other_cells_are_left_alone(tmp_path: Path) -> None:
     old = old_run(tmp_path, job={"_target_": "sympo.margins.DPO", "beta": 0.3, "clip": None})
     run = today(tmp_path)

@@ -356,10 +356,17 @@ def _check_tokenizer(argument: str, folder: Path) -> None:
         )
 
 
-@lru_cache(maxsize=8)
 def _content(folder: Path, patterns: tuple[str, ...]) -> str:
+    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    states = [path.stat() for path in files]
+    return _content_of(tuple(files), tuple((one.st_size, one.st_mtime_ns) for one in states))
+
+
+@lru_cache(maxsize=8)
+def _content_of(files: tuple[Path, ...], states: tuple[tuple[int, int], ...]) -> str:
+    # read again if a file has changed since
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
+    for path in files:
         digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
