@@ -148,7 +148,9 @@ def unknown(key: str, known: list[str]) -> str:
         return "there is no such key here"
     if close := difflib.get_close_matches(key, known, n=1):
         return f"there is no such key; did you mean {close[0]}?"
-    return f"there is no such key; use one of {', '.join(known) or 'none'}"
+    return (
+        f"there is no such key; use one of {', '.join(known)}" if known else "there are no settings"
+    )
 
 
 def _built(place: str, target: Any, settings: Mapping[str, Any]) -> Any:

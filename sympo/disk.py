@@ -25,6 +25,8 @@ LONGEST_NAME = 255
 
 def check_folder(key: str, folder: str | Path) -> None:
     """Refuse a folder that is not writable; raises BadInput, which names the setting."""
+    if not str(folder):
+        raise BadInput(f"{key} is empty: give a folder, such as .")
     path = Path(folder).absolute()
     try:
         with suppress(FileNotFoundError, NotADirectoryError):

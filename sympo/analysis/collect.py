@@ -22,6 +22,7 @@ from sympo.analysis.judged_files import JudgedFiles
 from sympo.analysis.outcome_files import OUTCOMES, read_outcomes, sets_of, write_outcomes
 from sympo.analysis.run_files import read_runs, warn_of_damage
 from sympo.runs.folder import run_folders
+from sympo.types import BadArgument
 
 _OPTIONS = ["job", "dataset", "loss", "noise_model", "model"]
 _PATH_KEYS = ["job", "dataset", "loss", "noise", "seed", "hash"]
@@ -65,8 +66,11 @@ class Collection:
 
     @classmethod
     def from_runs(cls, runs: str | Path | Iterable[str | Path]) -> "Collection":
-        """Read a root that contains run folders, or the run folders themselves."""
+        """Read a root that contains run folders, or the run folders themselves; raises BadInput if
+        the root does not exist."""
         if isinstance(runs, str | Path):
+            if not Path(runs).is_dir():
+                raise BadArgument("runs", runs, "is not a folder: give one with run folders")
             # sorted by the parts of their paths
             return _collect(sorted(run_folders(runs), key=lambda f: f.replace("/", "\0")))
         # a path's tail names the cell, so a folder given twice is one cell

@@ -60,7 +60,7 @@ class Failed:
 
 
 def judge_run(
-    folder: Path,
+    folder: str | Path,
     judge: Judge,
     *,
     dataset: JudgedData | None = None,
@@ -77,6 +77,9 @@ def judge_run(
     Raises BadInput, and JudgeStopped if the judge could not answer everything, or all its replies
     are unparsable.
     """
+    folder = Path(folder)
+    if not (folder / "summary.json").is_file():
+        raise BadArgument("folder", folder, "is not a complete run folder: it lacks summary.json")
     judge = judge if dataset is None else judge.of(dataset)
     name = name or judge.stable_name
     verdicts = verdicts or Verdicts(folder.absolute().parents[5] / CACHE)
@@ -84,6 +87,7 @@ def judge_run(
     file.adopt()
     left = [which for which in judge.samples if not file.holds(which, verdicts.since)]
     if left:
+        judge.check()
         cache = verdicts.of(judge)
         try:
             judged = [_judge_samples(file, which, cache, verdicts.since, status) for which in left]
@@ -111,7 +115,9 @@ def try_judge_run(
             folder, judge, dataset=dataset, name=name, verdicts=verdicts, status=status
         )
     except Exception as error:  # verdicts so far are in the cache
-        reason = printable(" ".join(str(error).split())) or type(error).__name__
+        known = isinstance(error, BadInput | JudgeStopped)
+        reason = "" if known else f"{type(error).__name__}: "
+        reason = printable(f"{reason}{' '.join(str(error).split())}".removesuffix(": "))
         with suppress(OSError):
             log.parent.mkdir(exist_ok=True)
             log.write_text("".join(traceback.format_exception(error)))
@@ -227,4 +233,7 @@ def _percent(value: float | None) -> str:
 
 
 def _bound(judge: Judge, folder: Path, dataset_of: DatasetOf | None) -> Judge:
-    return judge.of(dataset_of(folder)) if dataset_of else judge
+    try:
+        return judge.of(dataset_of(folder)) if dataset_of else judge
+    except BadArgument as error:
+        raise BadInput(f"{error} (run {folder})") from error

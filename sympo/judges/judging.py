@@ -8,7 +8,7 @@ from typing import Any
 
 from sympo.judges.cache import VerdictCache
 from sympo.judges.protocol import FIRST, SECOND, TIE
-from sympo.protocols.judging import Judge
+from sympo.protocols.judging import Judge, JudgeStopped
 from sympo.types import Comparison, Verdict
 
 Line = Mapping[str, Any]
@@ -63,12 +63,22 @@ def judge_answers(
     on_progress(len(known), len(by_key))
 
     def on_verdict(number: int, verdict: Verdict) -> None:
+        if not isinstance(verdict, Verdict):
+            raise TypeError(
+                f"{type(judge).__name__}.compare reported {verdict!r} for comparison {number}; it "
+                "must be a Verdict"
+            )
         cache.put(asked[number], verdict)
         known[asked[number]] = verdict
         on_progress(len(known), len(by_key))
 
     if asked:
         judge.compare([by_key[key] for key in asked], on_verdict)
+        if missing := [number for number, key in enumerate(asked) if key not in known]:
+            raise JudgeStopped(
+                f"{type(judge).__name__}.compare reported no verdict for {len(missing)} of "
+                f"{len(asked)} comparisons, the first of them number {missing[0]}"
+            )
     items = [
         _item(judge, line, [known[key].choice for key in their_keys])
         for line, their_keys in zip(lines, keys, strict=True)

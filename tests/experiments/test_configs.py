@@ -300,6 +300,8 @@ def test_classes_are_chosen_by_files(
 
 def test_a_path_may_look_like_a_class() -> None:
     refuse_classes(["dataset.path=/a_target_/b", "dataset.path=x/_target_", "loss=_target_x", "-m"])
+    refuse_classes(["results_dir=/x/._target_", "dataset.path=/d/a._target_=3"])
+    refuse_classes(["wandb.group='my _target_: x'", "report_dir=out._target_"])
 
 
 def test_a_part_needs_a_class() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from experiments.cells import run_cell
+from sympo.runs.folder import RunFolder
 from tests.helpers.configs import composed
 from tests.helpers.policies import SMALL_POLICY as SMALL
 
@@ -57,6 +58,22 @@ def test_a_new_sampler_samples_again_without_training(
     assert stages.count("pairs") == 1 and stages.count("sft") == 1
     assert run(tmp_path, OTHER)[1] == after
     assert "already complete" in capsys.readouterr().out
+
+
+def test_a_kill_while_responses_are_replaced_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = run(tmp_path)
+    weights = folder / "policy" / "model.safetensors"
+    trained = weights.stat().st_mtime_ns
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "_take_over_unfinished", lambda _: 1 / 0)
+        config, choices = composed(*SMALL, f"results_dir={tmp_path}", "noise=0.2")
+        config.sampler._target_ = OTHER
+        assert run_cell(config, choices, wait=True).status == "failed"
+    _, after = run(tmp_path, OTHER)
+    assert after["config"]["sampler"]["_identity_"] == "other"
+    assert weights.stat().st_mtime_ns == trained and not (folder / "unfinished").exists()
 
 
 def test_a_new_sampler_trains_again_without_saved_weights(
