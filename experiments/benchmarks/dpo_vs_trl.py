@@ -1,7 +1,7 @@
 """Training pairs per second and peak memory, against TRL's DPOTrainer on one device.
 
     python -m experiments.benchmarks.dpo_vs_trl --data FOLDER --tokenizer FOLDER [--device cuda
-        --shape llama-3.2-3b --length 2048 --attention flex --compile]
+        --shape llama-3.2-3b --length 2048 --compile]
 
 The --data folder holds HH (SUBSET/{train,test}.jsonl.gz) or UltraFeedback, in the hub's layout. The
 --tokenizer folder holds GPT-2's tokenizer, whose ids are taken modulo the model's vocabulary. All
@@ -49,7 +49,7 @@ from sympo.losses import Logistic
 from sympo.margins import DPO
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
-from sympo.models.texts.shared_prefix_attention import LAYOUTS
+from sympo.models.texts.shared_prefix_attention import ATTENTION
 from sympo.models.texts.token_logps import chunk
 from sympo.objective import Objective
 from sympo.pipelines.reference import checkpoint_activations
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="small")
     parser.add_argument("--length", type=int, default=512, help="of a prompt and its response")
     parser.add_argument("--tokens", type=int, default=4096, help="per pass of our model")
-    parser.add_argument("--attention", choices=LAYOUTS, default="grouped", help="ours")
+    parser.add_argument("--attention", choices=ATTENTION, default="auto", help="ours")
     parser.add_argument("--compile", action="store_true", help="our layers")
     parser.add_argument("--gradient-checkpointing", action="store_true", help="in all engines")
     parser.add_argument("--threads", type=int, default=os.cpu_count())

@@ -79,7 +79,7 @@ def commands(part: str, arguments: argparse.Namespace) -> list[list[str]]:
             "-m", "experiments.benchmarks.dpo_vs_trl", "--data", str(data / ROWS[rows]),
             "--tokenizer", str(data / "gpt2_tokenizer"), "--device", device,
             "--shape", f"llama-3.2-{size}", "--length", length, "--tokens", "16384",
-            "--attention", "flex", "--compile", "--warmup", "4", "--rounds", "1",
+            "--compile", "--warmup", "4", "--rounds", "1",
             "--steps", "10", "--pairs", "400", "--out", str(out),
             "--name", f"dpo_vs_trl_{size}_{rows}_{length}",
         ]
