@@ -278,7 +278,10 @@ def policy(arguments: argparse.Namespace) -> Policy:
     if arguments.gradient_checkpointing:
         checkpoint_activations(model)
     precision = "float32" if arguments.device == "cpu" else "bfloat16"
-    return Policy(model, precision, arguments.length, arguments.attention, arguments.compile)
+    made = Policy(model, precision, arguments.length, arguments.attention, arguments.compile)
+    if made.note:
+        print(made.note, flush=True)
+    return made
 
 
 def reference(pairs: Pairs, arguments: argparse.Namespace) -> np.ndarray:

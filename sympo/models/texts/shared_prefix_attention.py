@@ -119,10 +119,10 @@ class VariableLength(Layout):
             inputs = [x.detach().requires_grad_() for x in (query, key, value)]
             found = self._call(inputs[0], inputs[1], inputs[2], scaling, mask)
             *_, gradient = torch.autograd.grad(found, inputs, torch.ones_like(found))
-            q, k, v = (x.detach().float().requires_grad_() for x in inputs)
-            exact = grouped.attend(q, k, v, scaling, seen)
-            (exact_gradient,) = torch.autograd.grad(exact, v, torch.ones_like(exact))
+            q, k, v = (x.detach().float() for x in inputs)
             size = grouped.attend(q, k, v.abs(), scaling, seen)
+            exact = grouped.attend(q, k, v.requires_grad_(), scaling, seen)
+            (exact_gradient,) = torch.autograd.grad(exact, v, torch.ones_like(exact))
         # weights p_j and outputs are rounded
         _agree("an output", found, exact, size, roundings=2)
         # weights, a head's gradient, and sums over heads and over the copies of a prefix are; with
@@ -131,7 +131,7 @@ class VariableLength(Layout):
 
 
 def _agree(what: str, found: Tensor, exact: Tensor, size: Tensor, roundings: int) -> None:
-    error = (found.detach().float() - exact).abs()
+    error = (found.detach().float() - exact.detach()).abs()
     if not bool((error <= rounding(found.dtype, size, roundings)).all()):
         raise ArithmeticError(
             f"{what} is off by {float(error.max()):.2g}, more than {found.dtype} rounds"
