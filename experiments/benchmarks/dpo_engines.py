@@ -171,7 +171,10 @@ def policy(arguments: argparse.Namespace) -> Policy:
     if arguments.gradient_checkpointing:
         checkpoint_activations(model)
     precision = "float32" if arguments.device == "cpu" else "bfloat16"
-    return Policy(model, precision, arguments.length, arguments.attention, arguments.compile)
+    made = Policy(model, precision, arguments.length, arguments.attention, arguments.compile)
+    if made.note:  # a fallback is not measured for the operator
+        print(made.note, flush=True)
+    return made
 
 
 def reference(

@@ -50,7 +50,7 @@ from experiments.benchmarks.dpo_rounds import Round, measure
 from experiments.benchmarks.isolated import Failure, alone
 from experiments.benchmarks.llama_flops import PEAK_FLOPS, SHAPES
 from experiments.benchmarks.results import processor, write
-from sympo.models.texts.shared_prefix_attention import LAYOUTS
+from sympo.models.texts.shared_prefix_attention import ATTENTION
 
 Found = Mapping[Engine, Sequence[Round]]
 
@@ -97,7 +97,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=8, help="pairs in an optimizer step")
     parser.add_argument("--micro-batch", type=int, nargs="+", help="TRL's pairs in a pass; try all")
     parser.add_argument("--tokens", type=int, default=4096, help="per pass of our model")
-    parser.add_argument("--attention", choices=LAYOUTS, default="grouped", help="ours")
+    parser.add_argument("--attention", choices=ATTENTION, default="auto", help="ours")
     parser.add_argument("--compile", action="store_true", help="our layers")
     parser.add_argument("--gradient-checkpointing", action="store_true", help="in all engines")
     parser.add_argument("--threads", type=int, default=os.cpu_count())

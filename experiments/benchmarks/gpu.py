@@ -173,7 +173,7 @@ def commands(part: str, arguments: argparse.Namespace) -> list[list[str]]:
         files = (
             "test_cuda.py",
             "models/images/convolutions/triton_kernels_checks.py",
-            "models/texts/test_shared_prefix_attention.py",
+            "models/texts/test_varlen_rounding.py",
         )
         return [["-m", "pytest", "-q", *(f"tests/{file}" for file in files)]]
     if part == "grid":

@@ -13,7 +13,7 @@ import torch
 
 from sympo.evaluation.rewards import label_metrics
 from sympo.models.texts.scorers import AUTOCAST
-from sympo.models.texts.shared_prefix_attention import LAYOUTS
+from sympo.models.texts.shared_prefix_attention import ATTENTION
 from sympo.noise import flip
 from sympo.objective import Objective
 from sympo.pipelines.cell import Cell
@@ -45,7 +45,8 @@ class PreferenceJob(Recipe):
         after the last step are always made.
     precision: of the matrix products, float32 or bfloat16; weights are float32 in both.
     tokens_per_pass: tokens per forward and backward pass; the gradients of a step are accumulated.
-    attention: how packed rows attend, `grouped` or `flex` (CUDA only).
+    attention: how packed rows attend, `grouped`, or `auto`: in one variable-length call on CUDA in
+        bfloat16, grouped elsewhere.
     compile: whether to torch.compile the model's layers.
     checkpoint_minutes: minutes between checkpoints, the most work that a kill may cost.
     evaluated_train_pairs: how many training pairs the memorised share is measured on.
@@ -55,7 +56,7 @@ class PreferenceJob(Recipe):
     precision: str = "float32"
     gradient_checkpointing: bool = False
     tokens_per_pass: Count = 4096
-    attention: str = "grouped"
+    attention: str = "auto"
     compile: bool = False
     checkpoint_minutes: NotNegative = 10
     evaluated_train_pairs: Count = 1024
@@ -76,9 +77,11 @@ class PreferenceJob(Recipe):
             raise BadArgument(
                 "precision", self.precision, f"is not known: use one of {', '.join(AUTOCAST)}"
             )
-        if self.attention not in LAYOUTS:
+        if self.attention == "flex":
+            raise BadArgument("attention", "flex", "was removed: use attention=auto")
+        if self.attention not in ATTENTION:
             raise BadArgument(
-                "attention", self.attention, f"is not known: use one of {', '.join(LAYOUTS)}"
+                "attention", self.attention, f"is not known: use one of {', '.join(ATTENTION)}"
             )
 
     def check_parts(self, cell: Cell) -> None:
@@ -86,8 +89,6 @@ class PreferenceJob(Recipe):
         quiet_transformers()
         with within("model"):
             check_model(cell.model)
-        if self.attention == "flex" and cell.device == "cpu":
-            raise BadArgument("attention", "flex", "trains on CUDA only: use attention=grouped")
         # pairs exist only after the shared stages: a stand-in shows whether they can be flipped
         gap = None if cell.dataset.gold_reward is None else np.ones(1)
         score_gap = np.ones(1) if cell.dataset.scored else None
@@ -141,8 +142,8 @@ class Run(ABC):
             name: flip(cell.noise_model, cell.name.noise, pairs[name], cell.name.seed)
             for name in ("train", "validation")
         }
-        if not scorer.exact:
-            listener.note("this model cannot share prefixes: each response gets its own row")
+        if scorer.note:
+            listener.note(scorer.note)
         self.trainer = PreferenceTrainer(
             scorer,
             rows["train"],

@@ -1,8 +1,10 @@
 """Settings of the reference policy: its fine-tuning and its sampling."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from sympo.models.texts.cudnn_attention import without_cudnn_attention
 from sympo.models.texts.language_models import LanguageModel
 from sympo.models.texts.policies import Policy
 from sympo.ranges import Amount, Count, Seed
@@ -39,7 +41,7 @@ class Reference:
     precision: str = "float32"
     gradient_checkpointing: bool = False
     tokens_per_pass: Count = 4096
-    attention: str = "grouped"
+    attention: str = "auto"
     compile: bool = False
 
     def policy(self, model: Any, longest: int, device: str) -> Policy:
@@ -53,4 +55,11 @@ def checkpoint_activations(model: Any) -> None:
     """Enable activation checkpointing in a `transformers` model."""
     # transformers before 5.2x has only the old name
     enable = getattr(model, "activation_checkpointing_enable", None)
-    (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
+    (enable or model.gradient_checkpointing_enable)(
+        {"use_reentrant": False, "context_fn": _contexts}
+    )
+
+
+def _contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Of the forward pass, and of its recomputation outside `PretrainedScorer.scores`."""
+    return nullcontext(), without_cudnn_attention()

@@ -205,11 +205,13 @@ class Splittable(Protocol):
 class Scorer(Protocol):
     """A model that scores the answers of rows; what it trains on is a difference of two scores.
 
-    exact: whether it scores both answers of a row in one pass.
+    exact: whether it scores both answers of a row in one pass. note: one line about how it scores
+    if that is not the fastest way; empty otherwise.
     """
 
     model: Any
     exact: bool
+    note: str
 
     @property
     def device(self) -> torch.device: ...

@@ -7,7 +7,7 @@ token has the same context as in a separate row.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -112,13 +112,21 @@ class PackedBatch:
     """A batch of rows as one row of tokens; input_ids, position_ids: (1, tokens).
 
     starts: (rows,) the first token of each row, in the order requested.
+    lengths, shared, first: (rows,), as in `PackedRow`, in the order of the tokens, in host memory.
     """
 
     input_ids: Tensor
     position_ids: Tensor
     starts: Tensor
-    groups: tuple[Group, ...]
+    lengths: np.ndarray
+    shared: np.ndarray
+    first: np.ndarray
     scored: Scored
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The rows in groups of similar length."""
+        return tuple(_groups(self))
 
 
 @dataclass(frozen=True)
@@ -173,7 +181,9 @@ class PackedRows:
             input_ids=tensor(np.concatenate([row.tokens for row in rows]))[None],
             position_ids=tensor(np.concatenate([row.positions for row in rows]))[None],
             starts=tensor(starts[:-1][np.argsort(order)]),
-            groups=tuple(_groups(rows, starts, tensor)),
+            lengths=np.diff(starts),
+            shared=np.array([row.shared for row in rows]),
+            first=np.array([row.first for row in rows]),
             scored=self._scored(
                 rows,
                 [start + row.predictor for start, row in zip(starts[:-1], rows, strict=True)],
@@ -238,9 +248,9 @@ def parts(sizes: np.ndarray, index: np.ndarray, most: int) -> Iterator[np.ndarra
         yield index[start:]
 
 
-def send(device: torch.device | str, array: np.ndarray) -> Tensor:
+def send(device: torch.device | str, array: np.ndarray, dtype: torch.dtype = torch.int64) -> Tensor:
     """Integers on a device, without waiting for work queued on a GPU."""
-    tensor = torch.as_tensor(array, dtype=torch.int64)
+    tensor = torch.as_tensor(array, dtype=dtype)
     if torch.device(device).type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
@@ -280,12 +290,11 @@ def _common(a: np.ndarray, b: np.ndarray) -> int:
     return int(different[0]) if len(different) else shorter
 
 
-def _groups(
-    rows: Sequence[PackedRow], starts: np.ndarray, tensor: Callable[[np.ndarray], Tensor]
-) -> Iterator[Group]:
-    lengths = np.array([len(row.tokens) for row in rows])
+def _groups(packed: PackedBatch) -> Iterator[Group]:
+    lengths, tensor = packed.lengths, partial(send, packed.input_ids.device)
+    starts = np.cumsum(lengths) - lengths
     begin = 0
-    while begin < len(rows):
+    while begin < len(lengths):
         most = lengths[begin] * _SLACK + _SLACK_TOKENS
         end = begin + int(np.searchsorted(lengths[begin:], most, side="right"))
         own, longest = lengths[begin:end], int(lengths[end - 1])
@@ -301,8 +310,8 @@ def _groups(
             index=index,
             real=real,
             lengths=tensor(own),
-            shared=tensor(np.array([row.shared for row in rows[begin:end]])),
-            first=tensor(np.array([row.first for row in rows[begin:end]])),
+            shared=tensor(packed.shared[begin:end]),
+            first=tensor(packed.first[begin:end]),
             longest=longest,
         )
         begin = end

@@ -63,7 +63,7 @@ class Policy(PretrainedScorer):
         own = self._base.generation_config
         self._base.generation_config = GenerationConfig(**settings)  # type: ignore[no-untyped-call]
         try:
-            with self._precision():
+            with self._computing():
                 made: Tensor = self.model.generate(input_ids=input_ids, attention_mask=mask)
                 return made
         finally:

@@ -1,6 +1,9 @@
 """Base classes of models that score the two answers of a row."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,16 @@ from torch import Tensor, nn
 
 from sympo import seeding
 from sympo.models.texts import adapters
+from sympo.models.texts.cudnn_attention import without_cudnn_attention
 from sympo.models.texts.packed_rows import PackedBatch, PackedRows
-from sympo.models.texts.shared_prefix_attention import LAYOUTS, NAME, register
+from sympo.models.texts.shared_prefix_attention import (
+    NAME,
+    Grouped,
+    Layout,
+    VariableLength,
+    register,
+)
+from sympo.models.texts.varlen_attention import Operator, operators, supports
 from sympo.protocols.models import Splittable
 from sympo.types import Encoded
 
@@ -22,10 +33,12 @@ class BaseScorer(ABC):
     """A model that scores the answers of rows.
 
     model: the weights that are trained. exact: whether it scores both answers of a row in one pass.
+    note: one line about how it scores if that is not the fastest way; empty otherwise.
     """
 
     model: Any
     exact: bool = True
+    note: str = ""
 
     @property
     def device(self) -> torch.device:
@@ -57,12 +70,15 @@ class PretrainedScorer(BaseScorer):
     model: with float32 weights; precision: of the matrix products, float32 or bfloat16; scores are
         float32 in both.
     longest: tokens of the longest sequence, the length of the self-check.
-    attention: of packed rows, `grouped` or `flex` (CUDA only); compiled: whether the layers are
-        compiled by torch.compile, which takes a minute and pays off on a GPU.
+    attention: of packed rows, `grouped`, or `auto`: in one variable-length call on CUDA in half
+        precision, grouped elsewhere. compiled: whether the layers are compiled by torch.compile,
+        which takes a minute and pays off on a GPU.
 
     exact says whether the model supports rows with shared prefixes: two random pairs are scored
-    both ways once. If the scores differ, or the model cannot be called that way, each answer gets
-    a separate row in a padded batch.
+    both ways once, in float32. If the scores differ, or the model cannot be called that way, each
+    answer gets a separate row in a padded batch. Variable-length attention is then checked at every
+    layer, in the precision of training: an operator that raises, forward or backward, or is off by
+    more than rounding is not used.
     """
 
     def __init__(
@@ -70,18 +86,23 @@ class PretrainedScorer(BaseScorer):
         model: nn.Module,
         precision: str = "float32",
         longest: int = 64,
-        attention: str = "grouped",
+        attention: str = "auto",
         compiled: bool = False,
     ) -> None:
         self.model = model
         self.autocast = AUTOCAST[precision]
-        self.layout, self.compiled = LAYOUTS[attention], compiled
+        self.layout: Callable[[PackedBatch], Layout] = Grouped
+        self.compiled = compiled
         _without_dropout(model)
         if compiled:
             for layer in self._layers():
                 layer.compile(dynamic=True)
         self.default_attention = self._base.config._attn_implementation
         self.exact = self._takes_shared_prefixes(longest)
+        if not self.exact:
+            self.note = "this model cannot share prefixes: each response gets its own row"
+        elif attention == "auto" and supports(self.device, self.autocast):
+            self._use_variable_length(longest)
 
     @property
     def _base(self) -> Any:
@@ -92,7 +113,7 @@ class PretrainedScorer(BaseScorer):
         return [module for module in self._base.modules() if type(module).__name__ in names]
 
     def scores(self, rows: PackedRows, index: np.ndarray) -> Tensor:
-        with self._precision():
+        with self._computing():
             return (self._shared if self.exact else self._separate)(rows, index)
 
     @abstractmethod
@@ -123,9 +144,13 @@ class PretrainedScorer(BaseScorer):
         ).last_hidden_state[0]
         return hidden
 
-    def _precision(self) -> Any:
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """In the precision of products, and without kernels that plan for every new shape."""
         enabled = self.autocast is not None
-        return torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled)
+        precision = torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled)
+        with precision, without_cudnn_attention():
+            yield
 
     def use_default_attention(self) -> None:
         """Restore the attention of `transformers`, to save the model."""
@@ -145,8 +170,7 @@ class PretrainedScorer(BaseScorer):
         if not self._can_share():
             return False
         self.model.train()  # as in training, so that dropout would show
-        rows = PackedRows(*random_pairs(self._base.config.get_text_config().vocab_size, longest))
-        index = np.arange(len(rows))
+        rows, index = self._rows_to_check(longest)
         separate = self._separate(rows, index)
         register(self.compiled)
         try:
@@ -157,6 +181,34 @@ class PretrainedScorer(BaseScorer):
         if differ:
             self.use_default_attention()
         return not differ
+
+    def _use_variable_length(self, longest: int) -> None:
+        """Use the first operator that passes the check; leave a note if none does."""
+        failure = "this torch has no operator for it"
+        for operator in operators():
+            failure = self._failure(operator, longest)
+            if not failure:
+                self.layout = partial(VariableLength, operator=operator)
+                return
+        self.note = f"packed rows attend in groups, as variable-length attention fails: {failure}"
+
+    @torch.no_grad()
+    def _failure(self, operator: Operator, longest: int) -> str:
+        """What is wrong with an operator, in the precision of training; empty if nothing is."""
+        self.model.train()
+        self.layout = partial(VariableLength, operator=operator, checked=True)
+        try:
+            with self._computing():
+                self._shared(*self._rows_to_check(longest))
+        except Exception as error:  # whatever an operator raises on other hardware
+            return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        finally:
+            self.layout = Grouped
+        return ""
+
+    def _rows_to_check(self, longest: int) -> tuple[PackedRows, np.ndarray]:
+        rows = PackedRows(*random_pairs(self._base.config.get_text_config().vocab_size, longest))
+        return rows, np.arange(len(rows))
 
 
 def _without_dropout(model: nn.Module) -> None:

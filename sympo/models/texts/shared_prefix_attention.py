@@ -1,28 +1,31 @@
 """Attention over packed rows with shared prefixes, for any model with `transformers`' interface.
 
 Each row of a packed batch attends only to itself: in one call per group of rows of similar length,
-so that no mask is larger than a row; or by FlexAttention, in one call with a block mask (CUDA
-only). Without packed rows, in generation or on padded batches, this is `transformers`' own SDPA.
+so that no mask is larger than a row; or, in half precision on CUDA, in one variable-length call
+without masks. Without packed rows, in generation or on padded batches, this is `transformers`' own
+SDPA.
 """
 
 from abc import ABC, abstractmethod
-from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sympo.models.texts.cudnn_attention import without_cudnn_attention
 from sympo.models.texts.packed_rows import Group, PackedBatch
+from sympo.models.texts.varlen_attention import Operator, Sequences
 
 NAME = "shared_prefix"
 # arguments of other attention functions that would change the result
 _NOT_HERE = ("s_aux", "position_bias", "head_mask")
-_BLOCK = 128  # FlexAttention's own
+# ways of packed rows to attend: auto is variable-length where possible, and grouped elsewhere
+ATTENTION = ("auto", "grouped")
 
 
 class Layout(ABC):
-    """Which token attends to which in a packed batch; masks are built once for all layers."""
+    """Which token attends to which in a packed batch; its parts are made once for all layers."""
 
     def __init__(self, packed: PackedBatch) -> None:
         self.packed = packed
@@ -30,7 +33,7 @@ class Layout(ABC):
 
     def mask(self, window: int | None) -> Any:
         """The mask of a layer, with a sliding window if it is shorter than a row."""
-        if window is not None and all(window >= group.longest for group in self.packed.groups):
+        if window is not None and window >= self.packed.lengths.max():
             window = None
         if window not in self._masks:
             self._masks[window] = self._mask(window)
@@ -70,58 +73,79 @@ class Grouped(Layout):
         return torch.cat(parts)[None]
 
 
-class Flex(Layout):
-    """All rows in one call of FlexAttention, which skips fully masked blocks."""
+# keys before a query's own position, -1 for all, and after it
+Window = tuple[int, int]
 
-    def _mask(self, window: int | None) -> Any:
-        from torch.nn.attention.flex_attention import create_block_mask
 
-        position = self.packed.position_ids[0]
-        row, side = self._rows_and_sides()
+class VariableLength(Layout):
+    """All rows in one call, in half precision on CUDA.
 
-        def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            own = (row[query] == row[key]) & (query >= key)
-            own = own & ((side[key] == 0) | (side[key] == side[query]))
-            return own if window is None else own & (position[query] - position[key] < window)
+    checked: whether to raise ArithmeticError if the operator, or its derivative, differs from
+        grouped attention in float32 by more than rounding.
+    """
 
-        tokens, device = len(position), position.device
-        return create_block_mask(
-            seen, None, None, tokens, tokens, device=device, BLOCK_SIZE=_BLOCK,
-            _compile=device.type == "cuda",
-        )  # fmt: skip
+    def __init__(self, packed: PackedBatch, operator: Operator, checked: bool = False) -> None:
+        super().__init__(packed)
+        self.operator, self.checked = operator, checked
+        self.sequences = Sequences.of(packed)
 
-    def _rows_and_sides(self) -> tuple[Tensor, Tensor]:
-        """Of each token: its row, and 0 in the shared prefix, 1 or 2 in the rest of a side."""
-        lengths, shared, first = (
-            torch.cat(parts)
-            for parts in zip(
-                *((group.lengths, group.shared, group.first) for group in self.packed.groups),
-                strict=True,
-            )
-        )
-        row = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
-        place = torch.arange(len(row), device=row.device) - (lengths.cumsum(0) - lengths)[row]
-        return row, (place >= shared[row]).long() + (place >= first[row]).long()
+    def _mask(self, window: int | None) -> Window:
+        return (-1 if window is None else window - 1), 0
 
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, mask: Any
+        self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, mask: Window
     ) -> Tensor:
-        out: Tensor = _flex_attention(query.device.type)(
-            query, key, value, block_mask=mask, scale=scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
-        )  # fmt: skip
-        return out.transpose(1, 2)
+        # the operators are not on autocast's lists
+        kind, dtype = query.device.type, query.dtype
+        if torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
+        query, key, value = (x.to(dtype) for x in (query, key, value))
+        if self.checked:
+            self._check(query, key, value, scaling, mask)
+        return self._call(query, key, value, scaling, mask)
+
+    def _call(
+        self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, mask: Window
+    ) -> Tensor:
+        query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
+        return self.sequences.attend(self.operator, query, key, value, scaling, mask)[None]
+
+    def _check(
+        self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, mask: Window
+    ) -> None:
+        kind, grouped, left = query.device.type, Grouped(self.packed), mask[0]
+        seen = grouped.mask(None if left < 0 else left + 1)
+        with torch.enable_grad(), torch.autocast(kind, enabled=False):
+            inputs = [x.detach().requires_grad_() for x in (query, key, value)]
+            found = self._call(inputs[0], inputs[1], inputs[2], scaling, mask)
+            *_, gradient = torch.autograd.grad(found, inputs, torch.ones_like(found))
+            q, k, v = (x.detach().float() for x in inputs)
+            size = grouped.attend(q, k, v.abs(), scaling, seen)
+            exact = grouped.attend(q, k, v.requires_grad_(), scaling, seen)
+            (exact_gradient,) = torch.autograd.grad(exact, v, torch.ones_like(exact))
+        # weights p_j and outputs are rounded
+        _agree("an output", found, exact, size, roundings=2)
+        # weights, a head's gradient, and sums over heads and over the copies of a prefix are; with
+        # a direction of ones all terms are positive
+        _agree("a gradient", gradient, exact_gradient, exact_gradient, roundings=4)
 
 
-LAYOUTS: dict[str, type[Layout]] = {"grouped": Grouped, "flex": Flex}
+def _agree(what: str, found: Tensor, exact: Tensor, size: Tensor, roundings: int) -> None:
+    error = (found.detach().float() - exact.detach()).abs()
+    if not bool((error <= rounding(found.dtype, size, roundings)).all()):
+        raise ArithmeticError(
+            f"{what} is off by {float(error.max()):.2g}, more than {found.dtype} rounds"
+        )
 
 
-@cache
-def _flex_attention(device: str) -> Any:
-    from torch.nn.attention.flex_attention import flex_attention
+def rounding(dtype: torch.dtype, size: Tensor, roundings: int) -> Tensor:
+    """A bound on the error of sums whose terms pass so many roundings to this precision.
 
-    # fast only if compiled; on CPU it has a forward pass only, for tests
-    return torch.compile(flex_attention, dynamic=True) if device == "cuda" else flex_attention
+    size: the sums of the terms' absolute values, such as sum_j p_j |v_j| in attention. A rounding
+    costs at most u = eps / 2 of it; as much again is left for sums and exponentials in float32.
+    """
+    kind = torch.finfo(dtype)
+    return roundings * kind.eps * size + kind.tiny
 
 
 def register(compiled: bool = False) -> None:
@@ -157,13 +181,16 @@ def attend(
     if shared_prefix is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout, scaling, softcap=softcap, **kwargs
-        )
+        with without_cudnn_attention():
+            return sdpa_attention_forward(
+                module, query, key, value, attention_mask, dropout, scaling, softcap=softcap,
+                **kwargs,
+            )  # fmt: skip
     if softcap is not None or dropout or any(kwargs.get(name) is not None for name in _NOT_HERE):
         raise NotImplementedError(f"{type(module).__name__} uses an unsupported attention")
     mask = shared_prefix.mask(sliding_window)
-    return shared_prefix.attend(query, key, value, scaling, mask), None
+    with without_cudnn_attention():
+        return shared_prefix.attend(query, key, value, scaling, mask), None
 
 
 def _grid(x: Tensor, group: Group) -> Tensor:

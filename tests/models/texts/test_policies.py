@@ -94,15 +94,6 @@ def test_compiled_layers(family: str, checkpointing: bool, pairs: Sides) -> None
     assert_same(policy, pairs, training=checkpointing)
 
 
-def test_flex_attention_scores_the_same(pairs: Sides) -> None:
-    model = build(*EXACT["mistral-window"])
-    grouped, rows = Policy(model, longest=LONGEST), PackedRows(*pairs)
-    expected = grouped.score(rows, 64)
-    flex = Policy(model, longest=LONGEST, attention="flex")
-    assert flex.exact
-    np.testing.assert_allclose(flex.score(rows, 64), expected, rtol=0, atol=1e-4)
-
-
 @pytest.mark.parametrize("family", ["llama", "mistral-window", "gpt2"])
 def test_gradient_checkpointing(family: str, pairs: Sides) -> None:
     model = build(*EXACT[family])

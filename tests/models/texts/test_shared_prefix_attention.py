@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sympo.models.texts.packed_rows import PackedBatch, PackedRows
-from sympo.models.texts.shared_prefix_attention import NAME, Flex, Grouped, Layout, attend, register
+from sympo.models.texts.shared_prefix_attention import NAME, Grouped, attend, register
 from tests.models.texts.made_rows import draw
 
 HEADS, KEY_HEADS, SIZE = 4, 2, 8
@@ -74,45 +74,10 @@ def test_rows_of_several_lengths_are_padded(packed: PackedBatch) -> None:
     assert any(group.index is not None for group in packed.groups) and len(packed.groups) > 1
 
 
-@pytest.mark.parametrize("layout", [Grouped, Flex])
-def test_masks_are_made_once(layout: type[Layout], packed: PackedBatch) -> None:
-    made = layout(packed)
+def test_masks_are_made_once(packed: PackedBatch) -> None:
+    made = Grouped(packed)
     assert made.mask(3) is made.mask(3)
     assert made.mask(10**6) is made.mask(None)
-
-
-@pytest.mark.parametrize("window", [None, 1, 5])
-def test_flex_attention_is_plain_attention(packed: PackedBatch, window: int | None) -> None:
-    """Forward, by the slow code that it has on CPU; its backward pass is tested on CUDA below."""
-    inputs = [x.detach().float() for x in projections(packed.input_ids.shape[1])]
-    settings: dict[str, Any] = {"scaling": 0.2, "sliding_window": window}
-    found, _ = attend(
-        torch.nn.Identity(), *inputs, None, shared_prefix=Flex(packed), **settings
-    )  # fmt: skip
-    expected = plain(*inputs, visible(packed, window), 0.2)
-    torch.testing.assert_close(found, expected)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="FlexAttention needs CUDA to train")
-def test_flex_attention_on_cuda() -> None:
-    packed = PackedRows(*draw(rows=6, longest=40, vocabulary=50)).pack(np.arange(6), "cuda")
-    torch.manual_seed(0)
-    inputs = [
-        torch.randn(1, heads, packed.input_ids.shape[1], 64, device="cuda", requires_grad=True)
-        for heads in (HEADS, KEY_HEADS, KEY_HEADS)
-    ]
-    found, expected = (
-        attend(torch.nn.Identity(), *inputs, None, scaling=0.125, shared_prefix=layout(packed))[0]
-        for layout in (Flex, Grouped)
-    )
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
-    direction = torch.randn_like(expected)
-    for one, other in zip(
-        torch.autograd.grad(found, inputs, direction),
-        torch.autograd.grad(expected, inputs, direction),
-        strict=True,
-    ):
-        torch.testing.assert_close(one, other, rtol=0, atol=5e-3)
 
 
 @pytest.mark.parametrize(
