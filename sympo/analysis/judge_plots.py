@@ -59,7 +59,8 @@ def position_bias(judges: pd.DataFrame) -> Figure:
     """
     judges = _one_epoch(judges).sort_values("judge")
     names = [
-        f"{_named(one['judge'], one['against'])}\n{one['cells']} cells, {one['prompts']} prompts"
+        f"{_named(one['judge'], one['against'])}\n"
+        f"{one['cells']} cell{'s' * (one['cells'] != 1)}, {one['prompts']} prompts"
         for one in judges.to_dict("records")
     ]
     at = np.arange(len(judges))[::-1]
