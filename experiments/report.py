@@ -41,6 +41,8 @@ def report(
         outcomes.append(RunResult("report", out, "failed", str(error)))
     count = Counter(outcome.status for outcome in found)
     what, done, before = words
+    if len(found) == 1:
+        what = what.removesuffix("s")
     print(
         f"\n{len(found)} {what}: {count['complete']} {done}, {count['skipped']} {before}, "
         f"{count['failed']} failed"

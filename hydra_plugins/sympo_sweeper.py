@@ -146,7 +146,10 @@ class CellSweeper(Sweeper):
             # several judges may judge one cell
             different.setdefault((cell.folder.path, str(cell.config["judge"])), (job, cell))
         if len(different) < len(jobs):
-            print(f"{len(jobs)} combinations give {len(different)} distinct cells")
+            print(
+                f"{len(jobs)} combinations give {len(different)} distinct "
+                f"cell{'s' * (len(different) != 1)}"
+            )
         started = time.time()
         for number, (job, cell) in enumerate(different.values(), 1):
             progress = {"cell": number, "cells": len(different), "started": started}

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from sympo.analysis.captions import interval_text, missing_text, ties, title
 from sympo.analysis.frames import show
@@ -43,6 +44,12 @@ def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure
     return figure, list(
         figure.subplots(rows, columns, sharex=True, sharey=rows * columns > 2, squeeze=False).flat
     )
+
+
+def few_ticks(ax: Axes) -> None:
+    """Give the x axis at most six ticks, with labels short enough for a panel."""
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    ax.xaxis.set_major_formatter("{x:g}")
 
 
 def line_of(look: LossStyle) -> dict[str, Any]:

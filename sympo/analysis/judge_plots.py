@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sympo.analysis.canvas import DRAWN, caption, head
+from sympo.analysis.canvas import DRAWN, caption, few_ticks, head
 from sympo.analysis.captions import title
 from sympo.analysis.frames import judge_of, over
 from sympo.analysis.noise_plots import accuracy_vs_noise
@@ -59,7 +59,8 @@ def position_bias(judges: pd.DataFrame) -> Figure:
     """
     judges = _one_epoch(judges).sort_values("judge")
     names = [
-        f"{_named(one['judge'], one['against'])}\n{one['cells']} cells, {one['prompts']} prompts"
+        f"{_named(one['judge'], one['against'])}\n"
+        f"{one['cells']} cell{'s' * (one['cells'] != 1)}, {one['prompts']} prompts"
         for one in judges.to_dict("records")
     ]
     at = np.arange(len(judges))[::-1]
@@ -79,12 +80,13 @@ def position_bias(judges: pd.DataFrame) -> Figure:
         ax.axvline(50, color=_GREY, linewidth=1.2, zorder=1)
         ax.grid(visible=False, axis="y")
         ax.margins(x=0.12)
+        few_ticks(ax)
     left.set_xlim(*_around_50(left))
     right.tick_params(axis="y", length=0)
     left.set_yticks(at, names)
     left.set_ylim(-0.6, len(judges) - 0.4)
     left.set(title="Position bias", xlabel="Answer shown first\npreferred (%)")
-    right.set(title="What the protocol is worth", xlabel="Win rate of\nthe policies (%)")
+    right.set(title="Effect of the protocol", xlabel="Win rate of\nthe policies (%)")
     handles = [
         _handle(_OURS, "o", _OURS, "by the judge's protocol"),
         _handle(_AUTHORS, "s", "white", "by the paper's protocol:\npolicy second, no ties"),

@@ -78,7 +78,8 @@ def _footnotes(summary: pd.DataFrame) -> str:
     # a cell that diverged after its selected epoch is missing from one block only
     measured = blocks[blocks["judge"].isna()].groupby("experiment")[["n_seeds", "missing"]].max()
     if measured["missing"].any():
-        notes.append(f"missing: {measured['missing'].sum()} cells")
+        missing = int(measured["missing"].sum())
+        notes.append(f"missing: {missing} cell{'s' * (missing != 1)}")
     for judge, same in blocks.groupby("judge"):
         judged = same.groupby("experiment")["n_seeds"].max()
         cells = measured["n_seeds"].reindex(judged.index)

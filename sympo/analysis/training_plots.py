@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from sympo.analysis.canvas import (
     DRAWN,
     explain,
+    few_ticks,
     legend,
     limit,
     limit_y,
@@ -24,6 +25,9 @@ from sympo.analysis.canvas import (
 from sympo.analysis.frames import show
 from sympo.analysis.style import LossStyle, styles
 from sympo.metrics import KL, metric_of
+
+# levels of the true reward that are all marked
+MOST_LEVELS = 10
 
 
 @mpl.rc_context(DRAWN)
@@ -74,7 +78,10 @@ def reward_vs_digit(rewards: pd.DataFrame) -> Figure:
     for ax in figure.axes:
         true = (items - items.mean()) / items.std()
         ax.plot(items, true, color=truth.get_color(), linewidth=6, alpha=0.45, zorder=1.5)
-        if np.array_equal(items, np.round(items)):
+        low, high = ax.get_ylim()
+        # the line is thick: its ends need room
+        ax.set_ylim(min(low, true.min() - 0.1), max(high, true.max() + 0.1))
+        if len(items) <= MOST_LEVELS and np.array_equal(items, np.round(items)):
             ax.set_xticks(items)
     return figure
 
@@ -105,6 +112,7 @@ def _per_noise(
         for place, (variant, look) in enumerate(looks.items()):
             draw(rows[rows["variant"] == variant], unit.factor, look, place, ax)
         ax.set_title(f"noise {show(float(rate))}")
+        few_ticks(ax)
     for ax in axes[len(rates) :]:
         ax.remove()
     for ax in axes[max(len(rates) - columns, 0) : len(rates)]:

@@ -112,12 +112,13 @@ class TextDataset(ABC):
         if not len(self._free):
             raise BadInput(_none_usable("train", self._free))
         if not len(self.splits["train"]):
+            usable = len(self._free)
+            what = "exceeds" if self.validation_pairs > usable else "takes all prompts of"
+            read = ", ".join([f"{self._free.read} read", *counted(self._free.dropped)])
             raise BadArgument(
                 "validation_pairs",
                 self.validation_pairs,
-                f"leaves none to train on of the {len(self._free)} usable training rows, of "
-                f"{self._free.read} read; ask for fewer"
-                + "".join(f"; {words}" for words in counted(self._free.dropped)),
+                f"{what} the {usable} usable training rows ({read}); choose fewer",
             )
 
     def check_tokenizer(self, tokenizer: "PreTrainedTokenizerBase | None") -> None:

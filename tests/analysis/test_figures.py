@@ -1,8 +1,13 @@
+from itertools import pairwise
+
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
 from sympo.analysis import Collection, against_kl, draw, loss_gallery, save_figure
+from sympo.analysis.canvas import DRAWN, few_ticks, panels
+from sympo.analysis.training_plots import reward_vs_digit
 from tests.analysis.synthetic import policy_history, write_policy_sweep, write_run, write_sweep
 
 
@@ -110,6 +115,52 @@ def test_trajectories_go_through_the_means_at_each_epoch(tmp_path):
     assert (end.get_xdata()[0], end.get_ydata()[0]) == pytest.approx(
         (table["kl"].iloc[-1], 100 * table["mean"].iloc[-1])
     )
+
+
+@pytest.mark.parametrize("most", [0.00004, 0.0007, 0.0018, 0.0113, 9.0, 1000.0])
+def test_labels_of_ticks_do_not_touch(most):
+    with mpl.rc_context(DRAWN):
+        figure, axes = panels(1, 3, width=3.1, height=2.7)
+        axes[0].set_xlim(0, most)
+        for ax in axes:
+            few_ticks(ax)
+        figure.draw_without_rendering()
+    for ax in axes:
+        boxes = [
+            tick.label1.get_window_extent()
+            for tick in ax.xaxis.get_major_ticks()
+            if 0 <= tick.get_loc() <= most
+        ]
+        assert len(boxes) > 1
+        assert all(left.x1 + 3 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_the_true_reward_is_inside_the_panel():
+    # few large items at the bottom: the true reward falls below what was learned
+    items = [-2.0, -0.5, -0.25, 0.25, 0.5, 0.75, 1.0]
+    learned = np.tanh(3 * np.array(items))
+    rewards = pd.DataFrame(
+        {
+            "job": "reward_model",
+            "dataset": "shades",
+            "noise_model": "symmetric",
+            "loss": "ramp",
+            "variant": "ramp",
+            "noise": 0.1,
+            "metric": "last/test/reward_mean",
+            "item": items,
+            "n_seeds": 3,
+            "mean": learned,
+            "low": learned - 0.01,
+            "high": learned + 0.01,
+            "interval": "student_t",
+            "missing": 0,
+        }
+    )
+    (ax,) = reward_vs_digit(rewards).axes
+    low, high = ax.get_ylim()
+    (true,) = (line.get_ydata() for line in ax.lines if line.get_linewidth() == 6)
+    assert low < true.min() < learned.min() and true.max() < high
 
 
 def test_released_labels_are_said_to_be_noisy_and_shared_by_seeds(tmp_path):

@@ -58,7 +58,10 @@ def test_an_own_test_split_and_columns() -> None:
         ([{"prompt": "Hi"}], "^TextPairs train row 1: chosen is missing; the row has prompt$"),
         ([{**ROWS[0], "chosen": 3}], "^TextPairs train row 1: chosen=3 must be of type str"),
         (None, r"^TextPairs\.rows\('train'\) returned None; it must yield the rows"),
-        (ROWS, "^validation_pairs=512 leaves none to train on"),
+        (
+            ROWS,
+            r"^validation_pairs=512 exceeds the \d+ usable training rows \(60 read, 7 taken for the test",
+        ),
     ],
 )
 def test_bad_rows(rows: Any, words: str) -> None:

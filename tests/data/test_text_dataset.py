@@ -116,7 +116,7 @@ def test_broken_row_is_named() -> None:
         ({"test_pairs": -1}, "^test_pairs=-1"),
         ({"max_prompt_length": 0}, "^max_prompt_length=0"),
         ({"max_length": 256}, "^max_length=256 .*max_prompt_length=256"),
-        ({"validation_pairs": 60}, "^validation_pairs=60 leaves none .* of the 60 usable"),
+        ({"validation_pairs": 60}, "^validation_pairs=60 takes all prompts of the 60 usable"),
         (
             {"train": [("a", "", "b")] * 3},
             "none of the 3 train rows is usable: 3 dropped for an empty answer$",
@@ -127,7 +127,7 @@ def test_broken_row_is_named() -> None:
         ),
         (
             {"train": [(f"test {i}", "a", "b") for i in range(5)] + [("new", "a", "b")]},
-            "^validation_pairs=10 .* the 1 usable training rows, of 6 read.*; 5 dropped for",
+            "^validation_pairs=10 .* the 1 usable training rows \\(6 read, 5 dropped for",
         ),
         ({"test": []}, "none of the 0 test rows"),
     ],

@@ -89,7 +89,7 @@ def test_judging_again_asks_nothing_and_analysis_merges_it(runs: Path) -> None:
 def test_only_runs_below_the_folder_are_judged(runs: Path) -> None:
     code, out, err = judge(runs, f"runs={runs / 'runs/policy/gold_language/ramp/noise=0.4'}")
     assert code == 0, err
-    assert "1 runs: 1 judged" in out
+    assert "1 run: 1 judged" in out
 
 
 def test_policies_are_judged_as_their_last_stage(runs: Path) -> None:
@@ -101,7 +101,7 @@ def test_policies_are_judged_as_their_last_stage(runs: Path) -> None:
     assert len(list(runs.rglob("judges/gold-*.json"))) == 2
     code, out, err = run(runs, "-m", "loss=sigmoid", "noise=0.2", *SMALL, "judge=gold")
     assert code == 0, err
-    assert "1 cells: 1 run" in out and out.count("judge=gold: win rate") == 1
+    assert "1 cell: 1 run" in out and out.count("judge=gold: win rate") == 1
 
 
 def test_every_judge_of_a_sweep_judges(runs: Path) -> None:
@@ -117,7 +117,7 @@ def test_force_judges_again(runs: Path) -> None:
     assert judge(runs, only)[0] == 0
     code, out, err = judge(runs, only, "force=true")
     assert code == 0, err
-    assert "1 runs: 1 judged, 0 already judged" in out
+    assert "1 run: 1 judged, 0 already judged" in out
 
 
 def test_force_that_stops_half_way_is_finished_without_force(runs: Path) -> None:

@@ -82,7 +82,7 @@ def test_rows_of_which_none_is_left_are_an_error_that_says_why(tmp_path: Path) -
     for more, words in (
         ([], "dropped for two answers with the same words"),
         (["dataset.test=a.json"], "120 train rows is usable: 120 dropped for a prompt of the test"),
-        (["dataset.validation_pairs=110"], "validation_pairs=110 leaves none to train on of the 1"),
+        (["dataset.validation_pairs=110"], "validation_pairs=110 exceeds the 10"),
     ):
         with pytest.raises(BadInput, match=words) as error:
             prepare(*composed(*small, *more))

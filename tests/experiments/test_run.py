@@ -113,8 +113,8 @@ def test_two_forced_processes_run_every_cell_once(tmp_path: Path) -> None:
 def test_the_same_cell_twice_is_one_cell(tmp_path: Path) -> None:
     code, out, err = run(tmp_path, "-m", "noise=0,0.0", "assumed_rate=0.1,0.2", *SMALL)
     assert code == 0, err
-    assert "4 combinations give 1 distinct cells" in out
-    assert "1 cells: 1 run, 0 already complete, 0 failed" in out
+    assert "4 combinations give 1 distinct cell\n" in out
+    assert "1 cell: 1 run, 0 already complete, 0 failed" in out
 
 
 def test_a_report_that_fails_hides_no_failed_cell(tmp_path: Path) -> None:
