@@ -39,8 +39,8 @@ class Recipe:
             return None
         return (
             f"training ends after {steps} steps, before the warm-up does "
-            f"(warmup_steps={self.warmup_steps}): the learning rate ends at "
-            f"{self.scale(steps - 1, steps):.0%} of its peak"
+            f"(warmup_steps={self.warmup_steps}): the learning rate "
+            f"ends at {self.scale(steps - 1, steps):.0%} of its peak"
         )
 
     def steps_per_epoch(self, rows: int) -> int:
