@@ -126,6 +126,15 @@ def test_killed_half_way(model: str, server: str, undisturbed: list[Item], tmp_p
     assert json.loads((tmp_path / "items.json").read_text()) == undisturbed
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Take interrupts as a foreground process does; started in the background, they are ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_interrupt_leaves_at_once() -> None:
     server = Scripted(lambda body, headers: completion("[[A]]"), delay=0.1)
     verdicts: dict[int, Verdict] = {}
