@@ -1,7 +1,7 @@
-"""Runs one cell, or with -m a sweep: `python run.py -m loss=ramp,logistic noise=0.1,0.4`.
+"""Run one cell, or a sweep with -m: `python run.py -m loss=ramp,logistic noise=0.1,0.4`.
 
-Exit codes: 0 all cells complete; 1 some cell failed, the others still ran; 2 a bad setting or bad
-data, nothing started.
+Exit codes: 0, all cells are complete; 1, some cells failed and the others ran; 2, bad settings or
+data, and nothing started.
 """
 
 import os
@@ -17,17 +17,18 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.errors import one_sentence, raised_by_hydra
-from experiments.outcomes import outcomes
 from experiments.quoting import quoted
+from experiments.report import outcomes
+from experiments.settings import refuse_classes
 from sympo.types import BadInput, printable
 
 FULL_ERROR = bool(os.environ.get("HYDRA_FULL_ERROR"))  # asked for by the user
-bad_input: list[BadInput] = []
+bad_input: list[Exception] = []
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def cell(config: DictConfig) -> Any:
-    from experiments.runner import run_cell
+    from experiments.cells import run_cell
 
     choices = HydraConfig.get().runtime.choices
     if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -35,20 +36,21 @@ def cell(config: DictConfig) -> Any:
     try:
         if swept := HydraConfig.get().sweeper.params:
             raise BadInput(
-                f"experiment={choices.experiment} sweeps {', '.join(map(str, swept))}; add -m"
+                f"experiment={choices['experiment']} sweeps {', '.join(map(str, swept))}; add -m"
             )
         if start := getattr(get_class(config.job._target_), "start", None):
             start(config, choices, HydraConfig.get().overrides.task)
         else:
             outcomes.append(run_cell(config, choices, wait=True))
-    except BadInput as error:  # returned, because Hydra writes lines of its own where a job raises
+    except (BadInput, OmegaConfBaseException) as error:
+        # raised later: here Hydra would print its own lines
         bad_input.append(error)
     return None
 
 
 def with_swept_groups(arguments: list[str]) -> list[str]:
-    """Settings of a swept group go to each of its options: Hydra would first look for them in the
-    option that the config starts from, which may not have them."""
+    """Make settings of a swept group apply to each of its options. Hydra would look for them in the
+    default option, which may not have them."""
     keys = [argument.partition("=") for argument in arguments]
     swept = {key for key, _, value in keys if "," in value and "." not in key}
     return [
@@ -58,23 +60,22 @@ def with_swept_groups(arguments: list[str]) -> list[str]:
 
 
 def check_alone() -> None:
-    """Refuse to be one of several processes that a starter such as torchrun started."""
+    """Refuse to run as one of several processes, such as torchrun's."""
     size = os.environ.get("WORLD_SIZE", "")
     if size not in ("", "1"):
         raise BadInput(
             f"WORLD_SIZE={size} is not allowed: a cell trains in one process; start run.py without "
-            "torchrun, once for each GPU, and the processes share the sweep"
+            "torchrun, once per GPU, and the processes share the sweep"
         )
 
 
 def main() -> int:
-    # Hydra would print its own errors and exit with 1; raised as they are, they can be told apart
-    os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv[1:] = with_swept_groups([quoted(argument) for argument in sys.argv[1:]])
     if {argument.split("=")[0] for argument in sys.argv} & {"--cfg", "-c"}:
         sys.argv.append("--resolve")
     try:
         check_alone()
+        refuse_classes(sys.argv[1:])
         cell()
         for error in bad_input:
             raise error
@@ -84,10 +85,12 @@ def main() -> int:
         print(f"error: {printable(one_sentence(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
+        print("\ninterrupted; the same command resumes where it stopped", file=sys.stderr)
         return 130
     return 0 if all(outcome.status in ("complete", "skipped") for outcome in outcomes) else 1
 
 
 if __name__ == "__main__":
+    # otherwise Hydra prints errors itself and exits with 1
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Which cells of a sweep are trained together, and in which processes."""
+"""Groups the cells of a sweep into batches, and runs batches in processes."""
 
 import json
 import multiprocessing
@@ -12,32 +12,33 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from experiments.cells import Cell, Planned, prepare
-from experiments.outcomes import Outcome
-from experiments.progress import Screen
+from experiments.cells import Planned, prepare
+from sympo.pipelines.cell import Cell
+from sympo.pipelines.progress import Screen
+from sympo.pipelines.result import RunResult
 
-# more at a time are no faster on a CPU (results/benchmarks/cells_per_second.json), and smaller
-# batches spread evenly over its cores
+# larger batches are no faster on a CPU (results/benchmarks/cells_per_second.json), and smaller
+# ones spread evenly over its cores
 CELLS_ON_CPU = 8
-# starting a process takes as long as training on so many images
+# starting a process takes as long as training on this many images
 IMAGES_WORTH_A_PROCESS = 1_000_000
-# between two messages of a process on how far it is
+# between progress messages of a process
 SECONDS_BETWEEN_LOOKS = 0.2
-# of a GPU's free memory
+# of a GPU's free memory that a batch may take
 SHARE_OF_MEMORY = 0.8
 
 
 def batches(
     planned: Sequence[Planned], most: int | None = None, processes: int = 1
 ) -> list[list[int]]:
-    """Which cells to train together, by number, each once.
+    """Group cells, by number, into batches to train together.
 
-    They share data set, model, schedule and device, and differ in loss, noise and seed; those of
-    one seed stand together, since they share images and masks too. Batches of a kind are equally
-    large, to within one cell.
+    The cells of a batch share data set, model, schedule and device, and differ in loss, noise and
+    seed. Cells of one seed are adjacent, because they also share images and masks. The sizes of
+    batches of a kind differ by at most one cell.
 
-    most: cells in a batch; None lets the memory and the caches say. processes: that share the work,
-    for which there should be a batch each.
+    most: the most cells in a batch; None leaves it to memory and caches. processes: how many share
+    the work; each should get a batch.
     """
     kinds: dict[str, list[int]] = {}
     for number, one in enumerate(planned):
@@ -55,7 +56,7 @@ def batches(
 
 
 def _kind(cell: Cell, number: int) -> str:
-    """The same for cells that can be trained together."""
+    """A key that is equal for cells that can be trained together."""
     if not cell.job.together:
         return str(number)
     settings = {key: cell.config[key] for key in ("job", "dataset", "model", "threads")}
@@ -63,7 +64,7 @@ def _kind(cell: Cell, number: int) -> str:
 
 
 def _largest(cell: Cell, processes: int) -> int:
-    """How many cells fit, where so many processes share the memory."""
+    """How many cells fit in a batch if `processes` processes share the memory."""
     if not cell.job.together:
         return 1
     if cell.device == "cpu":
@@ -75,12 +76,12 @@ def _largest(cell: Cell, processes: int) -> int:
 
 
 def useful_processes(planned: Sequence[Planned]) -> int:
-    """How many processes serve a sweep best: one for each core, as far as there is work for them,
-    where its cells are trained together on CPU; otherwise this one alone."""
+    """How many processes speed up a sweep: up to one per core, depending on the work, if its cells
+    are trained together on CPU; otherwise one."""
     cells = [one.cell for one in planned if not one.cell.folder.completed_since(one.cell.since)]
     if not cells or not all(cell.job.together and cell.device == "cpu" for cell in cells):
         return 1
-    worth = sum(cell.job.images(cell) for cell in cells) // IMAGES_WORTH_A_PROCESS
+    worth: int = sum(cell.job.images(cell) for cell in cells) // IMAGES_WORTH_A_PROCESS
     threads = max(cell.config["threads"] or 1 for cell in cells)
     return max(1, min(_cores() // threads, worth))
 
@@ -95,12 +96,13 @@ def _cores() -> int:
 
 def run_in_processes(
     batches: Sequence[Sequence[Planned]], processes: int, screen: Screen
-) -> list[list[Outcome]]:
-    """What became of batches that are run side by side, a CPU thread each unless `threads` is set.
+) -> list[list[RunResult]]:
+    """Run batches in parallel, with one CPU thread each unless `threads` is set; returns their
+    results.
 
-    A process that dies takes its batch with it, and no other.
+    A process that dies fails only its own batch.
     """
-    found: list[list[Outcome] | None] = [None] * len(batches)
+    found: list[list[RunResult] | None] = [None] * len(batches)
     left, workers = deque(range(len(batches))), [_Worker(place) for place in range(processes)]
     busy: dict[Any, _Worker] = {}
 
@@ -118,7 +120,7 @@ def run_in_processes(
                 worker = busy[pipe]
                 try:
                     kind, content = worker.pipe.recv()
-                except (EOFError, OSError):  # of a message that was cut, too
+                except (EOFError, OSError):  # also raised on a truncated message
                     del busy[pipe]
                     found[worker.batch] = worker.died(batches[worker.batch], screen)
                     worker.start()
@@ -137,7 +139,7 @@ def run_in_processes(
 
 
 class _Worker:
-    """A process that runs one batch after the other."""
+    """A process that runs one batch after another."""
 
     def __init__(self, place: int) -> None:
         self.place, self.batch = place, -1
@@ -155,22 +157,22 @@ class _Worker:
         work = [(one.cell.config, one.choices) for one in cells], after
         try:
             self.pipe.send(work)
-        except OSError:  # it died between two batches
+        except OSError:  # the process died between two batches
             self.start()
             self.pipe.send(work)
 
-    def died(self, batch: Sequence[Planned], screen: Screen) -> list[Outcome]:
+    def died(self, batch: Sequence[Planned], screen: Screen) -> list[RunResult]:
         self.process.join()
-        reason = f"its process ended with code {self.process.exitcode}"
+        reason = f"its process exited with code {self.process.exitcode}"
         found = []
         for cell in (one.cell for one in batch):
             done = cell.folder.completed_since(cell.since)
             if not done:
                 screen.line(self.place, f"{cell.name}  failed: {reason}")
             found.append(
-                Outcome(str(cell.name), cell.folder.path, "complete")
+                RunResult(str(cell.name), cell.folder.path, "complete")
                 if done
-                else Outcome(str(cell.name), cell.folder.path, "failed", reason)
+                else RunResult(str(cell.name), cell.folder.path, "failed", reason)
             )
         return found
 
@@ -180,28 +182,28 @@ class _Worker:
 
 
 class _ScreenOfParent:
-    """Shows progress where the parent shows it; ends the process where there is no parent."""
+    """Sends progress to the parent's screen; ends the process if the parent is gone."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe, self.said = pipe, 0.0
 
     def line(self, place: int, text: str) -> None:
-        self._tell("line", text)
+        self._send("line", text)
 
     def live(self, place: int, text: str) -> None:
         if time.monotonic() - self.said > SECONDS_BETWEEN_LOOKS:
             self.said = time.monotonic()
-            self._tell("live", text)
+            self._send("live", text)
 
-    def _tell(self, kind: str, text: str) -> None:
+    def _send(self, kind: str, text: str) -> None:
         try:
             self.pipe.send((kind, text))
-        except ConnectionError:  # it was killed: its cells are for whoever runs the sweep again
+        except ConnectionError:  # the parent was killed: the next run takes these cells
             os._exit(1)
 
 
 def _work(pipe: Connection, place: int) -> None:
-    from experiments.runner import run_cells
+    from sympo.pipelines.runner import run_cells
 
     screen = _ScreenOfParent(pipe)
     try:
@@ -211,7 +213,7 @@ def _work(pipe: Connection, place: int) -> None:
                 for config, choices in cells
             ]
             pipe.send(("outcomes", run_cells(prepared, after, screen, place)))
-    except KeyboardInterrupt:  # the parent says what there is to say
+    except KeyboardInterrupt:  # the parent reports it
         pass
 
 

@@ -1,9 +1,9 @@
 """python -m experiments.judge_dry_run --hh FOLDER --model FOLDER
 
-The path of a real judge run, from samples to figures, on one machine: policies on HH
+A real judge run from samples to figures, on one machine: policies on HH
 (`experiment=hh_dry_run`), judged by a language model behind `transformers serve`. The judge is a
-Llama of 84,000 weights made here, which sees the ends of sentences only and has learnt to prefer
-the answer with more of them: its verdicts depend on the answers, and prove nothing about them.
+Llama of 84,000 weights, trained here. It sees only the ends of sentences and prefers the response
+with more of them: its verdicts depend on the responses, but say nothing about quality.
 Needs `pip install 'transformers[serving]'`.
 """
 
@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy
 
 from sympo import seeding
 
-# relative, since the server calls a model by the path of its folder, and the results say who judged
+# relative: the server names a model by its folder, and results carry the judge's name
 JUDGE = Path("results/stages/sentence-judge")
 ENDS = [".", "!", "?"]
 STARTS = ["answer A begins", "answer B begins"]
@@ -37,7 +37,7 @@ STEPS, BATCH = 1500, 64
 
 
 def example(draw: np.random.Generator) -> list[int]:
-    """A prompt as the judge sees it, and the verdict: more ends of sentences are better."""
+    """A prompt as the judge sees it, and the verdict: the response with more sentence ends wins."""
     before, a, b, after = draw.integers(0, MOST_ENDS, 4)
     verdict = "[[A]]" if a > b else "[[B]]" if b > a else "[[C]]"
     return [
@@ -53,7 +53,7 @@ def _ends(draw: np.random.Generator, count: int) -> list[int]:
 
 
 def make_judge(folder: Path) -> float:
-    """Train the judge, and leave it in the hub's format; its share of right verdicts."""
+    """Train the judge and save it in the hub's format; returns its share of correct verdicts."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -91,7 +91,7 @@ def make_judge(folder: Path) -> float:
 
 
 def _verdicts(model: Any, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and ids of the two last tokens of rows, the verdict and the end."""
+    """Logits and ids of the last two tokens of each row: the verdict and the end."""
     longest = max(map(len, rows))
     ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
     logits = model(input_ids=ids, attention_mask=(ids != 0).long()).logits
@@ -100,7 +100,7 @@ def _verdicts(model: Any, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Te
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """`transformers serve` with the model of a folder, on a free port; its address."""
+    """Run `transformers serve` with the model of a folder on a free port; yields its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -113,7 +113,7 @@ def served(folder: Path) -> Iterator[str]:
     try:
         while True:
             if server.poll() is not None:
-                raise RuntimeError("transformers serve ended; is transformers[serving] installed?")
+                raise RuntimeError("transformers serve exited; is transformers[serving] installed?")
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health")
                 break
@@ -135,7 +135,7 @@ def main() -> int:
     policies = [f"dataset.path={options.hh}", f"model.name_or_path={options.model}"]
     subprocess.run([*run, "-m", "experiment=hh_dry_run", *policies], check=True)
     if not (JUDGE / "config.json").is_file():
-        print(f"the judge is right on {make_judge(JUDGE):.1%} of its own examples", flush=True)
+        print(f"the judge is correct on {make_judge(JUDGE):.1%} of its own examples", flush=True)
     with served(JUDGE) as address:
         judge = ["judge=openai", f"judge.base_url={address}", f"judge.model={JUDGE}"]
         free = [f"judge.price_per_million_{kind}_tokens=0" for kind in ("prompt", "completion")]

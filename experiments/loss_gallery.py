@@ -1,4 +1,4 @@
-"""Draw every loss of conf/loss and list its properties.
+"""Plot every loss in conf/loss and list its properties.
 
 python -m experiments.loss_gallery [--out results/loss_gallery]
 """
@@ -20,7 +20,7 @@ ASSUMED_RATE = 0.2
 
 
 def losses() -> dict[str, MarginLoss]:
-    """Every loss that has a YAML, by the label that it carries in the gallery."""
+    """Every loss with a YAML file, by its label in the gallery."""
     gallery = {}
     for path in sorted(CONF.glob("*.yaml")):
         config = OmegaConf.create({"assumed_rate": ASSUMED_RATE, "loss": OmegaConf.load(path)})
@@ -50,7 +50,7 @@ def curves(gallery: dict[str, MarginLoss]) -> pd.DataFrame:
 
 
 def properties(gallery: dict[str, MarginLoss]) -> pd.DataFrame:
-    """One row per loss; `constant` is empty where the loss is not symmetric."""
+    """One row per loss; `constant` is empty if the loss is not symmetric."""
     return pd.DataFrame(
         {"loss": label, **dataclasses.asdict(loss.properties)} for label, loss in gallery.items()
     )
@@ -67,9 +67,10 @@ def main() -> None:
     table.to_csv(out / "curves.csv", index=False)
     properties(gallery).to_csv(out / "properties.csv", index=False)
 
-    from sympo.analysis import plots  # here, so that the CSVs are written without matplotlib
+    # imported here, so that the CSV files are written without matplotlib
+    from sympo.analysis import loss_gallery, save_figure
 
-    plots.save(plots.loss_gallery(table), out / "loss_gallery")
+    save_figure(loss_gallery(table), out / "loss_gallery")
     print(f"wrote {out}/curves.csv, properties.csv, loss_gallery.png and loss_gallery.pdf")
 
 

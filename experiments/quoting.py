@@ -1,4 +1,4 @@
-"""Values that Hydra's grammar refuses or reads as something else, and the quotes that they take."""
+"""Quotes values that Hydra's grammar rejects or misreads."""
 
 import re
 import shlex
@@ -9,14 +9,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
-# read as they stand, but for numbers
+# values that Hydra reads unchanged, except numbers
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 OF_PATHS = ("path", "_dir", "runs")
 
 
 def quoted(argument: str) -> str:
-    """An override as Hydra reads it where its value, or one of those it sweeps, is a path that is
-    there; all others as they are."""
+    """Quote an override if its value, or a swept value, is an existing path that Hydra would
+    misread; otherwise return it unchanged."""
     key, equals, value = argument.partition("=")
     if not equals or key.startswith("-"):
         return argument
@@ -25,8 +25,7 @@ def quoted(argument: str) -> str:
 
 
 def suggested(argument: str, sweep: bool) -> str | None:
-    """An override that Hydra refuses, quoted so that it reads a text, and for a shell; None where
-    quotes do not help.
+    """Quote an override that Hydra rejects, for Hydra and the shell; None if quotes do not help.
 
     sweep: whether commas separate values.
     """
@@ -44,18 +43,18 @@ def _misread(key: str, value: str) -> bool:
     read = _read(f"key={value}")
     if PLAIN.fullmatch(value):
         return type(read) in (int, float) and key.endswith(OF_PATHS)
-    return read != value
+    return bool(read != value)
 
 
 def _exists(value: str) -> bool:
     try:
         return Path(value).expanduser().exists()
-    except (OSError, RuntimeError):  # too long for a path, no such user
+    except (OSError, RuntimeError):  # too long for a path, or no such user
         return False
 
 
 def _read(argument: str) -> Any:
-    """What Hydra makes of an override; None where it refuses it."""
+    """The value that Hydra reads from an override; None if it rejects the override."""
     try:
         override = OverridesParser.create().parse_override(argument)
         return override.value()

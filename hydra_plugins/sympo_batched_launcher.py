@@ -1,7 +1,7 @@
-"""Our Hydra launcher: trains together the cells of a sweep that can share their passes.
+"""Hydra launcher that trains the cells of a sweep in batches when they can share their passes.
 
-It leaves what launching one by one leaves, in less time. Cells of jobs that share nothing, such as
-policies, it runs one after the other.
+The results equal those of launching one by one, in less time. Cells of jobs that share nothing,
+such as policies, run one after another.
 """
 
 import sys
@@ -17,11 +17,12 @@ from sympo.types import BadInput
 
 
 class BatchedLauncher(Launcher):
-    """Runs the cells of a sweep in this machine's memory, in as few passes as it allows.
+    """Runs the cells of a sweep in as few batches as memory allows.
 
-    most_cells: in one pass; None takes what is fastest on a CPU, and what memory holds on a GPU.
-    processes: that share the batches, with one thread each; None takes one for each core of a CPU
-        where that saves time, and one for a GPU.
+    most_cells: the most cells in a batch; None picks the fastest number on a CPU, and as many as
+        fit in memory on a GPU.
+    processes: how many processes share the batches, with one thread each; None picks one per CPU
+        core if that saves time, and one on a GPU.
     """
 
     def __init__(self, most_cells: int | None = None, processes: int | None = None) -> None:
@@ -44,15 +45,15 @@ class BatchedLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> list[JobReturn]:
         from experiments import batches
-        from experiments.progress import Terminal
-        from experiments.runner import run_cells
+        from sympo.pipelines.progress import Terminal
+        from sympo.pipelines.runner import run_cells
 
         planned = [self._plan(overrides) for overrides in job_overrides]
         screen = Terminal(sys.stdout)
         found: list[Any] = [None] * len(planned)
         processes = self.processes or batches.useful_processes(planned)
         if any(one.cell.judge is not None for one in planned):
-            processes = 1  # it is a judge's process that knows what the judge has cost
+            processes = 1  # the judge's cost is counted in one process
         groups = batches.batches(planned, self.most_cells, processes)
         cells = [[planned[number] for number in group] for group in groups]
         if min(processes, len(groups)) > 1:
@@ -73,9 +74,9 @@ class BatchedLauncher(Launcher):
     def _plan(self, overrides: Sequence[str]) -> Any:
         from experiments.cells import Planned, prepare
 
-        if hasattr(self.loader, "planned"):  # our sweeper has checked the cells already
+        if hasattr(self.loader, "planned"):  # our sweeper has already checked the cells
             return self.loader.planned(overrides)
         config = self.loader.load_sweep_config(self.config, list(overrides))
         choices = dict(config.hydra.runtime.choices)
-        task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         return Planned(prepare(task, choices), choices)

@@ -1,4 +1,4 @@
-"""What configs can compute: Hydra imports this before it composes any."""
+"""Config resolvers, registered before Hydra composes any config."""
 
 from collections.abc import Mapping
 

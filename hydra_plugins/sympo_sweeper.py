@@ -1,8 +1,8 @@
-"""Our Hydra sweeper: validates every cell before the first one runs, and ends with the figures.
+"""Hydra sweeper that checks every cell before the first one runs, and ends with the figures.
 
-Hydra's own sweeper composes every job twice at 0.2 s each, stops at the first job that raises and
-reports nothing at the end. This one composes once per combination of groups, applies the scalars
-itself, refuses the whole sweep where one cell cannot run, and leaves any launcher to run the cells.
+Hydra's basic sweeper composes every job twice at 0.2 s each, stops at the first job that raises,
+and reports nothing at the end. This one composes once per combination of groups, sets the other
+overrides itself, refuses the whole sweep if any cell cannot run, and works with any launcher.
 """
 
 import hashlib
@@ -17,25 +17,32 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.cells import Cell, Planned, prepare, unknown
-from experiments.outcomes import Outcome, cell_provenance, outcomes, report
+from experiments.cells import Planned, prepare
+from experiments.report import cell_provenance, outcomes, report
+from experiments.settings import refuse_classes, unknown_override
+from sympo.pipelines.cell import Cell
+from sympo.pipelines.result import RunResult
 from sympo.types import BadInput
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class CellSweeper(Sweeper):
-    """The grid of all combinations of the swept overrides, in the order in which they are given.
+    """Sweeps the grid of all combinations of the overrides, in the given order.
 
-    params: overrides that a preset sweeps, such as `loss: ramp,logistic`; those of the command line
-        take their place.
+    params: overrides that a preset sweeps, such as `loss: ramp,logistic`; the command line takes
+        precedence.
     """
+
+    config: DictConfig
+    launcher: Launcher
 
     def __init__(self, params: Mapping[str, object] | None = None) -> None:
         super().__init__()
@@ -58,16 +65,16 @@ class CellSweeper(Sweeper):
             config=config,
         )
 
-    def sweep(self, arguments: list[str]) -> list[Outcome]:
+    def sweep(self, arguments: list[str]) -> list[RunResult]:
         if hasattr(get_class(self.config.job._target_), "start"):
-            raise BadInput("this job takes all its runs at once: leave out -m")
+            raise BadInput("this job handles all its runs at once: leave out -m")
         jobs = [self._compose(overrides) for overrides in self._combinations(arguments)]
         jobs, cells = self._check(jobs, arguments)
         for job, cell in zip(jobs, cells, strict=True):
             self.prepared.add(job, cell)
         found = self._launch(jobs)
         while waiting := [i for i, outcome in enumerate(found) if outcome.status == "busy"]:
-            # other processes are at work on these: take them up when they let go
+            # other processes hold these: take them once they are released
             time.sleep(SECONDS_BETWEEN_LOOKS)
             if free := [i for i in waiting if not cells[i].folder.busy]:
                 for i, outcome in zip(free, self._launch([jobs[i] for i in free]), strict=True):
@@ -81,12 +88,18 @@ class CellSweeper(Sweeper):
         given = parser.parse_overrides(arguments)
         named = {override.key_or_group for override in given}
         preset = [f"{key}={value}" for key, value in self.params.items() if key not in named]
+        refuse_classes(preset)
         choices = []
         for override in parser.parse_overrides(preset) + given:
             if override.key_or_group == "experiment" and override.is_sweep_override():
                 raise BadInput(
-                    f"{override.input_line}: presets cannot be swept, since each has a sweep of "
-                    "its own; run one after the other"
+                    f"{override.input_line}: presets cannot be swept, because each defines a "
+                    "sweep; run them one after another"
+                )
+            if override.key_or_group == "sampler" and override.is_sweep_override():
+                raise BadInput(
+                    f"{override.input_line}: samplers cannot be swept, since a cell keeps the "
+                    "responses of one; run one after the other, each with its own results_dir"
                 )
             if not override.is_sweep_override():
                 choices.append([override])
@@ -107,7 +120,7 @@ class CellSweeper(Sweeper):
         if rest not in self.composed:
             self.composed[rest] = self.loader.load_sweep_config(self.config, list(rest))
         base = self.composed[rest]
-        config = OmegaConf.masked_copy(base, [key for key in base if key != "hydra"])
+        config = OmegaConf.masked_copy(base, [str(key) for key in base if key != "hydra"])
         for override in scalars:
             try:
                 OmegaConf.update(config, override.key_or_group, override.value())
@@ -117,23 +130,26 @@ class CellSweeper(Sweeper):
 
     def _is_scalar(self, override: Override) -> bool:
         key = override.key_or_group
-        if key not in self.groups:  # kept, because the look-up copies Hydra's search path
+        if key not in self.groups:  # cached, because the look-up copies Hydra's search path
             self.groups[key] = bool(self.loader.get_group_options(key))
         structural = override.is_add() or override.is_force_add() or override.is_delete()
         grouped = self.groups[key] or override.package is not None
         return not (structural or grouped or key.startswith("hydra"))
 
     def _check(self, jobs: list["Job"], arguments: list[str]) -> tuple[list["Job"], list[Cell]]:
-        """The jobs that are different cells, numbered, and what is known of them."""
+        """Deduplicate and number the jobs; returns them with their checked cells."""
         what = "/".join(sorted(a for a in arguments if not a.startswith("hydra")))
         group = f"sweep-{hashlib.blake2b(what.encode(), digest_size=4).hexdigest()}"
         different: dict[tuple[Path, str], tuple[Job, Cell]] = {}
         for job in jobs:
             cell = prepare(job.config, job.base.hydra.runtime.choices)
-            # one cell may be judged by several
+            # several judges may judge one cell
             different.setdefault((cell.folder.path, str(cell.config["judge"])), (job, cell))
         if len(different) < len(jobs):
-            print(f"{len(jobs)} combinations are {len(different)} different cells")
+            print(
+                f"{len(jobs)} combinations give {len(different)} distinct "
+                f"cell{'s' * (len(different) != 1)}"
+            )
         started = time.time()
         for number, (job, cell) in enumerate(different.values(), 1):
             progress = {"cell": number, "cells": len(different), "started": started}
@@ -143,14 +159,14 @@ class CellSweeper(Sweeper):
                     config["wandb"]["group"] = group
         return [job for job, _ in different.values()], [cell for _, cell in different.values()]
 
-    def _launch(self, jobs: list["Job"]) -> list[Outcome]:
+    def _launch(self, jobs: list["Job"]) -> list[RunResult]:
         returns = self.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
         return [job.return_value for job in returns]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to launch: its overrides, what Hydra composed of the groups, and its own config."""
+    """A cell to launch: its overrides, the config composed for its groups, and its own config."""
 
     overrides: list[str]
     base: DictConfig
@@ -158,21 +174,21 @@ class Job:
 
 
 class PreparedConfigs:
-    """Stands where a launcher looks for Hydra's config loader, and hands out what the sweeper
+    """Replaces Hydra's config loader in a launcher and returns the configs that the sweeper
     composed, so that no job is composed twice."""
 
     def __init__(self) -> None:
         self._jobs: dict[tuple[str, ...], tuple[Job, Cell | None]] = {}
 
     def __getstate__(self) -> dict[str, object]:
-        # launchers that send it to other processes: a cell holds a lock, and is made again there
+        # for launchers that start processes: a cell holds a lock, so each process rebuilds it
         return {"_jobs": {overrides: (job, None) for overrides, (job, _) in self._jobs.items()}}
 
     def add(self, job: Job, cell: Cell) -> None:
         self._jobs[tuple(job.overrides)] = job, cell
 
     def planned(self, overrides: Sequence[str]) -> Planned:
-        """The checked cell, for a launcher that needs nothing else of Hydra."""
+        """The checked cell, for a launcher that needs nothing else from Hydra."""
         job, cell = self._jobs[tuple(overrides)]
         assert cell is not None
         return Planned(cell, dict(job.base.hydra.runtime.choices))
@@ -184,16 +200,5 @@ class PreparedConfigs:
         config = deepcopy(job.base)
         config.hydra.overrides.task = list(job.overrides)
         for key in job.config:
-            config[key] = job.config._get_node(key)  # as it stands, interpolations unresolved
+            config[key] = job.config._get_node(key)  # interpolations unresolved
         return config
-
-
-def unknown_override(key: str, config: DictConfig) -> str:
-    """What to say of an override of a key that is not there."""
-    parent, _, leaf = key.rpartition(".")
-    place = OmegaConf.select(config, parent) if parent else config
-    if not isinstance(place, DictConfig):
-        parent, _, leaf = parent.rpartition(".")
-        place = OmegaConf.select(config, parent) if parent else config
-    known = sorted(str(name) for name in place if name not in ("_target_", "hydra"))
-    return f"{key}: {unknown(leaf, known)}"

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, how damage is found, and what killed processes leave."""
+"""Atomic writes, detection of damaged files, and removal of what killed processes leave."""
 
 import hashlib
 import os
@@ -7,27 +7,30 @@ import shutil
 import socket
 import time
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from sympo.types import BadInput
 
-# of `write_atomically`, and of folders that are made beside the place where they belong
-# no wider: folders of reports hold files of users too, such as `.zcompdump-5.9`
+# temporary files of `write_atomically`, and folders that are built beside their destination
+# no wider: report folders also hold users' files, such as `.zcompdump-5.9`
 _TEMPORARY = re.compile(
     r"\..+\.(json|jsonl|npz|yaml)\.(?P<pid>\d+)|\.report-((?P<host>.+)-(?P<owner>\d+)-)?\w+"
 )
 SECONDS_UNTIL_LITTER = 24 * 60 * 60
 _OF_THE_REST = " is the BLAKE2b of what follows"
-# of one file, on the systems that are in use
+# of a file, on common file systems
 LONGEST_NAME = 255
 
 
 def check_folder(key: str, folder: str | Path) -> None:
-    """Refuse a folder that cannot be written to; raises BadInput, which names the setting."""
+    """Refuse a folder that is not writable; raises BadInput, which names the setting."""
+    if not str(folder):
+        raise BadInput(f"{key} is empty: give a folder, such as .")
     path = Path(folder).absolute()
     try:
         with suppress(FileNotFoundError, NotADirectoryError):
-            (path / ("x" * LONGEST_NAME)).lstat()  # what will lie in it has a name too
+            (path / ("x" * LONGEST_NAME)).lstat()  # leave room for the names of files inside it
         present = next(place for place in (path, *path.parents) if place.exists())
         writable = present.is_dir() and os.access(present, os.W_OK | os.X_OK)
     except (OSError, ValueError) as error:
@@ -38,7 +41,7 @@ def check_folder(key: str, folder: str | Path) -> None:
 
 
 def read_if_there(file: Path) -> bytes | None:
-    """The content of a file, None if it does not exist."""
+    """The content of a file; None if it does not exist."""
     try:
         return file.read_bytes()
     except FileNotFoundError:
@@ -46,18 +49,18 @@ def read_if_there(file: Path) -> bytes | None:
 
 
 def content_digest(content: bytes) -> str:
-    """Sixteen hexadecimal digits over a file's content."""
+    """A hash of a file's content, as 16 hexadecimal digits."""
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def with_digest(config_yaml: str) -> str:
-    """A config with the digest of the rest on its first line, by which damage is found."""
+    """A config under a first line with its digest, which reveals damage."""
     return f"# {content_digest(config_yaml.encode())}{_OF_THE_REST}\n{config_yaml}"
 
 
 def config_is_garbled(content: bytes) -> bool:
-    """Whether a `config.yaml` is not what a run wrote; those of older runs have no digest, and
-    count as garbled only if they are not text that begins like settings."""
+    """Whether a `config.yaml` differs from what a run wrote. Older runs wrote no digest; theirs
+    counts as garbled only if it is not text that begins like settings."""
     first, _, rest = content.partition(b"\n")
     if first.endswith(_OF_THE_REST.encode()):
         return first[2:18] != content_digest(rest).encode()
@@ -68,7 +71,7 @@ def config_is_garbled(content: bytes) -> bool:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
+    """Write a file atomically and durably: it is complete or absent, even after a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -81,21 +84,31 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file or folder to `<name>.damaged`, or `<name>.damaged-2` and so on, which
+    nothing reads; returns the new path."""
+    for number in count(1):
+        free = path.with_name(f"{path.name}.damaged" + (f"-{number}" if number > 1 else ""))
+        if not free.exists():
+            return path.replace(free)
+    raise AssertionError("unreachable: some name is always free")
+
+
 def temporary_name(purpose: str) -> str:
-    """How the name of a temporary folder begins, which says whose it is."""
+    """The prefix of a temporary folder's name, which identifies the process that owns it."""
     return f".{purpose}-{socket.gethostname()}-{os.getpid()}-"
 
 
 def litter(folder: Path) -> list[Path]:
-    """Temporary files and folders whose process is gone, or that no one touched for a day."""
+    """Temporary files and folders whose process has died, or that are older than a day."""
     return [
         path
         for path in folder.iterdir()
-        if (found := _TEMPORARY.fullmatch(path.name)) and _is_left(path, found)
+        if (found := _TEMPORARY.fullmatch(path.name)) and _is_abandoned(path, found)
     ]
 
 
-def _is_left(path: Path, name: re.Match[str]) -> bool:
+def _is_abandoned(path: Path, name: re.Match[str]) -> bool:
     with suppress(OSError):
         if time.time() - path.lstat().st_mtime > SECONDS_UNTIL_LITTER:
             return True

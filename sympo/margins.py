@@ -1,6 +1,6 @@
-"""What a model's score says about an answer as a reward; the difference of two is a pair's g.
+"""How a model's score of an answer becomes a reward.
 
-The margin of a pair is z = y (r_first - r_second) - target, and every margin loss takes it.
+`sympo.objective` makes the margin of a pair from two rewards, z = y (r_1 - r_2) - target.
 """
 
 from abc import ABC, abstractmethod
@@ -12,15 +12,19 @@ from torch import Tensor
 from sympo import ranges
 from sympo.ranges import NotNegative, Positive
 
+__all__ = ["DPO", "AverageLogRatio", "BaseMargin", "Reward", "SimPO"]
 
-class Margin(ABC):
+
+class BaseMargin(ABC):
     """How scores of answers, log-probabilities for a policy, become rewards.
 
-    reference_free: `rewards` makes no use of a reference policy.
-    average_log_ratio: rewards are log-ratios per token and nothing else, as the loss of IPO needs.
-    target: what is subtracted from y g, so that a pair has to be right by this much.
-    clip: None, or the bound that `clipped` keeps rewards within.
+    reference_free: `rewards` ignores the reference policy.
+    average_log_ratio: rewards are plain log-ratios per token, which the loss of IPO needs.
+    target: subtracted from y g, so that a pair has to be right by this much.
+    clip: the bound that `clipped` keeps rewards within, or None.
     """
+
+    outside_identity: ClassVar[frozenset[str]] = frozenset()
 
     reference_free: ClassVar[bool] = False
     average_log_ratio: ClassVar[bool] = False
@@ -40,17 +44,19 @@ class Margin(ABC):
         """
 
     def clipped(self, rewards: Tensor) -> Tensor:
-        """Rewards as training sees them, within [-clip, clip]; evaluation sees them whole, because
-        two answers beyond the bound would tie."""
+        """Rewards as training sees them, within [-clip, clip]; evaluation does not clip, so that
+        answers beyond the bound do not tie."""
         return rewards if self.clip is None else rewards.clamp(-self.clip, self.clip)
 
 
 @dataclass(frozen=True)
-class Reward(Margin):
-    """What a reward model says is the reward.
+class Reward(BaseMargin):
+    """The score of a reward model is the reward.
 
     r = r(x, a)
     """
+
+    identity: ClassVar[str] = "reward"
 
     reference_free: ClassVar[bool] = True
 
@@ -59,62 +65,66 @@ class Reward(Margin):
 
 
 @dataclass(frozen=True)
-class DPO(Margin):
+class DPO(BaseMargin):
     """The reward whose optimal policy, regularised towards the reference, is the policy itself.
 
     r = beta (log pi(a|x) - log pi_ref(a|x))
 
-    beta: finite and above 0; clip: None, or a bound above 0 beyond which there is no gradient;
-    BadInput otherwise.
+    beta: finite and above 0; clip: a bound above 0 beyond which there is no gradient, or None;
+    BadArgument otherwise.
 
     Source: Rafailov et al. 2023 (DPO); the authors' code clips to +-10, for its own losses only.
     """
+
+    identity: ClassVar[str] = "dpo"
 
     beta: Positive = 0.1
     clip: Positive | None = None
 
     def __post_init__(self) -> None:
-        ranges.check(self, "job.margin")
+        ranges.check(self)
 
     def rewards(self, logps: Tensor, reference: Tensor | None, lengths: Tensor) -> Tensor:
         return self.beta * _log_ratio(logps, reference)
 
 
 @dataclass(frozen=True)
-class IPO(Margin):
+class AverageLogRatio(BaseMargin):
     """The log-ratio per token, not scaled; beta belongs to the loss of IPO.
 
     r = (log pi(a|x) - log pi_ref(a|x)) / length
 
-    clip: None, or a bound above 0; BadInput otherwise.
+    clip: a bound above 0, or None; BadArgument otherwise.
 
     Source: Azar et al. 2024 (IPO), averaged over the tokens of an answer as their results are.
     """
 
+    identity: ClassVar[str] = "ipo"
     average_log_ratio: ClassVar[bool] = True
 
     clip: Positive | None = None
 
     def __post_init__(self) -> None:
-        ranges.check(self, "job.margin")
+        ranges.check(self)
 
     def rewards(self, logps: Tensor, reference: Tensor | None, lengths: Tensor) -> Tensor:
         return _log_ratio(logps, reference) / lengths
 
 
 @dataclass(frozen=True)
-class SimPO(Margin):
+class SimPO(BaseMargin):
     """The mean log-probability of an answer's tokens, without a reference.
 
     r = beta log pi(a|x) / length, and z = y g - gamma
 
     beta: finite and above 0; gamma: finite, at least 0, in units of the reward, as in the paper
     (its code takes the ratio gamma / beta, 0.25 by default, and TRL's `simpo_gamma` is gamma);
-    clip: None, or a bound above 0; BadInput otherwise.
+    clip: a bound above 0, or None; BadArgument otherwise.
 
     Source: Meng et al. 2024 (SimPO).
     """
 
+    identity: ClassVar[str] = "simpo"
     reference_free: ClassVar[bool] = True
 
     beta: Positive = 2.0
@@ -122,7 +132,7 @@ class SimPO(Margin):
     clip: Positive | None = None
 
     def __post_init__(self) -> None:
-        ranges.check(self, "job.margin")
+        ranges.check(self)
 
     @property
     def target(self) -> float:
@@ -134,5 +144,5 @@ class SimPO(Margin):
 
 def _log_ratio(logps: Tensor, reference: Tensor | None) -> Tensor:
     if reference is None:
-        raise ValueError("this margin compares the policy with a reference, and none was given")
+        raise ValueError("this margin compares the policy with a reference: none was given")
     return logps - reference

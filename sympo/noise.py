@@ -1,4 +1,4 @@
-"""Label noise: how likely each pair is to be flipped, and the flips themselves.
+"""Label noise: the flip probability of each pair, and the flips.
 
 A flip is u < rate with one uniform u per pair, keyed by seed and pair id, so that the flips at a
 low rate are among those at a higher one and a subset of the pairs keeps its flips.
@@ -6,24 +6,15 @@ low rate are among those at a higher one and a subset of the pairs keeps its fli
 
 from dataclasses import dataclass
 from numbers import Real
-from typing import Annotated, Protocol
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from sympo import ranges, seeding
 from sympo.numeric import sigmoid
+from sympo.protocols.data import NoiseModel
 from sympo.ranges import Range
 from sympo.types import BadInput, NoisyPairs, PreferencePairs
-
-
-class NoiseModel(Protocol):
-    """How the noise rate is spread over the pairs."""
-
-    def rates(self, noise: float, pairs: PreferencePairs, seed: int) -> np.ndarray:
-        """The flip probability of each pair: (n,) float64; BadInput for impossible settings.
-
-        noise: the rate in [0, 0.5) that a user asks for, an average over the pairs.
-        """
 
 
 def flip(model: NoiseModel, noise: float, pairs: PreferencePairs, seed: int) -> NoisyPairs:
@@ -34,11 +25,13 @@ def flip(model: NoiseModel, noise: float, pairs: PreferencePairs, seed: int) -> 
 
 
 @dataclass(frozen=True)
-class Symmetric:
+class Symmetric(NoiseModel):
     """Every pair flips at the same rate.
 
     rate_i = noise
     """
+
+    identity: ClassVar[str] = "symmetric"
 
     def rates(self, noise: float, pairs: PreferencePairs, seed: int) -> np.ndarray:
         _check(noise)
@@ -46,24 +39,25 @@ class Symmetric:
 
 
 @dataclass(frozen=True)
-class Asymmetric:
+class Asymmetric(NoiseModel):
     """The rate depends on the presented label.
 
-    rate_i = eps_p = (1 + k) noise where the presented label is +1, eps_n = (1 - k) noise where it
-    is -1.
+    rate_i = eps_p = (1 + k) noise if the presented label is +1, eps_n = (1 - k) noise if it is -1.
 
-    The presentation order is a fair coin per pair, thrown before the flips, so that data stored as
+    The presentation order is a fair coin per pair, drawn before the flips, so that data stored as
     chosen/rejected (every label +1) has an order at all. It changes no pair: the margin y g is the
     same in both orders. By Lemma 1 of the paper (Nishimori et al. 2025) the risk is that of
     symmetric noise at (eps_p + eps_n) / 2 = noise.
 
-    k: how one-sided the noise is, in [-1, 1]; BadInput otherwise.
+    k: how one-sided the noise is, in [-1, 1]; BadArgument otherwise.
     """
 
-    k: Annotated[float, Range(least=-1, most=1)]
+    identity: ClassVar[str] = "asymmetric"
+
+    k: Annotated[float, Range(least=-1, most=1)] = 0.5
 
     def __post_init__(self) -> None:
-        ranges.check(self, "noise_model")
+        ranges.check(self)
 
     def rates(self, noise: float, pairs: PreferencePairs, seed: int) -> np.ndarray:
         _check(noise)
@@ -73,16 +67,18 @@ class Asymmetric:
 
 
 @dataclass(frozen=True)
-class InstanceDependent:
+class InstanceDependent(NoiseModel):
     """Close pairs flip more often: the mistakes of a second Bradley-Terry labeller.
 
     rate_i = sigmoid(-|gap_i| / s), never above 1/2; the temperature s makes the mean rate over the
     given pairs equal to `noise`, so draw the flips of a whole data set, then take subsets. The gap
-    is that of the true rewards or, where there are none, of the scores that came with the labels.
+    is that of the true rewards or, if they are unknown, of the scores that came with the labels.
 
-    BadInput where the pairs have neither, or so many gaps of 0, which flip half of the time, that
-    the mean cannot be as low as `noise`.
+    Raises BadInput if the pairs have neither, or so many gaps of 0, which flip half of the time,
+    that the mean cannot be as low as `noise`.
     """
+
+    identity: ClassVar[str] = "instance_dependent"
 
     def rates(self, noise: float, pairs: PreferencePairs, seed: int) -> np.ndarray:
         _check(noise)
@@ -107,7 +103,7 @@ class InstanceDependent:
 
 def _rates_with_mean(mean: float, gap: np.ndarray) -> np.ndarray:
     """sigmoid(-gap / s) at the s that gives it this mean; some gap is positive."""
-    from scipy.optimize import brentq  # takes half a second, which other noise models need not wait
+    from scipy.optimize import brentq  # takes half a second, which only this model needs
 
     # in logs, so that the solver meets one scale whatever the unit of the reward
     with np.errstate(divide="ignore"):
@@ -119,7 +115,7 @@ def _rates_with_mean(mean: float, gap: np.ndarray) -> np.ndarray:
 
     # at these ends every positive gap has rate 0, and every gap has rate 1/2, in float64
     low, high = log_gap[gap > 0].min() - 7, log_gap.max() + 40
-    return rates(brentq(lambda log_s: rates(log_s).mean() - mean, low, high, xtol=1e-12))
+    return rates(float(brentq(lambda log_s: rates(log_s).mean() - mean, low, high, xtol=1e-12)))
 
 
 def _check(noise: float) -> None:

@@ -1,24 +1,23 @@
-"""Ranges of numeric settings, declared beside the setting's type: `epochs: Count`."""
+"""Ranges of numeric settings, declared in the setting's type: `epochs: Count`."""
 
 import types
 import typing
 from dataclasses import dataclass, fields
-from functools import cache, reduce
-from numbers import Real
-from operator import or_
+from functools import cache
+from numbers import Integral, Real
 from typing import Annotated, Any
 
-from sympo.types import BadInput
+from sympo.types import BadArgument
 
-# weights are float32, which hold no larger number; no setting is counted in more than 32 bits
+# the largest float32, the type of weights; no count needs more than 32 bits
 LARGEST_FLOAT = 3.4028234663852886e38
 LARGEST = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Range:
-    """Where a number must lie: from `least` to `most`, both allowed, or between `above` and
-    `below`, neither allowed; never NaN or infinite."""
+    """An interval of numbers: [least, most], or open at `above` and `below`; never NaN or
+    infinite."""
 
     least: float = -LARGEST_FLOAT
     most: float = LARGEST_FLOAT
@@ -55,22 +54,16 @@ Dropout = Annotated[float, Range(least=0, below=1)]
 Rate = Annotated[float, Range(least=0, below=0.5)]
 
 
-def plain(hint: Any) -> Any:
-    """A type without the ranges in it."""
-    if typing.get_origin(hint) is Annotated:
-        return plain(typing.get_args(hint)[0])
-    if _is_union(hint):
-        return reduce(or_, [plain(part) for part in typing.get_args(hint)])
-    return hint
-
-
 def refusal(value: Any, hint: Any) -> str:
-    """What a value of the right type must do by its annotated type; empty if it does."""
+    """The rule of its annotated type that a value of the right type breaks; empty if none."""
     if typing.get_origin(hint) is Annotated:
         allowed = typing.get_args(hint)[1]
-        if not isinstance(allowed, Range) or (isinstance(value, Real) and value in allowed):
+        if not isinstance(allowed, Range):
             return ""
-        return str(allowed)
+        whole = typing.get_args(hint)[0] is int
+        if not isinstance(value, Integral if whole else Real) or isinstance(value, bool):
+            return "be a whole number" if whole else "be a number"
+        return "" if value in allowed else str(allowed)
     if typing.get_origin(hint) in (tuple, list):
         part = typing.get_args(hint)[0]
         return next(filter(None, (refusal(item, part) for item in value)), "")
@@ -81,15 +74,12 @@ def refusal(value: Any, hint: Any) -> str:
     return ""
 
 
-def check(part: Any, place: str) -> None:
-    """Refuse numbers of a dataclass that lie outside their ranges; raises BadInput.
-
-    place: where its settings stand in a config.
-    """
+def check(part: Any) -> None:
+    """Raise BadArgument for a number of a dataclass that lies outside its range."""
     kind: Any = type(part)
     for key, hint in _hints(kind).items():
         if words := refusal(getattr(part, key), hint):
-            raise BadInput(f"{place}.{key}={getattr(part, key)} is not allowed: it must {words}")
+            raise BadArgument(key, getattr(part, key), f"is not allowed: it must {words}")
 
 
 @cache

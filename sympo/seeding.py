@@ -1,7 +1,7 @@
 """Random draws derived by name from the seed of a cell.
 
-Every draw takes a generator made here, so that what is drawn depends on the seed and on what it is
-drawn for, never on what was drawn before it. Seed 0 is a seed.
+Every draw takes a generator made here, so that it depends on the seed and on its purpose, never on
+earlier draws. Seed 0 is a seed.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ def generator(seed: int, *names: str) -> np.random.Generator:
 def uniform(seed: int, name: str, ids: np.ndarray) -> np.ndarray:
     """One uniform draw in [0, 1) per id, keyed by (seed, name, id) alone.
 
-    The draw of a pair is the same whichever other pairs are drawn beside it and in whichever order
-    they stand, so a subset of a data set keeps its flips.
+    The draw of a pair does not depend on the other pairs or on their order, so a subset of a data
+    set keeps its flips.
 
     ids: (n,) uint64. Returns (n,) float64 with 53 random bits: the output of splitmix64 started at
     mix(id) + key.
@@ -37,10 +37,12 @@ def uniform(seed: int, name: str, ids: np.ndarray) -> np.ndarray:
     key = np.uint64(derive(seed, name))
     with np.errstate(over="ignore"):
         bits = _mix(_mix(ids.astype(np.uint64) + _GOLDEN) + key)
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    draws: np.ndarray = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return draws
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
     x = (x ^ (x >> np.uint64(30))) * _MIX_1
     x = (x ^ (x >> np.uint64(27))) * _MIX_2
-    return x ^ (x >> np.uint64(31))
+    mixed: np.ndarray = x ^ (x >> np.uint64(31))
+    return mixed

@@ -1,7 +1,8 @@
-"""Typed records that the rooms of the library hand to each other."""
+"""Typed records that the parts of the library exchange."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,16 +10,49 @@ import numpy as np
 
 
 class BadInput(ValueError):
-    """A setting or a data file that cannot work: one sentence that names the key or file, the
+    """A setting or a data file that cannot work, in one sentence that names the key or file, the
     value and what is allowed. Raised before any work starts."""
 
     def __init__(self, sentence: str) -> None:
-        # it quotes files and command lines, which may hold anything
+        # it quotes files and command lines, which may contain anything
         super().__init__(printable(sentence))
 
 
+class BadArgument(BadInput):
+    """An argument that cannot work: `dropout=1.5 is not allowed: it must lie in [0, 1)`.
+
+    rule: the rest of the sentence after the value: what is wrong and what is allowed.
+    """
+
+    def __init__(self, argument: str, value: object, rule: str) -> None:
+        super().__init__(f"{argument}={value} {rule}")
+        self.argument, self.value, self.rule = argument, value, rule
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.argument, self.value, self.rule)
+
+    def inside(self, part: str) -> "BadArgument":
+        """The same error about an argument of a part that is itself an argument."""
+        return BadArgument(f"{part}.{self.argument}", self.value, self.rule)
+
+    def within(self, place: str) -> BadInput:
+        """The same error about a setting: `model.dropout=1.5 is not allowed: ...`."""
+        # as a config writes them
+        value = {"None": "null", "True": "true", "False": "false"}.get(str(self.value), self.value)
+        return BadInput(f"{place}.{self.argument}={value} {self.rule}")
+
+
+@contextmanager
+def within(place: str) -> Iterator[None]:
+    """Turn a BadArgument raised inside into a BadInput about the setting at `place`."""
+    try:
+        yield
+    except BadArgument as error:
+        raise error.within(place) from error
+
+
 def printable(text: str) -> str:
-    """A text with its control characters and broken Unicode as escapes: safe on a terminal."""
+    """A text with control characters and broken Unicode escaped, safe to print on a terminal."""
     if text.isprintable():
         return text
     return "".join(
@@ -32,11 +66,11 @@ class PreferencePairs:
 
     ids: (n,) uint64, stable across runs; the key of every per-pair random draw.
     first, second: (n,) int64, indices of the two items of a pair in its data set.
-    label: (n,) float, the clean label y: +1 where the first item is preferred, -1 otherwise.
-    gap: (n,) float, the true reward difference r(first) - r(second); None where no true reward
-        exists (human or model labels).
-    score_gap: (n,) float, how far apart the scores of the two items are that came with the labels,
-        such as a judge's; no truth to be measured against, only how close a pair is.
+    label: (n,) float, the clean label y: +1 if the first item is preferred, otherwise -1.
+    gap: (n,) float, the true reward difference r(first) - r(second); None if no true reward exists
+        (human or model labels).
+    score_gap: (n,) float, the difference between the two items' scores that came with the labels,
+        such as a judge's. It shows how close a pair is, and is not used as ground truth.
     """
 
     ids: np.ndarray
@@ -54,8 +88,8 @@ class PreferencePairs:
 class NoisyPairs:
     """Preference pairs and the flips that a noise model drew for them.
 
-    flipped: (n,) bool, the true flip mask; it travels with the pairs so that evaluation can ask
-        what a model made of the flipped ones.
+    flipped: (n,) bool, the true flip mask, with which evaluation measures what a model learned from
+        flipped pairs.
     """
 
     pairs: PreferencePairs
@@ -63,16 +97,39 @@ class NoisyPairs:
 
     @property
     def noisy_label(self) -> np.ndarray:
-        """The label that training sees: -y where flipped, y elsewhere."""
+        """The label used in training: -y if flipped, otherwise y."""
         return np.where(self.flipped, -self.pairs.label, self.pairs.label)
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What one evaluation of a cell found.
+class ImagePreferences:
+    """One seed's draw of an image data set: the images and the clean pairs of each split.
 
-    metrics: by name, None where a metric has no value. outcomes: by the name of the metric that is
-        their mean, the packed outcomes of its test items (`sympo.outcomes`).
+    pixels: (N, H, W) uint8, all images; pairs index into them.
+    mean, std: of the training images' pixels, in the units of `pixels`.
+    rewards: (N,) int64 or float64, the true rewards.
+    levels: (N,) the level of each true reward, over which learned rewards are averaged: the reward
+        itself, or the median of its decile.
+    test_images: (n,) int64, the images of the test split.
+    """
+
+    pixels: np.ndarray
+    mean: float
+    std: float
+    rewards: np.ndarray
+    train: PreferencePairs
+    validation: PreferencePairs
+    test: PreferencePairs
+    test_images: np.ndarray
+    levels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The results of one evaluation of a cell.
+
+    metrics: by name, None if a metric has no value. outcomes: packed outcomes of the test items
+        (`sympo.outcomes`), by the name of the metric that is their mean.
     """
 
     metrics: dict[str, float | None]
@@ -81,10 +138,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The token ids that a policy speaks.
+    """The token ids of a policy.
 
-    size: number of rows of the embedding that are used; bos: put before every text, None where the
-    model has no such token; eos: ends an answer; pad: fills rows in generation, never scored.
+    size: number of embedding rows in use. bos: precedes every text; None if the model has no such
+    token. eos: ends a response. pad: fills rows in generation, never scored.
     """
 
     size: int
@@ -95,10 +152,10 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token sequences, each a prompt followed by an answer; n sequences.
+    """Token sequences, each a prompt followed by a response; n sequences.
 
-    ids: n integer arrays, prompt and answer together.
-    start: (n,) int64, where the answer begins: tokens from here on are scored.
+    ids: n integer arrays, prompt and response together.
+    start: (n,) int64, where the response begins: tokens from here on are scored.
     """
 
     ids: Sequence[np.ndarray]
@@ -114,13 +171,13 @@ class Encoded:
 
 @dataclass(frozen=True)
 class TokenPairs:
-    """Clean preferences between two answers to one prompt, as token ids; n pairs.
+    """Clean preferences between two responses to one prompt, as token ids; n pairs.
 
-    pairs: item 2i is the chosen answer of pair i and item 2i + 1 the rejected one, so that every
+    pairs: item 2i is the chosen response of pair i and item 2i + 1 the rejected one, so that every
         clean label is +1.
-    chosen, rejected: prompt and answer of each side, the answer closed by an end of sequence.
-    prompts: n integer arrays, what a policy is given to answer.
-    texts: n dicts for people and judges, at least `prompt`, `chosen` and `rejected`.
+    chosen, rejected: prompt and response of each side, the response ended by an end of sequence.
+    prompts: n integer arrays, the prompts given to a policy.
+    texts: n dicts for people and judges, with at least `prompt`, `chosen` and `rejected`.
     """
 
     pairs: PreferencePairs
@@ -145,10 +202,10 @@ class TokenPairs:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two answers to one dialogue, in the order in which a judge sees them.
+    """Two responses to one dialogue, in the order in which a judge sees them.
 
-    dialogue: messages with `role` and `content`, oldest first, the newest one not yet answered.
-    criterion: what makes an answer the better one, `helpful` or `harmless`.
+    dialogue: messages with `role` and `content`, oldest first; the last one awaits a response.
+    criterion: by which the responses are compared, `helpful` or `harmless`.
     """
 
     dialogue: Sequence[dict[str, str]]
@@ -159,11 +216,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge said of a comparison.
+    """A judge's verdict on a comparison.
 
-    choice: 1.0 where the first answer is better, 0.0 where the second is, 0.5 for a tie, None where
-        the judge's words cannot be parsed. raw: its words.
-    prompt_tokens, completion_tokens: what the words cost, 0 where nothing is counted.
+    choice: 1.0 if the first response is better, 0.0 if the second is, 0.5 for a tie, None if the
+        judge's reply cannot be parsed. raw: the reply.
+    prompt_tokens, completion_tokens: the cost of the reply, 0 if not counted.
     """
 
     choice: float | None
@@ -174,13 +231,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class SplitAccount:
-    """What became of the rows of one split: rows = pairs + the sum of left_out.
+    """An account of the rows of one split: rows = pairs + the sum of left_out.
 
-    rows: read for it, or taken for it out of the training rows. left_out: how many of them are no
-        pairs of this split, by what became of them. changed: how many rows are not used as they
-        were released, by what happened; a row may be in several of these.
-    near_training: pairs with a prompt that is a training prompt but for case, punctuation and white
-        space. rendered: pairs whose prompt holds chat text that is already rendered.
+    rows: rows read for the split, or held out of the training rows for it. left_out: rows that did
+        not become pairs of this split, counted by reason. changed: rows that are not used as
+        released, counted by change; a row may count several times.
+    near_training: pairs whose prompt matches a training prompt up to case, punctuation and white
+        space. rendered: pairs whose prompt contains chat text that is already rendered.
     """
 
     rows: int
@@ -191,7 +248,7 @@ class SplitAccount:
     rendered: int = 0
 
     def after(self, left_out: Mapping[str, int], changed: Mapping[str, int]) -> "SplitAccount":
-        """The account once a model has read the pairs, which left out and changed some more."""
+        """The account after a model has left out and changed further pairs."""
         return replace(
             self,
             pairs=self.pairs - sum(left_out.values()),
@@ -202,10 +259,10 @@ class SplitAccount:
 
 @dataclass(frozen=True)
 class Account:
-    """What became of every row of a data set of texts.
+    """An account of every row of a text data set.
 
-    splits: of `train`, `validation` and `test`. notes: which splits these are, where no setting
-    says so.
+    splits: of `train`, `validation` and `test`. notes: which splits these are, if no setting
+    specifies it.
     """
 
     splits: Mapping[str, SplitAccount]
@@ -214,7 +271,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Preferences:
-    """The splits of a preference data set for policies, clean, and what became of its rows."""
+    """The clean splits of a preference data set for policies, and the account of its rows."""
 
     train: TokenPairs
     validation: TokenPairs

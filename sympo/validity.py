@@ -1,40 +1,21 @@
-"""What the files of a run can say: one sentence for what cannot be, for the folder it lies in."""
+"""Finds faults in the files of a run and describes each in a sentence."""
 
 import json
 import math
-import re
 import sys
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
+from sympo.metrics import bounds, is_metric
+
 OPTIONS = ("job", "dataset", "loss", "noise_model")
-# what the path of a run folder says
+# the summary keys that form the path of a run folder
 PLACE = ("job", "dataset", "loss", "noise", "seed", "hash")
 NEEDED = (*OPTIONS, "noise", "seed", "hash", "config", "last")
-_BOUNDS = [
-    (re.compile(r"(\w+_)?accuracy|(win|tie)_rate(_chosen)?|flipped_memorised|truncated|ece"), 0, 1),
-    (re.compile(r"spearman|kendall"), -1, 1),
-    (re.compile(r"\w+_se|epoch|length"), 0, math.inf),
-]
-
-
-@cache
-def bounds(metric: str) -> tuple[float, float]:
-    """The range a metric can lie in, such as `test/order_accuracy` from 0 to 1."""
-    leaf = metric.split("/")[-1]
-    return next(
-        ((low, high) for name, low, high in _BOUNDS if name.fullmatch(leaf)), (-math.inf, math.inf)
-    )
-
-
-def is_metric(name: str) -> bool:
-    """Whether a name is that of a number; what else is recorded is not checked."""
-    return name == "epoch" or "/" in name
 
 
 def summary_fault(content: bytes, folder: Sequence[str]) -> str:
-    """Why these bytes cannot be the summary of a run; empty if they can.
+    """Why these bytes are not a valid summary of a run; empty if they are.
 
     folder: the last five parts of the run folder's path.
     """
@@ -72,16 +53,16 @@ def _place_fault(summary: Mapping[str, Any], folder: Sequence[str]) -> str:
     names = [summary[name] for name in PLACE]
     if in_place(folder, *names):
         return ""
-    return f"it is that of another cell, {'/'.join(map(str, names))}"
+    return f"it belongs to another cell, {'/'.join(map(str, names))}"
 
 
 def in_place(
     folder: Sequence[str], job: str, dataset: str, loss: str, noise: float, seed: int, digest: str
 ) -> bool:
-    """Whether the last five parts of a folder's path say what its summary says."""
+    """Whether the last five parts of a folder's path match its summary."""
     if len(folder) < len(PLACE) - 1:
         return False
-    # as run folders are called: six digits of the rate
+    # folder names keep six digits of the rate
     named = (job, dataset, loss, f"noise={noise:g}", f"seed={seed}-{digest}")
     return tuple(folder[:5]) == named
 
@@ -90,6 +71,9 @@ def _parts_fault(summary: Mapping[str, Any]) -> str:
     for name in ("config", "last", "selected", "files", "outcomes"):
         if not isinstance(summary.get(name, {}), dict):
             return f"{name} is {str(summary[name])[:40]!r}, not an object"
+    leaves = summary.get("at_default", [])
+    if not isinstance(leaves, list) or not all(isinstance(leaf, str) for leaf in leaves):
+        return f"at_default is {str(leaves)[:40]!r}, not a list of settings"
     for which in ("last", "selected"):
         if which in summary and (fault := metrics_fault(summary[which])):
             return f"{which}: {fault}"
@@ -97,7 +81,7 @@ def _parts_fault(summary: Mapping[str, Any]) -> str:
 
 
 def metrics_fault(metrics: Any) -> str:
-    """Why these cannot be the metrics of one evaluation; empty if they can."""
+    """Why these are not valid metrics of an evaluation; empty if they are."""
     if not isinstance(metrics, dict):
         return f"{str(metrics)[:40]!r} is not an object"
     for name, value in metrics.items():
@@ -116,7 +100,7 @@ def _words(low: float, high: float) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    # compared, since math.isfinite fails at whole numbers beyond the largest float
+    # math.isfinite raises on integers beyond the largest float
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)
@@ -125,9 +109,10 @@ def _is_number(value: Any) -> bool:
 
 
 def history_fault(content: bytes | None, last_epoch: float) -> str:
-    """Why these bytes cannot be the evaluations of a run that ended at this epoch."""
+    """Why these bytes are not the evaluations of a run that ended at `last_epoch`; empty if they
+    are."""
     if content is None:
-        return "it is not there"
+        return "it does not exist"
     for number, line in enumerate(content.splitlines(), 1):
         if not line:
             continue

@@ -1,6 +1,7 @@
-"""What only a GPU can show; skipped where there is none."""
+"""Tests that need a GPU; skipped without one."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 import torch
 
 from sympo.losses import Hinge, Logistic, Ramp
-from sympo.models.cnn import CNN
+from sympo.models.images.cnn import CNN
 from sympo.noise import Symmetric, flip
-from sympo.training.cells import CellTrainer, RewardCell, Schedule
-from tests.test_run import cells, run
-from tests.training.test_cells import DATA
+from sympo.training.adam import EPSILON
+from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
+from tests.helpers.commands import cells, run
+from tests.training.made_images import DATA
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 GRID = [(0, Ramp(), 0.4), (0, Logistic(), 0.2), (1, Hinge(), 0.3)]
@@ -20,7 +22,28 @@ GRID = [(0, Ramp(), 0.4), (0, Logistic(), 0.2), (1, Hinge(), 0.3)]
 QUIET = CNN(kernel_size=3, padding=1, dropout=0.0)
 
 
-def rewards(grid: list, device: str, model: CNN = QUIET, epochs: int = 1) -> list[np.ndarray]:
+EPOCHS, BATCH, RATE = 1, 128, 1e-3
+# Devices and shapes of products differ in the order of their sums. In float64 a sum of n terms is
+# off by at most n u times the sum of their magnitudes, u = 2^-53 (Higham, Accuracy and Stability of
+# Numerical Algorithms, 4.2). The longest sums are gradients of the first kernels, over 8x8 places
+# of both images of a pair. Where a gradient vanishes, Adam divides that error by its epsilon, and a
+# weight moves by learning rate / epsilon times as much in each step; with the magnitudes and the
+# change of a reward for a weight taken as 1, rewards move by this. (In float32 such a bound is
+# above 1: a rounding can change the winner of a pool or the sign before a ReLU, and by Adam's steps
+# a reward then jumps by 2e-3 or more.)
+STEPS = EPOCHS * -(-len(DATA[0].train.first) // BATCH)
+TERMS = 2 * BATCH * 8 * 8
+ROUNDING = STEPS * RATE / EPSILON * TERMS * 2.0**-53
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def rewards(grid: list, device: str, model: CNN = QUIET) -> list[np.ndarray]:
     made = [
         RewardCell(
             seed, loss, flip(Symmetric(), noise, DATA[seed].train, seed),
@@ -28,22 +51,24 @@ def rewards(grid: list, device: str, model: CNN = QUIET, epochs: int = 1) -> lis
         )
         for seed, loss, noise in grid
     ]  # fmt: skip
-    trainer = CellTrainer(made, DATA, model, Schedule(epochs, 128, 1e-3, 1), device)
+    trainer = CellTrainer(made, DATA, model, Schedule(EPOCHS, BATCH, RATE, 1), device)
     trainer.train(lambda epoch, metrics: None)
     return trainer.rewards()
 
 
+@pytest.mark.usefixtures("float64")
 def test_a_gpu_trains_as_a_cpu_does() -> None:
     for one, other in zip(rewards(GRID, "cpu"), rewards(GRID, "cuda"), strict=True):
-        np.testing.assert_allclose(one, other, rtol=0, atol=2e-3)
+        np.testing.assert_allclose(one, other, rtol=0, atol=ROUNDING)
 
 
+@pytest.mark.usefixtures("float64")
 def test_a_cell_in_a_batch_is_the_cell_alone() -> None:
     model = CNN(kernel_size=3, padding=1)
     together = rewards(GRID, "cuda", model)
     for settings, expected in zip(GRID, together, strict=True):
         (alone,) = rewards([settings], "cuda", model)
-        np.testing.assert_allclose(alone, expected, rtol=0, atol=2e-3)
+        np.testing.assert_allclose(alone, expected, rtol=0, atol=ROUNDING)
 
 
 def test_a_sweep_on_a_gpu(tmp_path: Path) -> None:

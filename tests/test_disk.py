@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 import run
-from experiments.outcomes import Outcome, outcomes, report
-from experiments.progress import Terminal
+from experiments.report import outcomes, report
 from sympo.analysis.__main__ import main
 from sympo.disk import check_folder, litter, remove_litter, temporary_name, write_atomically
-from sympo.records import CellName, RunFolder
+from sympo.identity import Identity
+from sympo.pipelines.progress import Terminal
+from sympo.pipelines.result import RunResult
+from sympo.runs.folder import CellName, RunFolder
 from sympo.types import BadInput, printable
 from tests.analysis.synthetic import write_run
 
@@ -78,7 +80,9 @@ def test_litter_is_what_no_living_process_owns(tmp_path: Path, dead: int) -> Non
 
 
 def test_the_next_run_cleans_its_folder(tmp_path: Path, dead: int) -> None:
-    cell = RunFolder(tmp_path, CellName("policy", "d", "ramp", 0.3, "symmetric", "m", 0), {})
+    cell = RunFolder(
+        tmp_path, CellName("policy", "d", "ramp", 0.3, "symmetric", "m", 0), Identity({})
+    )
     assert cell.acquire()
     (cell.path / f".config.yaml.{dead}").write_text("")
     cell.start("noise: 0.3\n", since=0)
@@ -112,8 +116,8 @@ def test_all_cells_that_failed_are_counted(
 ) -> None:
     whole = write_run(tmp_path / "runs")
     gone = [whole.with_name(f"seed={seed}-0a1b2c3d") for seed in (1, 2)]
-    found = [Outcome("a", whole, "complete")]
-    found += [Outcome("b", folder, "failed", "no\x1b[31m space") for folder in gone]
+    found = [RunResult("a", whole, "complete")]
+    found += [RunResult("b", folder, "failed", "no\x1b[31m space") for folder in gone]
     report(found, tmp_path / "latest", lambda folders: ("made.json", str(len(folders))))
     out = capsys.readouterr().out
     assert "unfinished runs: 2 of" in out and "2 failed" in out
@@ -125,7 +129,7 @@ def test_cells_set_aside_are_named_if_no_others_are_left(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     same = [write_run(tmp_path / "runs", tag=tag) for tag in "ab"]
-    found = [Outcome(folder.name, folder, "complete") for folder in same]
+    found = [RunResult(folder.name, folder, "complete") for folder in same]
     report(found, tmp_path / "latest", lambda folders: ("made.json", ""))
     out = capsys.readouterr().out
     assert "not drawn: at one seed" in out and str(same[0]) in out

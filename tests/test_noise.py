@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from sympo import seeding
-from sympo.noise import Asymmetric, InstanceDependent, NoiseModel, Symmetric, flip
+from sympo.noise import Asymmetric, InstanceDependent, Symmetric, flip
+from sympo.protocols.data import NoiseModel
 from sympo.types import BadInput, PreferencePairs
 
 MODELS = [Symmetric(), Asymmetric(0.5), Asymmetric(-1), InstanceDependent()]
@@ -190,7 +191,7 @@ def test_bad_noise(model: NoiseModel, noise: float) -> None:
 
 @pytest.mark.parametrize("k", [1.5, -1.01, np.nan])
 def test_bad_k(k: float) -> None:
-    with pytest.raises(BadInput, match=r"noise_model\.k=.* is not allowed"):
+    with pytest.raises(BadInput, match=r"^k=.* is not allowed"):
         Asymmetric(k)
 
 

@@ -1,12 +1,11 @@
 """The notebooks run as they are, on whatever results the checkout holds."""
 
-from pathlib import Path
-
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-ROOT = Path(__file__).parents[1]
+from tests.conftest import ROOT
+
 RESULTS = ["digits_accuracy_vs_noise", "mnist_paper_grid"]
 
 

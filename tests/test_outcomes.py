@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sympo.identity import Identity
 from sympo.outcomes import Scored, TestSet, prompt_keys, set_digest, unpack
-from sympo.records import CellName, RunFolder, file_of_test_set
+from sympo.runs.folder import CellName, RunFolder, file_of_test_set
 
 IDS = np.array([7, 3, 2**63, 11, 5], dtype=np.uint64)
 UNITS = np.arange(10).reshape(5, 2)
@@ -48,7 +49,7 @@ def test_damage_is_noticed() -> None:
     with pytest.raises(ValueError, match=r"test set|CRC|format"):
         TestSet.load(bytes(content))
     packed = Scored(IDS, UNITS).pack([1, 0, 0, 1, 1])
-    with pytest.raises(ValueError, match="not of 50 items"):
+    with pytest.raises(ValueError, match="do not match 50 items"):
         unpack([packed], 50)
     with pytest.raises(ValueError, match="another format"):
         set_digest("2" + packed[1:])
@@ -56,7 +57,7 @@ def test_damage_is_noticed() -> None:
 
 def test_a_damaged_test_set_is_written_again(tmp_path: Path) -> None:
     name = CellName("reward_model", "digits", "ramp", 0.3, "symmetric", "small_cnn", 0)
-    run, made = RunFolder(tmp_path, name, {}), Scored(IDS, UNITS).test_set
+    run, made = RunFolder(tmp_path, name, Identity({})), Scored(IDS, UNITS).test_set
     run.path.mkdir(parents=True)
     file = file_of_test_set(run.path, made.digest)
     for content in (None, b"", made.dump()[:-20], Scored(IDS, UNITS + 1).test_set.dump()):

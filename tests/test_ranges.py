@@ -2,19 +2,20 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import pytest
 from omegaconf import OmegaConf
 
-from experiments.cells import GROUPS, build, check_keys, prepare
+from experiments.cells import prepare
+from experiments.settings import GROUPS, build, check_keys
 from sympo import ranges
-from sympo.models.cnn import CNN
+from sympo.models.images.cnn import CNN
 from sympo.ranges import Count, Positive, Range, Rate
-from sympo.types import BadInput
-from tests.test_configs import MARGINS, OPTIONS, composed
+from sympo.types import BadArgument, BadInput
+from tests.helpers.configs import MARGINS, OPTIONS, composed
 
 MEANINGLESS = [math.nan, math.inf, -math.inf, 10**400]
 ODD = [-1, 0, 2**63, 1e38, *MEANINGLESS]
@@ -114,21 +115,94 @@ def test_what_may_be_zero_may() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "words"),
+    ("key", "target", "words"),
     [
-        ("dataset._target_=pathlib.Path", "dataset._target_=pathlib.Path is not a dataset"),
-        ("loss._target_=pathlib.Path", "loss._target_=pathlib.Path is not a loss"),
-        ("noise_model._target_=builtins.dict", "is not a noise model: the class has no rates"),
-        ("job.margin._target_=pathlib.Path", "job.margin._target_=pathlib.Path is not allowed"),
-        ("job.sft._target_=sympo.margins.DPO", "it must be a FineTuning"),
-        ("sampler._target_=os.system", "sampler"),
+        ("dataset", "pathlib.Path", "dataset._target_=pathlib.Path is not a dataset"),
+        ("loss", "pathlib.Path", "loss._target_=pathlib.Path is not a loss"),
+        (
+            "noise_model",
+            "builtins.dict",
+            "is not a noise model: the class has no rates",
+        ),
+        ("job.margin", "pathlib.Path", "job.margin._target_=pathlib.Path is not allowed"),
+        ("job.sft", "sympo.margins.DPO", "it must be a FineTuning"),
+        ("sampler", "os.system", "sampler"),
     ],
 )
-def test_a_class_of_another_kind_is_not_built(target: str, words: str) -> None:
-    config, choices = composed("job=policy", target)
+def test_a_class_of_another_kind_is_not_built(key: str, target: str, words: str) -> None:
+    config, choices = composed("job=policy")
+    OmegaConf.update(config, f"{key}._target_", target)
     with pytest.raises(BadInput) as error:
         prepare(config, choices)
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+class Scale(Protocol):
+    base: float
+
+    def apply(self, x: float) -> float: ...
+
+
+@dataclass
+class Log:
+    base: float = 2.0
+
+    def apply(self, x: float) -> float:
+        return math.log(x, self.base)
+
+
+@dataclass
+class Mine:
+    """A part as a user might write it."""
+
+    identity: ClassVar[str] = "mine"
+    outside_identity: ClassVar[frozenset[str]] = frozenset()
+
+    sizes: tuple[Count, Count]
+    scale: Scale | None = None
+    mode: Literal["fast", "exact"] = "fast"
+    prompts: Mapping[str, str] | None = None
+    name: str | list[str] = "x"
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.name == "bad":
+            raise BadArgument("name", self.name, "is not known: use another")
+
+    def rates(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, ""),
+        ({"rate": 1, "name": ["a"], "mode": "exact", "prompts": {"a": "b"}}, ""),
+        ({"scale": {"_target_": f"{__name__}.Log", "base": 10}}, ""),
+        ({"sizes": [1]}, "sizes=[1] is not allowed: it must be of type tuple[int, int]"),
+        ({"sizes": [1, True]}, "sizes=[1, True] is not allowed: it must be of type tuple"),
+        ({"sizes": [1, 0]}, "sizes=[1, 0] is not allowed: it must lie in [1, 2147483647]"),
+        ({"mode": "slow"}, "it must be of type Literal['fast', 'exact']"),
+        ({"prompts": {"a": 1}}, "it must be of type Mapping[str, str] or null"),
+        ({"name": [1]}, "name=[1] is not allowed: it must be of type str or list[str]"),
+        ({"rate": True}, "rate=True is not allowed: it must be of type float"),
+        ({"rate": "1"}, "rate='1' is not allowed: it must be of type float"),
+        ({"rat": 1}, "rat=1: there is no such key; did you mean rate?"),
+        ({"name": "bad"}, "name=bad is not known: use another"),
+        ({"scale": 3}, "scale=3 is not allowed: it must be of type Scale or null"),
+        ({"scale": {"base": 3}}, "it must be of type Scale or null"),
+        ({"scale": {"_target_": "pathlib.Path"}}, "scale._target_=pathlib.Path is not allowed"),
+        ({"scale": {"_target_": f"{__name__}.Log", "base": "x"}}, "scale.base='x' is not allowed"),
+        ({"scale": {"_target_": f"{__name__}.Log", "bas": 3}}, "scale.bas=3: there is no such key"),
+    ],
+)
+def test_types_of_settings(settings: dict[str, Any], words: str) -> None:
+    settings = {"_target_": f"{__name__}.Mine", "sizes": [1, 2], **settings}
+    if not words:
+        assert build("noise_model", "mine", settings) == build("noise_model", "mine", settings)
+        return
+    with pytest.raises(BadInput) as error:
+        build("noise_model", "mine", settings)
+    assert str(error.value).startswith("noise_model.") and words in str(error.value)
 
 
 @dataclass
@@ -141,26 +215,26 @@ class Part:
 
 
 def test_ranges_of_a_dataclass() -> None:
-    ranges.check(Part(1, 0.0, (1, 2), 1e-30, 1.0), "part")
+    ranges.check(Part(1, 0.0, (1, 2), 1e-30, 1.0))
     for part, words in (
-        (Part(0), "part.count=0 is not allowed: it must lie in [1, 2147483647]"),
-        (Part(1, 0.5), "part.rate=0.5 is not allowed: it must lie in [0, 0.5), or be null"),
-        (Part(1, None, (1, 0)), "part.sizes=(1, 0) is not allowed: it must lie in"),
-        (Part(1, scale=math.inf), "part.scale=inf is not allowed: it must be finite and above 0"),
-        (Part(1, share=0.0), "part.share=0.0 is not allowed: it must lie in (0, 1]"),
-        (Part(1, share=math.nan), "part.share=nan"),
+        (Part(0), "count=0 is not allowed: it must lie in [1, 2147483647]"),
+        (Part(1, 0.5), "rate=0.5 is not allowed: it must lie in [0, 0.5), or be null"),
+        (Part(1, None, (1, 0)), "sizes=(1, 0) is not allowed: it must lie in"),
+        (Part(1, scale=math.inf), "scale=inf is not allowed: it must be finite and above 0"),
+        (Part(1, share=0.0), "share=0.0 is not allowed: it must lie in (0, 1]"),
+        (Part(1, share=math.nan), "share=nan"),
     ):
         with pytest.raises(BadInput) as error:
-            ranges.check(part, "part")
+            ranges.check(part)
         assert str(error.value).startswith(words)
 
 
 def test_types_are_named_without_their_ranges() -> None:
-    assert ranges.plain(Count | None) == int | None
-    with pytest.raises(BadInput, match="it must be of type int"):
-        check_keys("", {"seed": 1.5}, {"seed": ranges.Seed})
+    for kind, words in ((ranges.Seed, "int"), (Count | None, "int or null")):
+        with pytest.raises(BadInput, match=f"it must be of type {words}$"):
+            check_keys("", {"seed": 1.5}, {"seed": kind})
 
 
 def test_a_library_user_is_refused_too() -> None:
-    with pytest.raises(BadInput, match=r"model\.dropout=1\.5"):
+    with pytest.raises(BadInput, match=r"^dropout=1\.5 is not allowed"):
         CNN(dropout=1.5)

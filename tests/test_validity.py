@@ -10,12 +10,14 @@ import pytest
 
 from sympo.analysis import Collection
 from sympo.analysis.__main__ import main
-from sympo.records import CellName, RunFolder, identity
-from sympo.validity import bounds, history_fault, metrics_fault, summary_fault
+from sympo.identity import Identity
+from sympo.metrics import bounds
+from sympo.runs.folder import CellName, RunFolder
+from sympo.validity import history_fault, metrics_fault, summary_fault
 from tests.analysis.synthetic import write_run
 
 NAME = CellName("reward_model", "digits", "ramp", 0.3, "symmetric", "small_cnn", 0)
-IDENTITY = identity({"noise": 0.3, "dataset": {"train_pairs": 10}}, {})
+IDENTITY = Identity({"noise": 0.3, "dataset": {"train_pairs": 10}})
 
 
 def finished(tmp_path: Path) -> RunFolder:
@@ -69,22 +71,24 @@ DAMAGE = {
     "selected": (changed(selected={"epoch": -1}), "selected: epoch is -1, and must be at least 0"),
     "noise": (changed(noise=0.7), "noise is 0.7"),
     "seed": (changed(seed="0"), "seed is '0'"),
-    "another cell": (changed(seed=5), "it is that of another cell"),
+    "another cell": (changed(seed=5), "it belongs to another cell"),
     "job": (changed(job=None), "it lacks job"),
+    "defaults": (changed(at_default="abc"), "at_default is 'abc', not a list of settings"),
+    "default": (changed(at_default=[1]), "at_default is '[1]', not a list of settings"),
     "evaluations cut": (truncated("metrics.jsonl", 30), "line 1 is broken JSON"),
     "evaluations lost": (written("metrics.jsonl", LINE), "it ends at epoch 1, the summary at"),
     "no evaluations": (written("metrics.jsonl", ""), "it is empty"),
     "odd evaluations": (written("metrics.jsonl", LINE.replace("0.5", "5")), "must lie in [0, 1]"),
-    "evaluations gone": (lambda folder: (folder / "metrics.jsonl").unlink(), "it is not there"),
+    "evaluations gone": (lambda folder: (folder / "metrics.jsonl").unlink(), "it does not exist"),
 }
 # what a run's digests tell beyond that
 OF_RUNS = {
-    "config": (changed(config={}), "config is not that of its hash"),
+    "config": (changed(config={}), "config does not match its hash"),
     "flipped": (
         lambda f: (f / "metrics.jsonl").write_text(
             (f / "metrics.jsonl").read_text().replace("-1.0", "-2.0")
         ),
-        "not what the run wrote",
+        "differs from what the run wrote",
     ),
     "samples": (written("samples/last.jsonl", "{}\n{}\n"), "samples/last.jsonl is damaged"),
 }

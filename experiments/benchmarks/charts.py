@@ -1,8 +1,8 @@
-"""A chart for each table in results/benchmarks: how many times the peer, and where the limit is.
+"""A chart for each table in results/benchmarks: our numbers relative to the peer and the limit.
 
     python -m experiments.benchmarks.charts [FOLDER]
 
-Benchmarks draw theirs themselves; this draws all of them again from the JSON files.
+Each benchmark draws its own chart; this redraws all of them from the JSON files.
 """
 
 import json
@@ -13,24 +13,24 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from sympo.analysis.plots import save
+from sympo.analysis import save_figure
 
 OURS, PEER, LIMIT = "#0072B2", "#999999", "#D55E00"
 Row = Mapping[str, Any]
 
 
 def draw(file: Path) -> Path:
-    """The chart of one table, as PNG and PDF beside it; returns the PNG."""
+    """Draw the chart of one table as PNG and PDF beside it; returns the PNG."""
     table = json.loads(file.read_text())
     rows, device = table["rows"], table["device"]
     figure = (_growth if "cells" in rows[0] else _ratios)(rows)
     source = f"{file.stem}.json: {device}, commit {str(table['git_commit'])[:7]}"
     figure.supxlabel(source, fontsize=8, color="#444444", x=0.01, ha="left")
-    return save(figure, file.with_suffix(""))[0]
+    return save_figure(figure, file.with_suffix(""))[0]
 
 
 def _ratios(rows: Sequence[Row]) -> Figure:
-    """Bars: our number as a multiple of the peer's, or of the limit where there is no peer."""
+    """Bars: our number as a multiple of the peer's, or of the limit if there is no peer."""
     shown = [row for row in rows if row["ratio"] or row.get("limit")]
     figure = Figure(figsize=(9, 1.3 + 0.62 * len(shown)), layout="constrained")
     axes = figure.subplots()
@@ -56,12 +56,12 @@ def _ratios(rows: Sequence[Row]) -> Figure:
 
 
 def _numbers(row: Row) -> str:
-    told = f"ours {row['ours']:.4g}"
+    text = f"ours {row['ours']:.4g}"
     if row.get("peer"):
-        told += f", {row.get('peer_is', 'peer')} {row['peer']:.4g}"
+        text += f", {row.get('peer_is', 'peer')} {row['peer']:.4g}"
     if row.get("limit"):
-        told += f", limit {row['limit']:.4g}"
-    return f"{told} {row['unit']}"
+        text += f", limit {row['limit']:.4g}"
+    return f"{text} {row['unit']}"
 
 
 def _growth(rows: Sequence[Row]) -> Figure:

@@ -1,11 +1,11 @@
-"""Tokens per second of answers for win rates, against `model.generate` prompt by prompt.
+"""Tokens per second of sampling for win rates, against `model.generate` prompt by prompt.
 
     python -m experiments.benchmarks.generation --hh FOLDER --model FOLDER [--device cuda]
 
-FOLDERs hold HH and a causal model in the hub's format; prompts are HH's, and every answer has
---tokens tokens, since nothing ends it earlier, so that both do the same work. Ours is the sampler
-that jobs use: batches of similar length with a KV cache. The two alternate; ratios are paired.
-Needs no account and no network.
+FOLDERs hold HH and a causal model in the hub's format. Prompts come from HH. Every response has
+exactly --tokens tokens, because the end token is disabled, so that both do the same work. Ours is
+the sampler that jobs use: batches of similar length with a KV cache. The two alternate, and ratios
+are paired. Needs no account and no network.
 """
 
 import argparse
@@ -20,9 +20,9 @@ import torch
 
 from experiments.benchmarks.results import processor, write
 from sympo.data.hh import HH
-from sympo.models.causal import Policy
-from sympo.models.language import Hub
-from sympo.models.sampling import Sampling, Transformers
+from sympo.models.texts.language_models import Hub
+from sympo.models.texts.policies import Policy
+from sympo.sampling import Sampling, Transformers
 from sympo.types import Vocabulary
 
 
@@ -49,7 +49,8 @@ def main() -> None:
         max_length=longest + arguments.tokens, max_prompt_length=longest,
     ).preferences(0, tokenizer, None)  # fmt: skip
     prompts = list(data.test.prompts)
-    # an id that no model writes ends an answer
+    # responses end at an id that no model generates
+    assert tokenizer is not None
     vocabulary = Vocabulary(size=len(tokenizer), bos=None, eos=10**9, pad=0)
     policy = Policy(model.build(vocabulary, 0).to(arguments.device), longest=longest)
     sampling = Sampling(len(prompts), 0.7, 0.95, arguments.tokens, arguments.batch)

@@ -1,11 +1,11 @@
-"""Verdicts per second of the OpenAI judge, and its memory, against a server that takes its time.
+"""Verdicts per second and peak memory of the OpenAI judge, against a slow server.
 
     python -m experiments.benchmarks.judge_openai
 
-The server is a process of its own that answers every request after 200 ms. 10,000 verdicts are
-asked of it with 32 requests at once, each committed to the cache as it arrives: at best 62.5 s.
-Memory is the judging process's peak after the first 1,000 verdicts and after all of them. Needs
-`pip install -e '.[test]'`, no GPU, no account and no network.
+The server is a separate process that replies to every request after 200 ms. The judge asks for
+10,000 verdicts with 32 concurrent requests and commits each verdict to the cache as it arrives,
+which takes at least 62.5 s. Memory is the judging process's peak after the first 1,000 verdicts and
+after all of them. Needs `pip install -e '.[test]'`, but no GPU, account or network.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def serve(port: int) -> None:
 
 
 def judge(port: int, verdicts: int, pipe: Connection) -> None:
-    """Judge made answers of about 500 characters, each pair in both orders."""
+    """Judge synthetic responses of about 500 characters, with each pair in both orders."""
     wait_for(port)
     lines: list[Line] = [
         {"id": i, "prompt": f"Question {i}?", "policy": f"a{i} " * 100, "chosen": f"b{i} " * 100}
@@ -98,7 +98,7 @@ def judge(port: int, verdicts: int, pipe: Connection) -> None:
             found["early"] = peak_mib()
 
     with tempfile.TemporaryDirectory() as folder:
-        cache = VerdictCache(Path(folder) / "verdicts.db", asked.key())
+        cache = VerdictCache(Path(folder) / "verdicts.db", asked)
         start, cpu = time.perf_counter(), time.process_time()
         judged = judge_answers(asked, lines, cache, on_progress)
         found["seconds"] = time.perf_counter() - start

@@ -1,13 +1,13 @@
-"""Training epochs per second against the authors' own MNIST loop, on CPU, same thread count.
+"""Training epochs per second, against the authors' MNIST loop with the same CPU threads.
 
     python -m experiments.benchmarks.mnist_vs_authors --peer FOLDER --mnist FOLDER
 
-FOLDER after --peer is `mnistpref` of a checkout of github.com/nissymori/SymPO (commit 506e928); the
-one after --mnist holds MNIST/raw. Both loops train 10,000 noisy pairs in batches of 512 with the
-paper's network. An epoch is timed as each code does it (the authors' evaluates every batch once
-more), evaluations on held-out pairs excluded; ours is timed with one cell and with as many as a
-sweep trains together, per cell. They alternate, and the median of the paired ratios is reported.
-Needs no account and no network; on a GPU (--device cuda --cells 175) it needs hydra-core,
+The --peer folder is `mnistpref` in a checkout of github.com/nissymori/SymPO (commit 506e928). The
+--mnist folder holds MNIST/raw. Both loops train on 10,000 noisy pairs in batches of 512 with the
+paper's network. Each epoch is timed as its code runs it (the authors' code evaluates every batch
+again), without evaluations on held-out pairs. Ours is timed with one cell, and per cell with as
+many as a sweep trains together. The loops alternate, and the median of the paired ratios is
+reported. Needs no account and no network. On a GPU (--device cuda --cells 175) it needs hydra-core,
 omegaconf, antlr4-python3-runtime and filelock besides torch, torchvision and scipy.
 """
 
@@ -29,17 +29,18 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.batches import CELLS_ON_CPU
 from experiments.benchmarks.results import multiply_add_rate, processor, write
-from sympo.data.images import ImagePreferences
 from sympo.data.mnist import MNIST
 from sympo.losses import Hinge, Logistic, Ramp, Sigmoid, Square, TruncatedHinge, Unhinged
-from sympo.models.cnn import CNN
+from sympo.models.images.cnn import CNN
 from sympo.noise import Symmetric, flip
-from sympo.training.cells import CellTrainer, RewardCell, Schedule
+from sympo.process import keep_freed_memory
+from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
+from sympo.types import ImagePreferences
 
 PAIRS, BATCH, RATE, NOISE = 10_000, 512, 1e-3, 0.4
-# the paper's; a cell alone has the first
+# the paper's; a single cell has the first
 LOSSES = (Logistic(), Hinge(), Square(), Sigmoid(), Ramp(), Unhinged(), TruncatedHinge())
-# multiply-adds of one image through the paper's network, forward: two convolutions, dense layers
+# forward multiply-adds of an image in the paper's network: two convolutions, then dense layers
 FORWARD = 24 * 24 * 6 * 25 + 8 * 8 * 16 * 150 + 256 * 64 + 64 * 64 + 64
 # the first convolution needs no gradient of its input
 FLOPS_PER_EPOCH = 2 * (3 * FORWARD - 24 * 24 * 6 * 25) * 2 * PAIRS
@@ -58,7 +59,7 @@ def main() -> None:
 
     context = multiprocessing.get_context("spawn")
     pipes = {}
-    # a process each, because ours changes how its process keeps freed memory
+    # separate processes, because ours changes how its process keeps freed memory
     loops = {"peer": 0, "ours": 1, "ours in a batch": arguments.cells}
     for name, cells in loops.items():
         pipes[name], other = context.Pipe()
@@ -90,7 +91,7 @@ def main() -> None:
 
 
 def compared(name: str, us: list[float], them: list[float], rate: float) -> dict[str, Any]:
-    """A row of the results from the seconds of an epoch; the first round warms up."""
+    """A row of results from seconds per epoch; the first round is a warm-up."""
     us, them = us[1:], them[1:]
     ratios = [b / a for a, b in zip(us, them, strict=True)]
     return {
@@ -109,9 +110,12 @@ def compared(name: str, us: list[float], them: list[float], rate: float) -> dict
 
 
 def work(cells: int, arguments: argparse.Namespace, pipe: Connection) -> None:
-    """Run one epoch at each message, and answer with its seconds for a cell and the device's matrix
-    rate; cells: that are trained together, 0 for the authors' loop."""
+    """Run one epoch per message, and reply with its seconds per cell and the device's rate.
+
+    cells: how many to train together; 0 for the authors' loop.
+    """
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
     device = torch.device(arguments.device)
     dataset = MNIST(
         path=str(arguments.mnist), train_images=30_000, validation_images=1_000,
@@ -136,7 +140,7 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 
 def limit(device: torch.device, threads: int) -> float:
-    """FLOP/s in float32: of the cores' multiply-adds, of a GPU's large matrix product."""
+    """FLOP/s in float32: multiply-adds on CPU cores, or a large matrix product on a GPU."""
     if device.type == "cpu" and (rate := multiply_add_rate()):
         return threads * rate
     a = torch.randn(2048, 2048, device=device)
@@ -144,7 +148,7 @@ def limit(device: torch.device, threads: int) -> float:
 
 
 def our_epoch(data: ImagePreferences, cells: int, device: torch.device) -> Callable[[], object]:
-    """An epoch of cells that differ in their loss and their noise rate."""
+    """An epoch of cells that differ in loss and noise rate."""
     made = [
         RewardCell(
             0, LOSSES[number % len(LOSSES)], flip(Symmetric(), rate, data.train, 0),
@@ -158,7 +162,7 @@ def our_epoch(data: ImagePreferences, cells: int, device: torch.device) -> Calla
 def authors_epoch(
     folder: Path, data: ImagePreferences, device: torch.device
 ) -> Callable[[], object]:
-    """The authors' `train`, on the same pairs, with its separate evaluation and logging off."""
+    """The authors' `train` on the same pairs, without its separate evaluation and logging."""
     sys.path.insert(0, str(folder))
     loss: Any = importlib.import_module("loss")
     model: Any = importlib.import_module("model")
@@ -168,7 +172,7 @@ def authors_epoch(
     noisy = flip(Symmetric(), NOISE, data.train, 0)
     pairs = noisy.pairs
     images = torch.from_numpy(data.pixels).float()
-    digits = torch.from_numpy(data.digits).float()
+    digits = torch.from_numpy(data.rewards).float()
     first, second = torch.from_numpy(pairs.first), torch.from_numpy(pairs.second)
     loader = DataLoader(
         TensorDataset(

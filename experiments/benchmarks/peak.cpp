@@ -1,4 +1,4 @@
-// As many multiply-adds as the processor can do: independent sums, all in registers.
+// Peak multiply-add rate of the processor: independent sums, all in registers.
 
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64

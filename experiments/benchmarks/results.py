@@ -1,4 +1,4 @@
-"""What every benchmark leaves: results/benchmarks/<name>.json."""
+"""Writes the results of benchmarks: results/benchmarks/<name>.json."""
 
 import ctypes
 import json
@@ -10,15 +10,15 @@ from typing import Any
 
 from experiments.benchmarks import charts
 from sympo.disk import write_atomically
-from sympo.models.compiled import compiled
-from sympo.records import git_commit, versions
+from sympo.models.images.convolutions.cpp_compiler import compiled
+from sympo.runs.provenance import git_commit, versions
 
 PEAK = Path(__file__).with_name("peak.cpp")
 
 
 def write(path: Path, rows: Sequence[Mapping[str, Any]], device: str, **more: Any) -> str:
-    """Write rows (name, ours, peer, unit, ratio, limit; above 1 = ours is better) with the device,
-    versions and commit, and its chart; returns the text."""
+    """Write rows (name, ours, peer, unit, ratio, limit; a ratio above 1 favours ours) with device,
+    versions and commit, and draw their chart; returns the JSON text."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(
         {
@@ -39,8 +39,8 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]], device: str, **more: An
 
 
 def multiply_add_rate() -> float | None:
-    """FLOP/s of one core in float32, by multiply-adds of what is in registers; None where no
-    compiler is there to say."""
+    """FLOP/s of one core in float32, measured by multiply-adds in registers; None without a
+    compiler."""
     library = compiled(PEAK, ())
     if library is None:
         return None

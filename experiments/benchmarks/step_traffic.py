@@ -1,12 +1,11 @@
-"""What a step of the paper's whole MNIST grid asks of a GPU: kernels, bytes and FLOPs, counted.
+"""Counts the kernels, bytes and FLOPs of a GPU step of the paper's whole MNIST grid.
 
     python -m experiments.benchmarks.step_traffic
 
-Nothing is computed and nothing is timed: the step runs on tensors without content, and each kernel
-counts what it reads and writes once, as though no cache stood between two of them. Over what a GPU
-moves and computes (H200: 4.8e12 bytes/s, 67e12 FLOP/s in float32) they say about how fast the step
-can be there. Evaluations are not counted. It needs torch and Triton, and no GPU, data, account or
-network.
+Nothing is computed or timed: the step runs on meta tensors, and each kernel counts what it reads
+and writes once, as if there were no cache between kernels. Divided by a GPU's rates (H200: 4.8e12
+bytes/s, 67e12 FLOP/s in float32), the counts estimate the fastest possible step. Evaluations are
+not counted. Needs torch and Triton, but no GPU, data, account or network.
 """
 
 import argparse
@@ -23,14 +22,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.benchmarks.mnist_vs_authors import BATCH, LOSSES, PAIRS, RATE
 from experiments.benchmarks.results import write
-from sympo.data.images import ImagePreferences
-from sympo.models import tile_kernels, tiles
-from sympo.models.cnn import CNN, StackedCNN
-from sympo.training.cells import CellTrainer, RewardCell, Schedule
-from sympo.types import NoisyPairs, PreferencePairs
+from sympo.models.images.cnn import CNN, StackedCNN
+from sympo.models.images.convolutions import tiled_products as tiles
+from sympo.models.images.convolutions import triton_kernels as tile_kernels
+from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
+from sympo.types import ImagePreferences, NoisyPairs, PreferencePairs
 
 SEEDS, RATES, EPOCHS = 5, 5, 100
-# they move nothing: other shapes of the same numbers, and memory that is only reserved
+# operators that move nothing: views, and allocations
 FREE = {
     *("view", "_unsafe_view", "permute", "transpose", "t", "expand", "unfold", "unbind", "split"),
     *("split_with_sizes", "slice", "select", "squeeze", "unsqueeze", "detach", "alias"),
@@ -39,7 +38,7 @@ FREE = {
 
 
 class Traffic(TorchDispatchMode):
-    """Counts kernels and bytes of all operators inside it, and of those told to it."""
+    """Counts kernels and bytes of all operators inside the context, and of those added to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,13 +56,13 @@ class Traffic(TorchDispatchMode):
         name = function.overloadpacket.__name__
         if name not in FREE:
             found = torch.utils._pytree.tree_leaves((arguments, named, out))
-            # what is written in place is among the arguments and the answer
+            # tensors written in place are both arguments and results
             self.add(name, {id(x): x for x in found}.values())
         return out
 
 
 class Launches:
-    """In the place of a Triton kernel: counts what it would read and write."""
+    """Replaces a Triton kernel and counts what it would read and write."""
 
     def __init__(self, name: str, traffic: Traffic) -> None:
         self.name, self.traffic = name, traffic
@@ -103,7 +102,7 @@ def row(name: str, ours: float, peer: float | None, unit: str) -> dict[str, Any]
 
 
 def counted(module: Any) -> tuple[Traffic, int]:
-    """The traffic and the FLOPs of a step, with the kernels of a module, or of operators alone."""
+    """The traffic and FLOPs of a step, with the kernels of a module or with operators alone."""
     traffic, flops = Traffic(), FlopCounterMode(display=False)
     if module:
         for name in ("_cut", "_add_up", "_pool", "_pool_backward"):
@@ -112,7 +111,7 @@ def counted(module: Any) -> tuple[Traffic, int]:
     draw = StackedCNN._masks
 
     def masks(model: StackedCNN, widths: Sequence[int], images: Tensor) -> list[Tensor]:
-        # drawn on the CPU, by as many kernels; there is no generator for tensors without content
+        # drawn on the CPU, by as many kernels, because meta tensors have no generator
         drawn = draw(model, widths, torch.empty(images.shape[:2]))
         return [torch.empty_like(mask, device="meta") for mask in drawn if mask is not None]
 
@@ -126,12 +125,12 @@ def counted(module: Any) -> tuple[Traffic, int]:
 
 
 def grid() -> CellTrainer:
-    """The cells of the paper's grid and its clean ones, on images without content."""
+    """The cells of the paper's grid, including clean ones, on meta tensors."""
     one = np.zeros(PAIRS, np.int64)
     pairs = PreferencePairs(one.astype(np.uint64), one, one, one + 1.0, one + 1.0)
     draw = ImagePreferences(
         np.zeros((1, 28, 28), np.uint8), 0.0, 1.0, np.zeros(1, np.int64), pairs, pairs, pairs,
-        one[:1],
+        one[:1], np.zeros(1, np.int64),
     )  # fmt: skip
     noisy = NoisyPairs(pairs, one > 0)
     cells = [

@@ -1,13 +1,13 @@
-"""What a sweep costs besides training: start, each cell's records and W&B, and the analysis.
+"""The overhead of a sweep: start-up, records and W&B per cell, and the analysis.
 
     python -m experiments.benchmarks.sweep_overhead
 
-Every row is a whole process, several times, the median. Start: from the command to the first step
-of training, of one digits cell. Nine cells: the README's command, from start to figures. A cell:
-the difference between a sweep of 220 cells of next to no training and one of 20, per cell; with W&B
-offline, of 12 and 4 cells. Analysis: `python -m sympo.analysis` over 100,000 synthetic cells of ten
-evaluations each, with the outcomes of 500 test pairs. No peer does this: targets take its place.
-Needs no account, no network, no GPU and 4 GB of disk.
+Every row is the median of several runs of a whole process. Start: from the command to the first
+training step of one digits cell. Nine cells: the README's command, from start to figures. A cell:
+the difference between sweeps of 220 and 20 cells with almost no training, per cell; with W&B
+offline, of 12 and 4 cells. Analysis: `python -m sympo.analysis` on 100,000 synthetic cells with ten
+evaluations each and the outcomes of 500 test pairs. Targets replace peers, since there are none.
+Needs 4 GB of disk, but no account, network or GPU.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import numpy as np
 
 from experiments.benchmarks.results import processor, write
 from sympo.outcomes import Scored
-from sympo.records import file_of_test_set
+from sympo.runs.folder import file_of_test_set
 
 ROOT = Path(__file__).parents[2]
 LITTLE = ["job.epochs=1", "dataset.train_pairs=64", "dataset.validation_pairs=64",
@@ -77,7 +77,7 @@ def row(name: str, value: float, unit: str, target: float | None) -> dict[str, A
 
 
 def median(measure: Any, rounds: int) -> float:
-    """The median of several measurements, after one that warms the caches of the system."""
+    """The median of several measurements, after a warm-up of the system's caches."""
     return statistics.median([measure() for _ in range(rounds + 1)][1:])
 
 
@@ -99,7 +99,7 @@ def sweep(arguments: Sequence[str]) -> float:
 
 
 def first_step() -> float:
-    """Seconds to the beginning of training, when a cell's config is written, and a moment more."""
+    """Seconds until training starts, which is just after a cell's config is written."""
     folder = Path(tempfile.mkdtemp())
     start = time.perf_counter()
     process = run(["job.epochs=1000"], folder)
@@ -114,7 +114,7 @@ def first_step() -> float:
 
 
 def per_cell(few: int, many: int, settings: Sequence[str], rounds: int) -> float:
-    """Seconds of a cell, from two sweeps that differ in their number."""
+    """Seconds per cell, from two sweeps with different numbers of cells."""
 
     def once() -> float:
         took = [sweep(["-m", f"seed=range({n})", *LITTLE, *settings]) for n in (few, many)]
@@ -135,7 +135,7 @@ def analysis(runs: Path) -> tuple[float, float]:
 
 
 def write_cells(runs: Path) -> None:
-    """Run folders like those of a sweep, with made numbers."""
+    """Write run folders like those of a sweep, with synthetic numbers."""
     draw = np.random.default_rng(0)
     tested = [_pairs(draw) for _ in range(SEEDS)]
     for place, (loss, rate, seed) in enumerate(product(LOSSES, RATES, range(SEEDS))):
@@ -165,13 +165,15 @@ def write_cells(runs: Path) -> None:
             "outcomes": {"last": packed, "selected": packed},
             "job": "reward_model", "dataset": "digits", "loss": loss, "noise": rate,
             "noise_model": "symmetric", "model": "small_cnn", "seed": seed, "hash": f"{0:08x}",
-            "last": last, "selected": last,
+            "last": last, "selected": last, "identity": 2,
             "config": {
-                "loss": {"_target_": f"sympo.losses.{loss}"}, "noise": rate, "seed": seed,
-                "noise_model": {"_target_": "sympo.noise.Symmetric"},
-                "model": {"channels": [6, 16], "hidden": 64}, "job": {"epochs": EVALUATIONS},
-                "dataset": {"_target_": "sympo.data.digits.Digits", "train_pairs": 2000},
+                "loss": {"_identity_": loss}, "noise": rate, "seed": seed,
+                "noise_model": {"_identity_": "symmetric"},
+                "model": {"_identity_": "cnn", "channels": [6, 16], "hidden": 64},
+                "job": {"_identity_": "reward_model", "epochs": EVALUATIONS},
+                "dataset": {"_identity_": "digits", "train_pairs": 2000},
             },
+            "at_default": ["dataset.train_pairs", "model.channels", "model.hidden"],
         }  # fmt: skip
         (folder / "config.yaml").write_text("loss: made\n")
         (folder / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in history))

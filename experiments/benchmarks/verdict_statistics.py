@@ -1,14 +1,13 @@
-"""Seconds for the statistics of 100,000 verdicts with 10,000 bootstrap draws, on one thread.
+"""Seconds for statistics of 100,000 verdicts with 10,000 bootstrap draws, on one thread.
 
     OMP_NUM_THREADS=1 python -m experiments.benchmarks.verdict_statistics
 
-Against a plain bootstrap over prompts: as many prompts are drawn as there are, their totals added
-up in one NumPy call a draw, the same statistics computed from the same totals, and percentiles
-taken. Ours draws how often each distinct content of a prompt occurs, where contents are few, and
-has the better interval (BCa). The two alternate, and the median of the paired ratios is reported.
-The plain one runs a tenth of the draws, and its seconds, proportional to draws, are multiplied by
-ten. The length fit has no bootstrap; it stands in the sum on both sides. Needs no GPU, no account
-and no network.
+The peer is a plain bootstrap over prompts: it resamples all prompts, sums their totals in one NumPy
+call per draw, computes the same statistics, and takes percentiles. Ours draws the counts of
+distinct prompt contents, if there are few, and computes the better BCa interval. The two alternate,
+and the median of the paired ratios is reported. The plain bootstrap runs a tenth of the draws; its
+time is proportional to draws and is multiplied by ten. The length fit has no bootstrap and counts
+in both totals. Needs no GPU, account or network.
 """
 
 import argparse
@@ -17,23 +16,26 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from experiments.benchmarks.results import processor, write
 from sympo.evaluation.verdicts import (
-    DRAWS,
     agreement,
     length_adjusted,
     paired_difference,
     position_bias,
     win_rate,
 )
+from sympo.statistics import DRAWS
 
 VERDICTS, TARGET = 100_000, 5.0
 LENGTH_ADJUSTED = "length_adjusted"
 
 Runs = dict[str, Callable[[], object]]
+Array = npt.NDArray[Any]
 
 
 def main() -> None:
@@ -45,7 +47,7 @@ def main() -> None:
     rows = []
     for per_prompt in (1, 5):
         ours, plain = work(per_prompt)
-        ours[LENGTH_ADJUSTED]()  # statsmodels is imported at the first call
+        ours[LENGTH_ADJUSTED]()  # the first call imports statsmodels
         rounds = [alternate(ours, plain) for _ in range(arguments.rounds)]
         for name in [*ours, "all"]:
             if name in plain or name == "all":
@@ -56,7 +58,7 @@ def main() -> None:
 
 
 def work(per_prompt: int) -> tuple[Runs, Runs]:
-    """Ours and the plain bootstrap of each statistic, on the same made verdicts."""
+    """Our and the plain bootstrap of each statistic, on the same synthetic verdicts."""
     draw = np.random.default_rng(0)
     cluster = np.arange(VERDICTS) // per_prompt
     a, b = (draw.choice([1, 0.5, 0], VERDICTS, p=[0.5, 0.2, 0.3]) for _ in range(2))
@@ -82,7 +84,7 @@ def work(per_prompt: int) -> tuple[Runs, Runs]:
 
 
 def alternate(ours: Runs, plain: Runs) -> dict[str, tuple[float, float]]:
-    """Seconds of ours and of the plain bootstrap, of each statistic and of all."""
+    """Seconds of our and the plain bootstrap, for each statistic and in total."""
     seconds = {}
     for name, run in ours.items():
         own = timed(run)
@@ -112,16 +114,16 @@ def timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def plain_mean(values: np.ndarray, cluster: np.ndarray) -> np.ndarray:
-    """Percentiles of the mean over items, a tenth of the draws."""
+def plain_mean(values: Array, cluster: Array) -> Array:
+    """Percentiles of the mean over items, from a tenth of the draws."""
     valid = np.isfinite(values)
     totals = plain_totals(np.column_stack([values, valid])[valid], cluster[valid])
     sums = plain_sums(totals)
     return np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
 
 
-def plain_agreement(cells: np.ndarray, cluster: np.ndarray) -> np.ndarray:
-    """Percentiles of the raw agreement and Cohen's kappa, a tenth of the draws."""
+def plain_agreement(cells: Array, cluster: Array) -> Array:
+    """Percentiles of raw agreement and Cohen's kappa, from a tenth of the draws."""
     table = plain_sums(plain_totals(cells, cluster)).reshape(-1, 3, 3)
     shares = table / table.sum(axis=(1, 2), keepdims=True)
     raw = np.trace(shares, axis1=1, axis2=2)
@@ -129,12 +131,13 @@ def plain_agreement(cells: np.ndarray, cluster: np.ndarray) -> np.ndarray:
     return np.quantile([raw, (raw - chance) / (1 - chance)], [0.025, 0.975], axis=1)
 
 
-def plain_totals(columns: np.ndarray, cluster: np.ndarray) -> np.ndarray:
+def plain_totals(columns: Array, cluster: Array) -> Array:
     _, codes = np.unique(cluster, return_inverse=True)
-    return np.column_stack([np.bincount(codes, column) for column in columns.T])
+    totals: Array = np.column_stack([np.bincount(codes, column) for column in columns.T])
+    return totals
 
 
-def plain_sums(totals: np.ndarray) -> np.ndarray:
+def plain_sums(totals: Array) -> Array:
     draw, n = np.random.default_rng(0), len(totals)
     return np.array(
         [np.bincount(draw.integers(n, size=n), minlength=n) @ totals for _ in range(DRAWS // 10)]

@@ -1,5 +1,6 @@
-"""From run folders to numbers with intervals, and from those to figures; imports no torch."""
+"""From run folders to numbers with intervals, tables and figures; imports no torch."""
 
+from sympo.analysis.canvas import save_figure
 from sympo.analysis.collect import Collection
 from sympo.analysis.estimates import (
     against_kl,
@@ -8,8 +9,9 @@ from sympo.analysis.estimates import (
     reward_by_item,
     summarise,
 )
-from sympo.analysis.plots import loss_gallery
-from sympo.analysis.report import Report, draw, summary, write_report
+from sympo.analysis.figures import draw
+from sympo.analysis.loss_plots import loss_gallery
+from sympo.analysis.report import Report, summary, write_report
 from sympo.analysis.tables import format_table
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "format_table",
     "loss_gallery",
     "reward_by_item",
+    "save_figure",
     "summarise",
     "summary",
     "write_report",

@@ -11,7 +11,7 @@ from sympo.types import BadInput, printable
 
 def main(arguments: list[str] | None = None) -> int:
     """Report on run folders, or on the CSVs of an earlier report. Exit code 1: some cells are not
-    drawn, or files are damaged; 2: there is nothing to draw."""
+    drawn, or files are damaged; 2: nothing to draw."""
     parser = argparse.ArgumentParser(prog="python -m sympo.analysis", description=main.__doc__)
     parser.add_argument("runs", nargs="?", type=Path, default=Path("results/runs"))
     parser.add_argument("--out", type=Path, help="default: the folder `latest` beside RUNS_DIR")

@@ -1,6 +1,6 @@
 """Run folders -> tidy frames: one row per cell, one row per evaluation of a cell.
 
-Everything is done by column, since sweeps reach 100,000 cells; no frame is touched row by row.
+Everything works by column, never row by row, because sweeps reach 100,000 cells.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,14 +13,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sympo.analysis.config_leaves import Defaults, comparable
 from sympo.analysis.csv import write_csv
 from sympo.analysis.frames import KEYS, WHICH, group_columns, show, variants
 from sympo.analysis.intervals import Outcomes
 from sympo.analysis.judge_estimates import Judging, judging
-from sympo.analysis.judged import JudgedFiles
+from sympo.analysis.judged_files import JudgedFiles
 from sympo.analysis.outcome_files import OUTCOMES, read_outcomes, sets_of, write_outcomes
-from sympo.analysis.run_files import read_runs, tell_damaged
-from sympo.records import run_folders
+from sympo.analysis.run_files import read_runs, warn_of_damage
+from sympo.runs.folder import run_folders
+from sympo.types import BadArgument
 
 _OPTIONS = ["job", "dataset", "loss", "noise_model", "model"]
 _PATH_KEYS = ["job", "dataset", "loss", "noise", "seed", "hash"]
@@ -33,17 +35,24 @@ class Collection:
 
     cells: one row per complete cell: `KEYS`, every config leaf that differs (dotted names),
         `oracle` (the loss was given the true noise rate), `last/<metric>`, `selected/<metric>`,
-        `last/judge/<judge>/<metric>` where it is judged.
+        `last/judge/<judge>/<metric>` if it was judged.
     curves: one row per complete cell and evaluation: the same columns up to `oracle`, then `epoch`
         and the scalar metrics.
-    incomplete: one row per folder without a summary and evaluations that are whole, with what its
-        path says: job, dataset, loss, noise, seed, hash; unfinished: those folders.
-    judging: what judges said over all cells; their verdicts are too many to keep, so that what is
-        made of them is made as they are read.
+    incomplete: one row per folder without an intact summary and evaluations, from its path: job,
+        dataset, loss, noise, seed, hash; unfinished: those folders.
+    judging: estimates from the verdicts over all cells; the verdicts themselves are not kept.
     outcomes: of every test item at the reported epochs, in the order of `cells`.
-    set_aside: cells that are in no frame, in a sentence for each group: at one seed there are two
-        or more, which no setting tells apart.
-    damaged: what is damaged in the folders, a sentence each; such cells are among the incomplete.
+    set_aside: cells left out of every frame, a sentence per group: cells of one seed that no
+        setting distinguishes.
+    damaged: a sentence per damaged file; such cells count as incomplete.
+
+    For example, from a sweep to its table and a figure:
+
+        collection = Collection.from_runs("results/runs")
+        print(format_table(summary(collection)))
+        figures = draw(collection)
+        save_figure(figures["accuracy_vs_noise"], "accuracy")  # accuracy.png and accuracy.pdf
+        summarise(collection.cells, "last/train/flipped_memorised")  # any other metric
     """
 
     cells: pd.DataFrame
@@ -57,16 +66,19 @@ class Collection:
 
     @classmethod
     def from_runs(cls, runs: str | Path | Iterable[str | Path]) -> "Collection":
-        """Read a root that holds run folders at any depth's end, or the run folders themselves."""
+        """Read a root that contains run folders, or the run folders themselves; raises BadInput if
+        the root does not exist."""
         if isinstance(runs, str | Path):
-            # by the parts of their paths
+            if not Path(runs).is_dir():
+                raise BadArgument("runs", runs, "is not a folder: give one with run folders")
+            # sorted by the parts of their paths
             return _collect(sorted(run_folders(runs), key=lambda f: f.replace("/", "\0")))
-        # the tail of a path names a cell, so a folder given twice is still one cell
+        # a path's tail names the cell, so a folder given twice is one cell
         unique = {Path(folder).absolute().parts[-5:]: str(folder) for folder in runs}
         return _collect([unique[tail] for tail in sorted(unique)])
 
     def write(self, out: str | Path) -> list[Path]:
-        """Write cells.csv, curves.csv and, where there is any, incomplete.csv (unfinished runs),
+        """Write cells.csv, curves.csv and, if they have rows, incomplete.csv (unfinished runs),
         judges.csv, agreement.csv, judged_differences.csv, outcomes.csv and test_sets.csv."""
         out = Path(out)
         out.mkdir(parents=True, exist_ok=True)
@@ -79,7 +91,7 @@ class Collection:
 
     @classmethod
     def read(cls, out: str | Path) -> "Collection":
-        """Read back what `write` wrote: the same columns, types and values."""
+        """Read what `write` wrote: the same columns, types and values."""
         out = Path(out)
         cells = _read_csv(out / "cells.csv")
         empty = cls(cells, cells, _incomplete_frame([]))._sometimes()
@@ -96,7 +108,7 @@ class Collection:
         )
 
     def _sometimes(self) -> dict[str, pd.DataFrame]:
-        """The frames that not every collection has rows of."""
+        """The frames that can be empty."""
         return {
             "incomplete": self.incomplete,
             "judges": self.judging.judges,
@@ -113,13 +125,18 @@ def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
         for name in sorted(runs.summaries.column_names)
         if name.startswith("config.")
     }
-    leaves = {leaf: runs.summaries[name] for leaf, name in settings.items()}
+    leaves = comparable(
+        {leaf: runs.summaries[name] for leaf, name in settings.items()},
+        Defaults.of(_column(runs.summaries, "at_default")),
+        {group: names[group] for group in _OPTIONS},
+        runs.complete,
+    )
     keys = _key_frame(names, leaves)
     if groups := _of_one_seed(keys):
         again = {runs.complete[place] for places in groups for place in places}
-        said = [_not_told_apart([runs.complete[i] for i in at], at, leaves) for at in groups]
+        sentences = [_indistinct([runs.complete[i] for i in at], at, leaves) for at in groups]
         left = [folder for folder in folders if folder not in again]
-        return _collect(left, [*set_aside, *said])
+        return _collect(left, [*set_aside, *sentences])
     judged = JudgedFiles()
     for cell, folder in enumerate(runs.complete):
         judged.read(folder, cell)
@@ -145,7 +162,7 @@ def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
         for name in runs.summaries.column_names
         if name.startswith(OUTCOMES)
     }
-    tell_damaged(runs.damaged)
+    warn_of_damage(runs.damaged)
     outcomes = Outcomes(packed, sets_of(packed, runs.complete))
     return Collection(
         cells,
@@ -160,7 +177,7 @@ def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
 
 
 def _of_one_seed(keys: pd.DataFrame) -> list[np.ndarray]:
-    """The places of cells that would be pooled as two seeds and have one, group by group."""
+    """The places of cells that share a seed and all settings, by group."""
     if keys.empty:
         return []
     by = [*group_columns(keys), "loss", "variant", "noise", "seed"]
@@ -169,10 +186,10 @@ def _of_one_seed(keys: pd.DataFrame) -> list[np.ndarray]:
     return [rows.index.to_numpy() for _, rows in repeated.groupby(by, dropna=False)]
 
 
-def _not_told_apart(
+def _indistinct(
     folders: Sequence[str], places: np.ndarray, leaves: Mapping[str, pa.ChunkedArray]
 ) -> str:
-    """Which cells are not drawn, and in what they differ."""
+    """A sentence on cells that are left out, and the leaves in which they still differ."""
     own = {leaf: column.take(pa.array(places)).to_pylist() for leaf, column in leaves.items()}
     differ = [
         f"{leaf} ({', '.join('null' if value is None else show(value) for value in values)})"
@@ -183,12 +200,16 @@ def _not_told_apart(
     return f"not drawn: at one seed, {' and '.join(folders)} {why}; keep one of them"
 
 
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    return table[name] if name in table.column_names else pa.chunked_array([pa.nulls(len(table))])
+
+
 def _values(table: pa.Table, name: str) -> list[Any]:
     return table[name].to_pylist() if name in table.column_names else [None] * len(table)
 
 
 def _numbers(columns: dict[str, pa.ChunkedArray], rows: int) -> pd.DataFrame:
-    """A column of floats per name, of integers where it is an epoch and all are whole."""
+    """A column of floats per name; of integers for epochs that are all whole."""
     found = {}
     for name, column in columns.items():
         numbers = column.to_numpy()
@@ -198,7 +219,7 @@ def _numbers(columns: dict[str, pa.ChunkedArray], rows: int) -> pd.DataFrame:
 
 
 def _key_frame(names: dict[str, list[Any]], leaves: dict[str, pa.ChunkedArray]) -> pd.DataFrame:
-    """The columns that say which cell a row is, from the job up to `oracle`."""
+    """The columns that identify a cell, from the job to `oracle`."""
     if not names["job"]:
         return pd.DataFrame({name: [] for name in [*KEYS, "oracle"]})
     names["noise"] = [float(rate) for rate in names["noise"]]
@@ -208,23 +229,25 @@ def _key_frame(names: dict[str, list[Any]], leaves: dict[str, pa.ChunkedArray]) 
     for leaf, column in leaves.items():
         if len(pc.unique(column)) > 1:
             values = column.to_pylist()
-            if _differs(leaf, values, names):
+            group = leaf.split(".")[0]
+            # parts without an option, such as the sampler, come with the job
+            group = "job" if group not in _OPTIONS and f"{group}._identity_" in leaves else group
+            if _differs(leaf, group, values, names):
                 frame[leaf] = _leaf_series(values)
-    told = leaves.get("loss.assumed_rate")
-    assumed = np.nan if told is None else told.cast(pa.float64()).to_numpy()
+    rate = leaves.get("loss.assumed_rate")
+    assumed = np.nan if rate is None else rate.cast(pa.float64()).to_numpy()
     return frame.assign(oracle=np.isclose(assumed, frame["noise"], rtol=0, atol=1e-12))
 
 
-def _differs(leaf: str, values: list[Any], names: dict[str, list[Any]]) -> bool:
-    """Whether a leaf says more than the names do.
+def _differs(leaf: str, group: str, values: list[Any], names: dict[str, list[Any]]) -> bool:
+    """Whether a leaf adds to the names.
 
-    It does where it takes two values under one option of its group: `loss._target_` follows from
-    the loss's name and does not. A leaf that is the noise rate or the seed in every cell says
-    nothing new either, except in a loss, which may be given another rate than the true one.
+    It does if it takes two values under one option of its group; `loss._identity_` follows from the
+    loss's name. A leaf that equals the noise rate or the seed in every cell adds nothing, except in
+    a loss, which may assume another rate than the true one.
     """
     if leaf in KEYS:
         return False
-    group = leaf.split(".")[0]
     if group in _OPTIONS:
         option = names[group]
         if len(set(zip(option, values, strict=True))) == len(set(option)):
@@ -233,12 +256,12 @@ def _differs(leaf: str, values: list[Any], names: dict[str, list[Any]]) -> bool:
 
 
 def _repeats(values: list[Any], named: list[Any]) -> bool:
-    # null in some cells is a setting of its own there
+    # null in some cells is a value like any other
     return all(value == name for value, name in zip(values, named, strict=True))
 
 
 def _leaf_series(values: list[Any]) -> pd.Series:
-    """One dtype per leaf, the one that reading it back from CSV would give."""
+    """A leaf with the dtype that reading it from CSV gives."""
     kinds = {type(value) for value in values}
     if kinds <= {int, float, type(None)}:
         return pd.Series(values, dtype="int64" if kinds == {int} else "float64")
@@ -248,7 +271,7 @@ def _leaf_series(values: list[Any]) -> pd.Series:
 
 
 def _incomplete_frame(folders: list[str]) -> pd.DataFrame:
-    """What the paths of unfinished runs say: job/dataset/loss/noise=<rate>/seed=<seed>-<hash>."""
+    """Unfinished runs, from paths job/dataset/loss/noise=<rate>/seed=<seed>-<hash>."""
     rows = []
     for folder in folders:
         job, dataset, loss, noise, last = Path(folder).absolute().parts[-5:]
@@ -258,11 +281,11 @@ def _incomplete_frame(folders: list[str]) -> pd.DataFrame:
 
 
 def _read_csv(path: Path, like: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Columns that `like` has too become of its types: a part of the cells may lack every value of
-    a setting, which then looks like a number."""
+    """Columns shared with `like` get its types: a setting without any value here would be read as
+    a number."""
     frame = pd.read_csv(
         path,
-        dtype=_TEXT,  # type: ignore[arg-type]
+        dtype=_TEXT,
         keep_default_na=False,
         na_values=[""],
     )

@@ -1,6 +1,6 @@
-"""Numbers and intervals from tidy frames; nothing here draws.
+"""Numbers and intervals from tidy frames.
 
-Cells are pooled over seeds alone: every other setting that differs separates them.
+Cells are pooled over seeds only: any other differing setting separates them.
 """
 
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 
-from sympo.analysis.frames import group_columns, judge_of, variants
+from sympo.analysis.frames import before, group_columns, judge_of, variants
 from sympo.analysis.intervals import Outcomes, Spread
+from sympo.metrics import KL
 
 _CELL = ["loss", "variant", "noise"]
-KL = "policy/kl"
 
 
 def summarise(
@@ -25,16 +25,18 @@ def summarise(
     """Mean and 95% interval of a metric over seeds, per experiment, loss variant and noise rate.
 
     Columns: `group_columns`, loss, variant, noise, metric, n_seeds, mean, low, high, interval,
-    missing, oracle; in the metric's own unit; tie_rate, of the test items, if it is measured.
+    missing, oracle, in the metric's stored unit; tie_rate of the test items, if measured.
+
     interval (`Spread.half_width`), two seeds or more: `seeds_and_items`, or without outcomes
-    `student_t`, which is no narrower than the `<metric>_se` of its cells allow. One seed: `prompts`
-    where the metric is of samples, else `test_pairs` (1.96 standard errors), or without outcomes
-    `bootstrap_prompts` or `bootstrap_test_pairs` (`<metric>_low` to `<metric>_high`). `none` where
-    nothing varies that was measured. outcomes: of these cells, whose index says which they are.
-    missing counts the cells of the expected grid without a value: seeds x noise
-    rates x variants present in the experiment, and the unfinished runs that its job and data set
-    have beyond that grid. Experiments without any value of the metric have no rows. A judge may
-    have been shown a part of a grid: the seeds, rates and variants it was shown are its own.
+    `student_t`, at least as wide as the cells' `<metric>_se` imply. One seed: `prompts` for metrics
+    of samples, else `test_pairs` (1.96 standard errors), or without outcomes `bootstrap_prompts` or
+    `bootstrap_test_pairs` (`<metric>_low` to `<metric>_high`). `none` if nothing measured varies.
+
+    missing: cells of the expected grid without a value. The grid is seeds x noise rates x variants
+    of the experiment, plus unfinished runs of its job and data set outside it; for a judge, the
+    seeds, rates and variants it judged. Experiments without any value have no rows.
+
+    outcomes: of the cells of the whole collection, in which the index of `cells` counts.
     """
     frame = cells.assign(variant=variants(cells))
     by = group_columns(cells)
@@ -54,7 +56,7 @@ def curve_estimates(
 ) -> pd.DataFrame:
     """`summarise` at every epoch: the same columns and `epoch`.
 
-    A loss and noise rate without any cell has one row, its epoch NaN, that counts the missing ones.
+    A loss and noise rate without any cell has one row with epoch NaN, which counts the missing.
     """
     return _along(curves, "epoch", metric, incomplete)
 
@@ -62,10 +64,10 @@ def curve_estimates(
 def against_kl(
     curves: pd.DataFrame, metric: str, incomplete: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """`curve_estimates` of a metric, beside the policy's divergence from the reference.
+    """`curve_estimates` of a metric, with the policy's divergence from the reference.
 
-    More columns: kl, kl_low, kl_high, kl_interval, of `policy/kl` at the same epoch over the same
-    cells, in nats per answer. An epoch of a cell that lacks either number counts for neither.
+    Further columns: kl, kl_low, kl_high, kl_interval, of `policy/kl` at the same epoch over the
+    same cells, in nats per response. Epochs of a cell that lack either number are left out.
     """
     pair = np.array([curves.get(name, _absent(curves)) for name in (metric, KL)], dtype=float)
     both = np.isfinite(pair).all(axis=0)
@@ -80,34 +82,41 @@ def against_kl(
 def reward_by_item(
     cells: pd.DataFrame, which: str = "last", incomplete: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Mean learned reward of each item (digit), with `summarise`'s columns and `item`.
+    """Mean learned reward at each level of the true reward (digits: each digit), with `summarise`'s
+    columns and `item`, the true reward.
 
-    Each cell is standardised first, (r - mean r) / sd r over its items: a reward is identified up
-    to a shift only, and losses differ in scale. Unit: standard deviations over the items.
+    Each cell is standardised first, (r - mean r) / sd r over its items, because rewards are
+    identified only up to a shift and losses differ in scale. Unit: standard deviations.
     """
     metric = f"{which}/test/reward_mean"
     columns = [name for name in cells.columns if name.startswith(f"{metric}/")]
-    keys = list(cells.columns[: cells.columns.get_loc("oracle") + 1])  # type: ignore[operator,misc]
-    rewards = cells[columns].to_numpy(dtype=float)
-    if columns:
+    keys = [*before(cells, "oracle"), "oracle"]
+    rewards = cells[columns].to_numpy(dtype=float, copy=True)
+    # each data set has true rewards of its own
+    for at in cells.groupby(group_columns(cells), dropna=False).indices.values() if columns else ():
+        own = np.ix_(at, ~np.isnan(rewards[at]).all(axis=0))
         with np.errstate(invalid="ignore", divide="ignore"):
-            rewards = rewards - rewards.mean(axis=1, keepdims=True)
-            rewards = rewards / rewards.std(axis=1, keepdims=True)
-    items = np.array([int(name.rsplit("/", 1)[1]) for name in columns], dtype=int)
+            centred = rewards[own] - rewards[own].mean(axis=1, keepdims=True)
+            rewards[own] = centred / centred.std(axis=1, keepdims=True)
+    items = np.array([_number(name.rsplit("/", 1)[1]) for name in columns])
     long = cells[keys].take(np.repeat(np.arange(len(cells)), len(items))).reset_index(drop=True)
     long["item"] = np.tile(items, len(cells))
     long[metric] = rewards.ravel()
     return _along(long, "item", metric, incomplete)
 
 
+def _number(written: str) -> float:
+    return int(written) if written.lstrip("-").isdigit() else float(written)
+
+
 def differences(cells: pd.DataFrame, metric: str, outcomes: Outcomes | None = None) -> pd.DataFrame:
     """Mean over seeds of metric(a) - metric(b) at the same seed, for each pair of variants a < b.
 
-    Cells of one seed share pairs, flips, initial weights and batch order, so pairing removes what
-    they have in common. Columns: `group_columns`, noise, a, b, metric, n_seeds (present in both),
-    difference, low, high (95%, as in `summarise`; over the test items alone where one seed is
-    shared), p (two-sided, at which the interval touches 0, not adjusted for the number of pairs;
-    NaN if fewer than two seeds are shared or all of them give the same difference).
+    Cells of one seed share pairs, flips, initial weights and batch order, whose effects pairing
+    removes. Columns: `group_columns`, noise, a, b, metric, n_seeds (present in both),
+    difference, low, high (95%, as in `summarise`; over the test items alone for a single shared
+    seed), p (two-sided, at which the interval touches 0, not adjusted for the number of pairs;
+    NaN for fewer than two shared seeds, or equal differences at all of them).
     """
     frame = cells.assign(variant=variants(cells))
     by = group_columns(cells)
@@ -153,8 +162,8 @@ def _paired(
     metric: str,
     outcomes: Outcomes | None,
 ) -> np.ndarray:
-    """shared and items of `Spread` for differences of variants over the seeds that both have; NaN
-    if outcomes are missing. rows: the cells at one noise rate."""
+    """shared and items of `Spread` for differences of variants over their common seeds; NaN if
+    outcomes are missing. rows: the cells at one noise rate."""
     unknown = np.stack([np.zeros(len(pairs)), np.full(len(pairs), np.nan)])
     rows = rows[rows[metric].notna()]
     if outcomes is None or rows.empty:
@@ -172,7 +181,7 @@ def _paired(
         if estimate is not None:
             found[:, several] = estimate
             continue
-        for place in several:  # one of the variants lacks outcomes: the others keep theirs
+        for place in several:  # some variant lacks outcomes: use those of the others
             estimate = _contrasts(used, [pairs[place]], metric, outcomes)
             if estimate is not None:
                 found[:, [place]] = estimate
@@ -182,7 +191,7 @@ def _paired(
 def _contrasts(
     rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], metric: str, outcomes: Outcomes
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """`_paired` for variants that have the same seeds; None if outcomes are missing."""
+    """`_paired` for variants with the same seeds; None if outcomes are missing."""
     names = sorted({name for pair in pairs for name in pair})
     used = rows[rows["variant"].isin(names)]
     series = np.array([names.index(name) for name in used["variant"]], dtype=int)
@@ -196,7 +205,7 @@ def _contrasts(
 
 
 def _measured(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
-    """The experiments where the metric has a value somewhere; infinities become NaN."""
+    """The experiments in which the metric has some value; infinities become NaN."""
     if metric not in frame:
         return frame.head(0).assign(**{metric: np.nan})
     values = np.asarray(frame[metric], dtype=float)
@@ -206,7 +215,7 @@ def _measured(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
 
 
 def _asked(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
-    """The seeds, noise rates and variants of each experiment where a judge judged something."""
+    """The seeds, noise rates and variants of each experiment that a judge judged at all."""
     for axis in ("seed", "noise", "variant"):
         judged = frame.groupby([*by, axis], dropna=False)[metric].transform("count")
         frame = frame[judged > 0]
@@ -227,18 +236,18 @@ def _intervals(
         for end in ("se", "low", "high")
     }
     ties = frame.get(f"{metric.rpartition('/')[0]}/tie_rate", _absent(frame))
-    if "test/" not in metric:  # equal answers are ties by right
+    if "test/" not in metric:  # equal responses are true ties
         ties = _absent(frame)
     columns = frame[by].assign(value=value, **own, tie_rate=ties, oracle=frame["oracle"])
     grouped = columns.groupby(by, dropna=False)
     table = grouped["value"].agg(n_seeds="count", mean="mean", sd="std")
     table["oracle"], table["tie_rate"] = grouped["oracle"].any(), grouped["tie_rate"].mean()
-    one = grouped[list(own)].mean()  # a cell's own numbers, where it is alone
+    one = grouped[list(own)].mean()  # used for single cells only
     alone, n = table["n_seeds"] == 1, table["n_seeds"].to_numpy()
     squares = (columns["se"] ** 2).groupby([columns[name] for name in by], dropna=False)
     summed = squares.sum(min_count=1).where(squares.count() == table["n_seeds"])
     with np.errstate(invalid="ignore", divide="ignore"):
-        # a standard error of nothing but equal outcomes says nothing
+        # equal outcomes have a standard error of 0, which bounds nothing
         items = (summed.where(summed > 0) / n**2).to_numpy(copy=True)
         shared = np.zeros(len(table))
         exact = _of_items(
@@ -250,7 +259,7 @@ def _intervals(
     bootstrap = alone & ~exact & (one["high"] > one["low"])
     several = (table["n_seeds"] >= 2) & known
     kinds = [bootstrap, several & exact & np.isfinite(items), several, alone & known]
-    # samples answer prompts; everything else that has an interval scores test pairs
+    # metrics of samples vary over prompts, all others over test pairs
     answers = "policy/" in metric or judge_of(metric) is not None
     mean, over = table["mean"], "prompts" if answers else "test_pairs"
     names = [f"bootstrap_{over}", "seeds_and_items", "student_t", over]
@@ -269,7 +278,7 @@ def _of_items(
     shared: np.ndarray,
     items: np.ndarray,
 ) -> np.ndarray:
-    """Fill in what outcomes say of the groups; of which groups they say anything.
+    """Fill in `shared` and `items` of groups with outcomes; returns which groups have them.
 
     group: (rows,) of each row of the frame. shared, items: of each group, as in `Spread`.
     """
@@ -277,7 +286,7 @@ def _of_items(
     there = frame[metric].notna().to_numpy()
     if outcomes is None or not there.any():
         return found
-    # losses at one noise rate are estimated together: they have the same test sets
+    # losses at one noise rate share test sets and are estimated together
     arena = frame.groupby([*experiment, "noise"], dropna=False).ngroup().to_numpy()
     place = frame.index.to_numpy()
 
@@ -292,7 +301,7 @@ def _of_items(
 
     for one in np.unique(arena[there]):
         rows = np.flatnonzero(there & (arena == one))
-        if not fill(rows):  # one of the losses lacks outcomes: the others keep theirs
+        if not fill(rows):  # some loss lacks outcomes: use those of the others
             for alone in np.unique(group[rows]):
                 fill(rows[group[rows] == alone])
     return found
@@ -303,10 +312,10 @@ def _absent(frame: pd.DataFrame) -> pd.Series:
 
 
 def _expected(frame: pd.DataFrame, by: list[str], incomplete: pd.DataFrame | None) -> pd.DataFrame:
-    """How many cells each experiment, loss variant and noise rate should hold.
+    """The number of cells each experiment, loss variant and noise rate should have.
 
     The path of an unfinished run names neither its noise model nor its other settings, so it is
-    expected in every experiment of its job and data set whose grid does not hold it already.
+    expected in every experiment of its job and data set that does not expect it already.
     """
     tables = []
     for _, rows in frame.groupby(by, dropna=False):
@@ -327,7 +336,7 @@ def _expected(frame: pd.DataFrame, by: list[str], incomplete: pd.DataFrame | Non
 
 
 def _beyond(rows: pd.DataFrame, incomplete: pd.DataFrame | None) -> list[tuple[str, float]]:
-    """(loss, noise) of the unfinished runs that the grid of an experiment does not hold."""
+    """(loss, noise) of unfinished runs outside the grid of an experiment."""
     if incomplete is None or incomplete.empty:
         return []
     first = rows.iloc[0]
@@ -343,7 +352,7 @@ def _beyond(rows: pd.DataFrame, incomplete: pd.DataFrame | None) -> list[tuple[s
 def _along(
     frame: pd.DataFrame, axis: str, metric: str, incomplete: pd.DataFrame | None
 ) -> pd.DataFrame:
-    """Intervals at every value of an axis, beside how many cells are missing altogether."""
+    """Intervals at every value of an axis, with the number of missing cells."""
     by = group_columns(frame)
     frame = _measured(frame.assign(variant=variants(frame)), by, metric)
     per_cell = [*by, *_CELL]
@@ -355,14 +364,14 @@ def _along(
     table = _intervals(frame, by, [*per_cell, axis], metric)
     table = missing.merge(table, how="left", on=per_cell)
     table["n_seeds"] = table["n_seeds"].fillna(0).astype(int)
-    # a share of flipped pairs has no value where nothing is flipped: undefined, not missing
+    # without flips a share of flipped pairs is undefined, not missing
     return _finish(table[(table["n_seeds"] > 0) | table[axis].isna()], by, metric, axis)
 
 
 def _finish(table: pd.DataFrame, by: list[str], metric: str, *axis: str) -> pd.DataFrame:
-    """The public columns in their order, sorted; a row without cells has its variant's oracle."""
-    told = table["variant"].astype("str").str.contains(r"\(oracle", regex=True)
-    oracle = table["oracle"].astype("boolean").fillna(told).astype(bool)
+    """The public columns in order, sorted; rows without cells take `oracle` from their variant."""
+    named = table["variant"].astype("str").str.contains(r"\(oracle", regex=True)
+    oracle = table["oracle"].astype("boolean").fillna(named).astype(bool)
     interval = table["interval"].fillna("none")
     table = table.assign(metric=metric, oracle=oracle, interval=interval)
     numbers = ["n_seeds", "mean", "low", "high", "interval", "missing", "tie_rate", "oracle"]

@@ -1,4 +1,4 @@
-"""What the columns of the tidy frames mean: which cell a row is, and what is set in it."""
+"""The columns of tidy frames: keys, settings and what follows from them."""
 
 import json
 import re
@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from sympo.metrics import EPOCHS
+
 KEYS = ["job", "dataset", "loss", "noise", "noise_model", "seed"]
-WHICH = ["last", "selected"]
+WHICH = list(EPOCHS)
 _OPPONENTS = {
     "chosen": "the chosen answers",
     "rejected": "the rejected answers",
@@ -16,21 +18,25 @@ _OPPONENTS = {
 _JUDGED = re.compile(rf"(?:{'|'.join(WHICH)})/judge/(.+)/[^/]+")
 
 
+def before(frame: pd.DataFrame, column: str) -> list[str]:
+    """The columns in front of one."""
+    columns = list(frame.columns)
+    return columns[: columns.index(column)]
+
+
 def settings(frame: pd.DataFrame) -> list[str]:
     """The columns of differing config leaves: those between the keys and `oracle`."""
-    columns = list(frame.columns)
-    return columns[len(KEYS) : columns.index("oracle")]
+    return before(frame, "oracle")[len(KEYS) :]
 
 
 def group_columns(frame: pd.DataFrame) -> list[str]:
-    """The columns that hold one experiment together: all that is set, but loss, noise and seed."""
+    """The columns that define an experiment: all settings but loss, noise and seed."""
     leaves = [leaf for leaf in settings(frame) if not leaf.startswith("loss.")]
     return ["job", "dataset", "noise_model", *leaves]
 
 
 def implied(experiments: pd.DataFrame) -> list[str]:
-    """Of the settings in which experiments differ, those that follow from data set and model, and
-    need not be said beside them.
+    """The differing settings that follow from data set and model, so that labels omit them.
 
     experiments: a row each, with their `group_columns`.
     """
@@ -42,7 +48,7 @@ def implied(experiments: pd.DataFrame) -> list[str]:
 
 def variants(frame: pd.DataFrame) -> pd.Series:
     """One label per row: the loss and those of its settings that differ, e.g. `cdpo
-    (assumed_rate=0.2)`; `cdpo (oracle)` where every cell of it was given its own noise rate."""
+    (assumed_rate=0.2)`; `cdpo (oracle)` if each of its cells was given its true noise rate."""
     leaves = [leaf for leaf in settings(frame) if leaf.startswith("loss.")]
     if not leaves:
         return frame["loss"].astype("str")
@@ -72,19 +78,18 @@ def _labels(frame: pd.DataFrame, leaves: list[str]) -> pd.Series:
 
 
 def judge_of(metric: str) -> str | None:
-    """Whose verdicts a metric is made of, `gold` for `last/judge/gold/win_rate`; None where it is
-    made of nobody's."""
+    """The judge of a metric, `gold` for `last/judge/gold/win_rate`; None if it is not judged."""
     found = _JUDGED.fullmatch(metric)
     return found and found[1]
 
 
 def over(against: str) -> str:
-    """Whose answers a judge compares the policy's with, in words: `over the reference`."""
+    """The opponent of a judge's comparisons in words: `over the reference`."""
     return f"over {_OPPONENTS.get(against, against)}"
 
 
 def show(value: object) -> str:
-    """A setting as a reader would write it: 30, not 30.0."""
+    """A setting as people write it: 30, not 30.0."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -1,7 +1,7 @@
 """Judges, their agreement and paired differences, estimated from judged items over all cells.
 
-Every interval is 95%, over the prompts and given the runs: a prompt's items in all cells are drawn
-together. The win rate of a cell, and its mean over seeds, are metrics like any other.
+Intervals are 95%, over the prompts and given the runs: a prompt's items in all cells are drawn
+together. The win rate of a cell and its mean over seeds are metrics like any other.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sympo.analysis.frames import group_columns, variants
-from sympo.analysis.judged import JudgedItems
+from sympo.analysis.judged_files import JudgedItems
 from sympo.evaluation import verdicts
 
 _ESTIMATES = ["first_shown_wins", "win_rate", "authors_win_rate"]
@@ -34,15 +34,15 @@ _DIFFERENCES = [
 
 @dataclass(frozen=True)
 class Judging:
-    """What judges said over all cells of an experiment; frames without rows where nobody judged.
+    """Estimates from all verdicts of an experiment; frames without rows if nothing was judged.
 
-    judges: a row per judge: how much it judged; shared_prompts, whether several seeds answered the
-        same prompts; equal_rate, the share of equal answers, which are ties that nobody was asked
-        about; tie_rate; invalid_rate, the share of items with words that could not be parsed;
-        valid_verdicts, how many could; first_shown_wins (NaN where a pair was shown in one order
-        only), win_rate, and authors_win_rate, by the paper's protocol on the same verdicts.
-    agreement: a row per two judges that were asked the same of the same answers: n items that both
-        judged, raw agreement and Cohen's kappa.
+    judges: a row per judge: the number of cells, items and prompts; shared_prompts, whether several
+        seeds answered the same prompts; equal_rate, the share of equal responses, which are ties
+        without a verdict; tie_rate; invalid_rate, the share of items with an unparsable reply;
+        valid_verdicts, their number; first_shown_wins (NaN if pairs were shown in one order only);
+        win_rate; authors_win_rate, by the paper's protocol on the same verdicts.
+    agreement: a row per two judges of the same responses against the same opponent: n items that
+        both judged, raw agreement and Cohen's kappa.
     differences: a row per two losses: mean of score(a) - score(b) on the same prompt at the same
         seed, ties half.
     """
@@ -53,7 +53,7 @@ class Judging:
 
 
 def judging(keys: pd.DataFrame, judged: JudgedItems) -> Judging:
-    """The estimates of every experiment in which something was judged.
+    """The estimates of every judged experiment.
 
     keys: the columns of `cells` up to `oracle`.
     """
@@ -65,8 +65,8 @@ def judging(keys: pd.DataFrame, judged: JudgedItems) -> Judging:
     for _, cells in keys.groupby(by, dropna=False):
         items = judged.items[judged.items["cell"].isin(cells.index)]
         shown = judged.verdicts[judged.verdicts["cell"].isin(cells.index)]
-        told = cells[["noise", "seed", "variant"]].loc[items["cell"]].reset_index(drop=True)
-        items = pd.concat([items.reset_index(drop=True), told], axis=1)
+        of_cells = cells[["noise", "seed", "variant"]].loc[items["cell"]].reset_index(drop=True)
+        items = pd.concat([items.reset_index(drop=True), of_cells], axis=1)
         found = {
             "judges": pd.DataFrame(_judges(items, shown), columns=_JUDGES),
             "agreement": pd.DataFrame(_agreement(items), columns=_AGREEMENT),
@@ -101,7 +101,7 @@ def _judges(items: pd.DataFrame, shown: pd.DataFrame) -> Iterator[dict[str, Any]
             "cells": rows["cell"].nunique(),
             "items": len(rows),
             "prompts": prompts,
-            # a language with few words can draw a prompt twice, which shares next to nothing
+            # languages with few words draw some prompts twice, which is not sharing
             "shared_prompts": seeds > 1 and 2 * prompts <= of_seeds,
             "equal_rate": float((rows["shown"] == 0).mean()),
             **win,
@@ -114,9 +114,9 @@ def _judges(items: pd.DataFrame, shown: pd.DataFrame) -> Iterator[dict[str, Any]
 
 def _agreement(items: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for (which, against), rows in _by(items, "which", "against"):
-        said = _wide(rows, ["cell", "samples", "id", "prompt"], "judge")
-        for a, b in combinations(said.columns, 2):
-            both = said[[a, b]].dropna().reset_index()
+        scores = _wide(rows, ["cell", "samples", "id", "prompt"], "judge")
+        for a, b in combinations(scores.columns, 2):
+            both = scores[[a, b]].dropna().reset_index()
             if len(both):
                 found = verdicts.agreement(both[a], both[b], both["prompt"].to_numpy(), 0)
                 cells = both["cell"].nunique()
@@ -146,11 +146,11 @@ def _differences(items: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _by(frame: pd.DataFrame, *names: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    yield from frame.groupby(list(names), observed=True)  # type: ignore[misc]
+    yield from frame.groupby(list(names), observed=True)
 
 
 def _wide(rows: pd.DataFrame, index: list[str], columns: str) -> pd.DataFrame:
-    """Scores side by side; an id that stands twice in one place fits no other and is left out."""
+    """Scores side by side; an id that occurs twice in one place is ambiguous and left out."""
     unique = rows.drop_duplicates([*index, columns], keep=False)
     return unique.assign(**{columns: unique[columns].astype("str")}).pivot(
         index=index, columns=columns, values="score"

@@ -1,6 +1,9 @@
-"""Figures of judges: what they say of policies, how far they can be trusted, how far they agree."""
+"""Figures of judges: win rates of policies, position bias, and agreement between judges."""
 
 import textwrap
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -9,8 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sympo.analysis.canvas import DRAWN, caption, few_ticks, head
+from sympo.analysis.captions import title
 from sympo.analysis.frames import judge_of, over
-from sympo.analysis.plots import DRAWN, PANELS, Unit, accuracy_vs_noise, caption, head, title
+from sympo.analysis.noise_plots import accuracy_vs_noise
+from sympo.metrics import EPOCHS, metric_of
 
 _PROTOCOLS = {
     "both_orders": "Every pair was shown in both orders; where the two verdicts differ it is a "
@@ -28,19 +34,15 @@ _OURS, _AUTHORS, _GREY = "#0072B2", "#D55E00", "#9a9a9a"
 
 
 def judged_vs_noise(summary: pd.DataFrame) -> Figure:
-    """Win rate by one judge against the noise rate, a panel each for the last and chosen epoch.
+    """Win rate by one judge against the noise rate, at the last and the chosen epoch.
 
-    summary: rows of `summarise` for one judge and experiment, with columns against, protocol and
-        shared_prompts of `Judging.judges` beside them.
+    summary: rows of `summarise` for one judge and experiment, with the columns against, protocol
+        and shared_prompts of `Judging.judges`.
     """
     first, judge = summary.iloc[0], judge_of(summary["metric"].iloc[0])
-    unit = Unit(
-        f"Win rate by judge {judge} {over(first['against'])}",
-        "%",
-        100.0,
-        0.0,
-        100.0,
-        line=50.0,
+    unit = replace(
+        metric_of("win_rate"),
+        title=f"Win rate by judge {judge} {over(first['against'])}",
         note=_PROTOCOLS.get(first["protocol"], "Ties count half."),
         over_seeds=_SHARED * bool(first["shared_prompts"]),
     )
@@ -50,14 +52,15 @@ def judged_vs_noise(summary: pd.DataFrame) -> Figure:
 
 @mpl.rc_context(DRAWN)
 def position_bias(judges: pd.DataFrame) -> Figure:
-    """How often each judge prefers the answer shown first; and win rates on the same verdicts by
-    our protocol and by the paper's, one order and no ties.
+    """How often each judge prefers the response shown first, and win rates from the same verdicts
+    by our protocol and by the paper's (one order, no ties).
 
     judges: `Judging.judges` of one experiment.
     """
     judges = _one_epoch(judges).sort_values("judge")
     names = [
-        f"{_named(one['judge'], one['against'])}\n{one['cells']} cells, {one['prompts']} prompts"
+        f"{_named(one['judge'], one['against'])}\n"
+        f"{one['cells']} cell{'s' * (one['cells'] != 1)}, {one['prompts']} prompts"
         for one in judges.to_dict("records")
     ]
     at = np.arange(len(judges))[::-1]
@@ -77,12 +80,13 @@ def position_bias(judges: pd.DataFrame) -> Figure:
         ax.axvline(50, color=_GREY, linewidth=1.2, zorder=1)
         ax.grid(visible=False, axis="y")
         ax.margins(x=0.12)
+        few_ticks(ax)
     left.set_xlim(*_around_50(left))
     right.tick_params(axis="y", length=0)
     left.set_yticks(at, names)
     left.set_ylim(-0.6, len(judges) - 0.4)
     left.set(title="Position bias", xlabel="Answer shown first\npreferred (%)")
-    right.set(title="What the protocol is worth", xlabel="Win rate of\nthe policies (%)")
+    right.set(title="Effect of the protocol", xlabel="Win rate of\nthe policies (%)")
     handles = [
         _handle(_OURS, "o", _OURS, "by the judge's protocol"),
         _handle(_AUTHORS, "s", "white", "by the paper's protocol:\npolicy second, no ties"),
@@ -94,7 +98,7 @@ def position_bias(judges: pd.DataFrame) -> Figure:
 @mpl.rc_context(DRAWN)
 def agreement_matrix(agreement: pd.DataFrame) -> Figure:
     """Cohen's kappa of every two judges as colour, with the raw agreement below it; judges of one
-    opponent stand together.
+    opponent are neighbours.
 
     agreement: `Judging.agreement` of one experiment.
     """
@@ -155,7 +159,7 @@ _ENDS = ("", "_low", "_high")
 
 
 def _named(judge: str, against: str) -> str:
-    """A judge and its opponent; a setting too long for a line is broken, and nothing else is."""
+    """A judge and its opponent; only settings too long for a line are broken."""
     lines = textwrap.wrap(judge, _LETTERS, break_long_words=False)
     return "\n".join([*(textwrap.fill(line, _LETTERS) for line in lines), over(against)])
 
@@ -166,12 +170,12 @@ def _instead(ax: Axes, place: float, why: str) -> None:
 
 
 def _around_50(ax: Axes) -> tuple[float, float]:
-    """Limits that hold what is drawn, are centred on no preference and no tighter than +-5."""
+    """Limits around all points, centred on 50 and at least +-5."""
     reach = max(np.abs(np.array(ax.get_xlim()) - 50).max(), 5)
     return 50 - reach, 50 + reach
 
 
-def _agreed(row: dict) -> str:
+def _agreed(row: Mapping[Hashable, Any]) -> str:
     raw = f"{100 * row['agreement']:.1f}% agree\nn = {row['n']:,}"
     if not np.isfinite(row["kappa"]):
         return f"kappa undefined\n{raw}"
@@ -184,7 +188,7 @@ def _handle(color: str, marker: str, face: str, label: str) -> Line2D:
 
 
 def _one_epoch(frame: pd.DataFrame) -> pd.DataFrame:
-    """The last epoch where it is judged, else the chosen one."""
+    """The rows of the last epoch, if it was judged, else of the chosen one."""
     last = frame[frame["which"] == "last"]
     return last if len(last) else frame
 
@@ -219,9 +223,9 @@ def _protocol_notes(judges: pd.DataFrame) -> list[str]:
 
 
 def _finish(figure: Figure, rows: pd.DataFrame, what: str, notes: list[str]) -> Figure:
-    # the settings that differ stand before `which`, where `title` looks for the loss
+    # `title` expects the settings in front of the column `loss`; here `which` follows them
     head(figure, what, title(rows.rename(columns={"which": "loss"})))
-    when = PANELS[rows["which"].iloc[0]].lower()
+    when = EPOCHS[rows["which"].iloc[0]].lower()
     caption(
         figure,
         " ".join([f"95% bootstrap intervals over the prompts, given these runs ({when}).", *notes]),

@@ -1,4 +1,4 @@
-"""Packed outcomes and their test sets, from run folders, and as CSVs beside cells.csv."""
+"""Packed outcomes and their test sets: from run folders, and as CSVs beside cells.csv."""
 
 import base64
 import logging
@@ -13,22 +13,22 @@ import pyarrow.compute as pc
 from sympo.analysis.csv import write_csv
 from sympo.analysis.intervals import Outcomes
 from sympo.outcomes import TestSet, set_digest
-from sympo.records import file_of_test_set
+from sympo.runs.folder import file_of_test_set
 from sympo.types import BadInput
 
 log = logging.getLogger(__name__)
 
-OUTCOMES = "outcomes."  # what the columns of outcomes in summaries begin with
+OUTCOMES = "outcomes."  # prefix of the columns of outcomes in summaries
 
 
 def sets_of(packed: Mapping[str, pa.ChunkedArray], folders: Sequence[str]) -> dict[str, TestSet]:
-    """The test sets that the outcomes of run folders are of; those that cannot be read are logged.
+    """The test sets of outcomes in run folders; unreadable ones are logged.
 
     packed: by metric, a text for each folder.
     """
     found: dict[str, TestSet | None] = {}
     for column in packed.values():
-        # a format, a colon and the digest, which few cells differ in
+        # format, colon and digest, of which there are few different ones
         heads = pc.dictionary_encode(pc.utf8_slice_codeunits(column, 0, 18)).combine_chunks()
         places = pd.Series(heads.indices.to_numpy(zero_copy_only=False)).drop_duplicates().dropna()
         for first in places.index:
@@ -48,8 +48,8 @@ def sets_of(packed: Mapping[str, pa.ChunkedArray], folders: Sequence[str]) -> di
 
 
 def write_outcomes(outcomes: Outcomes, out: Path) -> list[Path]:
-    """Write outcomes.csv (cell, counted from 0 as in cells.csv; metric; outcomes) and test_sets.csv
-    (digest, content as base64) if there are any."""
+    """Write outcomes.csv (cell, its row in cells.csv from 0; metric; outcomes) and test_sets.csv
+    (digest, content as base64), if there are outcomes."""
     if not outcomes.packed:
         return []
     parts = []
@@ -69,8 +69,8 @@ def write_outcomes(outcomes: Outcomes, out: Path) -> list[Path]:
 
 
 def read_outcomes(out: Path, cells: int) -> Outcomes:
-    """Read back what `write_outcomes` wrote, which is nothing for collections without outcomes;
-    raises BadInput if one of the two files is missing or damaged."""
+    """Read what `write_outcomes` wrote, nothing for collections without outcomes; raises BadInput
+    if one of the two files is missing or damaged."""
     if not (out / "outcomes.csv").is_file():
         return Outcomes()
     try:

@@ -1,57 +1,58 @@
 """The files of run folders as tables, a column for each setting and each number.
 
-Sweeps reach 100,000 cells, whose JSON would take Python half a minute and a gigabyte: Arrow parses
-it by the thousand files, on all cores, without making an object of any number. Files that Arrow
-cannot take together (one is broken, a setting is a number here and a text there) are parsed by
-Python, one by one.
+Two readers, because 100,000 cells (three files each) take JSON in Python 29 s and more than 1 GB,
+but Arrow 4 s on two cores. Python reads, one by one, files that Arrow cannot read together: one is
+broken, or a setting is a number in one and a text in another.
 """
 
 import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as arrow_json
 
+from sympo.analysis.config_leaves import SEPARATOR
 from sympo.analysis.frames import KEYS, WHICH, flatten
 from sympo.disk import config_is_garbled
+from sympo.metrics import bounds, is_metric
 from sympo.validity import (
     OPTIONS,
     PLACE,
-    bounds,
     history_fault,
     in_place,
-    is_metric,
     summary_fault,
 )
 
 log = logging.getLogger(__name__)
 
-_TOGETHER = 2048  # files that are parsed at a time
-_AT_ONCE = 1 << 15  # bytes: nearly every file, with one call of the system
-_READ = [*KEYS, "hash", "config", "last", "model", "selected", "outcomes"]
+_TOGETHER = 2048  # files parsed at a time
+_AT_ONCE = 1 << 15  # bytes, enough for nearly every file in one read
+_READ = [*KEYS, "hash", "config", "last", "model", "selected", "outcomes", "at_default"]
 _FINITE = sys.float_info.max
 _SHOWN = 20  # sentences on damaged files
-_NO_CONFIG = b"x:"  # a config that is not there is not garbled
+_NO_CONFIG = b"x:"  # stands in for a missing config, which is not garbled
 
 
 @dataclass(frozen=True)
 class Runs:
-    """What run folders hold.
+    """The contents of run folders.
 
-    complete: the folders whose summary and evaluations are whole; incomplete: all others, also of
-        cells that failed before they left anything; damaged: what is damaged, a sentence each.
-    summaries: a row for each complete folder: what it is called, `config.<setting>` (a list as
-        JSON text), `last.<metric>`, `selected.<metric>`, `outcomes.<last or selected>.<metric>`.
+    complete: the folders with an intact summary and evaluations; incomplete: all others, also of
+        cells that failed before writing anything; damaged: a sentence per damaged file.
+    summaries: a row for each complete folder: its keys, `config.<setting>` (a list as
+        JSON text), `at_default` (as `Defaults.of` takes it), `last.<metric>`, `selected.<metric>`,
+        `outcomes.<last or selected>.<metric>`.
     evaluations: a row for each evaluation: `cell`, the row of its folder; `epoch`; metrics.
     """
 
@@ -83,8 +84,8 @@ def read_runs(folders: Sequence[str]) -> Runs:
     )
 
 
-def tell_damaged(sentences: Sequence[str]) -> None:
-    """Say what is damaged, as far as anyone reads it."""
+def warn_of_damage(sentences: Sequence[str]) -> None:
+    """Warn of damaged files, up to a number that people read."""
     for sentence in sentences[:_SHOWN]:
         log.warning(sentence)
     if len(sentences) > _SHOWN:
@@ -106,13 +107,13 @@ def _read(folders: Sequence[str]) -> Runs:
     damaged += [
         f"{folder}/metrics.jsonl is damaged: {fault}" for folder, fault in of_evaluations.items()
     ]
-    told = [f"{fault}; the cell is counted as incomplete" for fault in damaged]
-    told += [
+    sentences = [f"{fault}; the cell is counted as incomplete" for fault in damaged]
+    sentences += [
         f"{folder}/config.yaml is garbled; the cell's numbers do not come from it"
         for folder in complete
         if config_is_garbled(_content(f"{folder}/config.yaml") or _NO_CONFIG)
     ]
-    return Runs(complete, incomplete, told, summaries, evaluations)
+    return Runs(complete, incomplete, sentences, summaries, evaluations)
 
 
 def _content(path: str) -> bytes | None:
@@ -130,19 +131,26 @@ def _content(path: str) -> bytes | None:
 
 
 def _summaries(texts: Mapping[str, bytes]) -> tuple[pa.Table, dict[str, str]]:
-    """The summaries that are whole, and what is wrong with the others."""
+    """The intact summaries, and the faults of the others by folder."""
     prefixes = [f"{name}." for name in WHICH]
     table = _parsed(list(texts.values()))
     if table is None or len(table) != len(texts) or not _well_formed(table):
         faults = _faults(texts, texts)
         kept = [json.loads(text) for folder, text in texts.items() if folder not in faults]
-        records = [flatten({name: one.get(name) for name in _READ}) for one in kept]
+        records = [_record(one) for one in kept]
         return _table(records, prefixes), faults
     flat = _flat(table.select([name for name in _READ if name in table.column_names]))
     odd = _out_of_bounds(flat, prefixes) | _out_of_place(flat, list(texts))
     faults = _faults([folder for folder, is_odd in zip(texts, odd, strict=True) if is_odd], texts)
     whole = pa.array([folder not in faults for folder in texts], pa.bool_())
     return _numbers(flat.filter(whole), prefixes), faults
+
+
+def _record(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary as a row of `_flat`."""
+    leaves = summary.get("at_default")
+    joined = None if leaves is None else SEPARATOR.join(leaves)
+    return flatten({**{name: summary.get(name) for name in _READ}, "at_default": joined})
 
 
 def _faults(folders: Iterable[str], texts: Mapping[str, bytes]) -> dict[str, str]:
@@ -156,22 +164,29 @@ def _place(folder: str) -> list[str]:
 
 
 def _well_formed(table: pa.Table) -> bool:
-    """Whether all that is needed is there and of its type."""
-    kinds = {
+    """Whether all needed columns are there, complete and of their types."""
+    kinds: dict[str, Callable[[pa.DataType], bool]] = {
         **dict.fromkeys((*OPTIONS, "hash"), pa.types.is_string),
         **dict.fromkeys(("config", "last"), pa.types.is_struct),
         "noise": lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind),
         "seed": pa.types.is_integer,
     }
     optional = [name for name in ("selected", "outcomes") if name in table.column_names]
-    parts = dict.fromkeys(optional, pa.types.is_struct)
+    parts: dict[str, Callable[[pa.DataType], bool]] = dict.fromkeys(optional, pa.types.is_struct)
+    if "at_default" in table.column_names:
+        parts["at_default"] = _is_list_of_texts
     return _whole(table, list(kinds)) and all(
         is_kind(table.schema.field(name).type) for name, is_kind in (kinds | parts).items()
     )
 
 
+def _is_list_of_texts(kind: pa.DataType) -> bool:
+    inner = kind.value_type if pa.types.is_list(kind) else kind
+    return bool(pa.types.is_null(inner) or (inner is not kind and pa.types.is_string(inner)))
+
+
 def _out_of_bounds(table: pa.Table, prefixes: Sequence[str]) -> np.ndarray:
-    """In which rows a metric is not a number, or has an impossible value."""
+    """The rows in which a metric is not a number or out of its range."""
     odd = np.zeros(len(table), bool)
     for field in table.schema:
         prefix = next((prefix for prefix in prefixes if field.name.startswith(prefix)), None)
@@ -194,16 +209,17 @@ def _out_of_bounds(table: pa.Table, prefixes: Sequence[str]) -> np.ndarray:
 
 
 def _out_of_place(table: pa.Table, folders: Sequence[str]) -> np.ndarray:
-    """Which summaries do not say what the paths of their folders say."""
+    """The summaries that do not match the paths of their folders."""
     named = zip(*(table[name].to_pylist() for name in PLACE), strict=True)
     rates = table["noise"].cast(pa.float64()).to_numpy()
     there = [in_place(_place(folder), *names) for folder, names in zip(folders, named, strict=True)]
-    return ~np.array(there, bool) | ~((rates >= 0) & (rates < 0.5))
+    allowed: npt.NDArray[np.bool_] = (rates >= 0) & (rates < 0.5)
+    return ~(np.array(there, bool) & allowed)
 
 
 def _evaluations(folders: Sequence[str], summaries: pa.Table) -> tuple[pa.Table, dict[str, str]]:
-    """The evaluations of cells, and what is wrong with those of others, whose rows are left out;
-    a line written again after a resume replaces the first.
+    """The intact evaluations of cells, and the faults of the others by folder; after a resume, the
+    later line of an epoch counts.
 
     summaries: a row for each folder, with the epoch at which its cell ended.
     """
@@ -246,12 +262,12 @@ def _evaluations(folders: Sequence[str], summaries: pa.Table) -> tuple[pa.Table,
 
 
 def _a_line_each(text: bytes) -> bool:
-    """Whether every line, and nothing else, can be an evaluation."""
+    """Whether no line is blank or unterminated."""
     return not text or (text.endswith(b"\n") and b"\n\n" not in text and text[:1] != b"\n")
 
 
 def _parsed(texts: Sequence[bytes]) -> pa.Table | None:
-    """JSON texts, one after the other, as a table; None where it takes Python to tell."""
+    """JSON texts as a table; None if Arrow cannot read them together."""
     joined = b"\n".join(texts)
     try:
         table = arrow_json.read_json(
@@ -261,17 +277,21 @@ def _parsed(texts: Sequence[bytes]) -> pa.Table | None:
         )
     except pa.ArrowInvalid:
         return None
-    # text that looks like a date would not come back as it stood
+    # text that looks like a date would come back changed
     return None if "timestamp" in str(table.schema) else table
 
 
 def _whole(table: pa.Table, needed: Sequence[str]) -> bool:
-    """Whether no value of the columns that are needed is missing."""
+    """Whether the needed columns have no missing value."""
     return all(name in table.column_names and not table[name].null_count for name in needed)
 
 
 def _flat(table: pa.Table) -> pa.Table:
-    """Settings within settings as columns with dotted names, lists as JSON text."""
+    """Nested settings as columns with dotted names, lists as JSON text."""
+    if "at_default" in table.column_names:
+        place = table.schema.get_field_index("at_default")
+        lists = table[place].cast(pa.list_(pa.string()))
+        table = table.set_column(place, "at_default", pc.binary_join(lists, SEPARATOR))
     while any(pa.types.is_struct(field.type) for field in table.schema):
         table = table.flatten()
     for place, field in enumerate(table.schema):
@@ -282,7 +302,7 @@ def _flat(table: pa.Table) -> pa.Table:
 
 
 def _list_texts(column: pa.ChunkedArray) -> list[str | None]:
-    """Lists as JSON text; nearly all cells have the same, which is written once."""
+    """Lists as JSON text, each distinct one written once."""
     values, texts = column.to_pylist(), {}
     for value in values:
         if (key := repr(value)) not in texts:
@@ -291,7 +311,7 @@ def _list_texts(column: pa.ChunkedArray) -> list[str | None]:
 
 
 def _numbers(table: pa.Table, prefixes: Sequence[str]) -> pa.Table:
-    """Columns below the prefixes as floats; what stands beside numbers and is none is left out."""
+    """Columns with these prefixes as floats; those that are not numbers are dropped."""
     for field in table.schema:
         if field.name.startswith(tuple(prefixes)) and field.type != pa.float64():
             place = table.schema.get_field_index(field.name)
@@ -304,7 +324,7 @@ def _numbers(table: pa.Table, prefixes: Sequence[str]) -> pa.Table:
 
 
 def _table(records: Sequence[Mapping[str, Any]], prefixes: Sequence[str]) -> pa.Table:
-    """Flat records as the table that Arrow would have made of them."""
+    """Flat records as the table that Arrow makes of JSON."""
     names = dict.fromkeys(name for record in records for name in record)
     columns = {}
     for name in names:
@@ -322,24 +342,24 @@ def _table(records: Sequence[Mapping[str, Any]], prefixes: Sequence[str]) -> pa.
 
 
 def _mixed(values: Sequence[Any]) -> bool:
-    """Whole and other numbers in one column."""
+    """Whether a column has both whole and other numbers."""
     return {int, float} <= {type(value) for value in values}
 
 
 def _joined(tables: Sequence[pa.Table]) -> pa.Table:
-    """Tables below each other; a setting that is a number here and a text there becomes text."""
+    """Tables below one another; a setting of several kinds becomes text."""
     kinds: dict[str, set[str]] = {}
     for table in tables:
         for field in table.schema:
             if not pa.types.is_null(field.type):
                 kinds.setdefault(field.name, set()).add(_kind(field.type))
     both = {name for name, found in kinds.items() if len(found) > 1}
-    told = [_as_text(table, both.intersection(table.column_names)) for table in tables]
-    return pa.concat_tables(told, promote_options="permissive").combine_chunks()
+    texts = [_as_text(table, both.intersection(table.column_names)) for table in tables]
+    return pa.concat_tables(texts, promote_options="permissive").combine_chunks()
 
 
 def _kind(of: type | pa.DataType) -> str:
-    """Text, bool or number, of which a column holds one kind."""
+    """Text, bool or number: a column is of one kind."""
     if of is bool or (isinstance(of, pa.DataType) and pa.types.is_boolean(of)):
         return "bool"
     return (
@@ -350,7 +370,7 @@ def _kind(of: type | pa.DataType) -> str:
 
 
 def _text(value: Any) -> str | None:
-    """A setting as text: a list as JSON, whole numbers without a point, as identities have them."""
+    """A setting as text: lists as JSON, whole numbers without a point, as in identities."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, list):

@@ -1,11 +1,9 @@
 """One colour, marker and line per loss, the same in every figure.
 
-Colours: Okabe and Ito (2008), then Paul Tol's muted set; both hold for colour-blind readers. Those
-of the losses that policies are compared by were chosen together: under simulated protanopia,
-deuteranopia and tritanopia too, any two are at least 18 apart in CIELAB, and a test holds them to
-it.
-Symmetric losses read as a family in grey print too: solid lines and fully coloured markers; every
-other loss has a broken line and pale markers.
+Colours: Okabe and Ito (2008), then Paul Tol's muted set, both safe for colour-blind readers. Those
+of the losses in policy figures are at least 18 apart in CIELAB, also under simulated protanopia,
+deuteranopia and tritanopia (tested). Symmetric losses are a family in grey print too: solid lines
+and filled markers; every other loss has a broken line and pale markers.
 """
 
 import hashlib
@@ -25,7 +23,7 @@ Marker = str | tuple[int, Literal[0, 1, 2], int]
 
 @dataclass(frozen=True)
 class LossStyle:
-    """How a loss is drawn; `face` fills its markers."""
+    """The look of a loss."""
 
     color: str
     marker: Marker
@@ -34,7 +32,7 @@ class LossStyle:
 
     @property
     def face(self) -> str:
-        """The colour itself in the symmetric family, a pale tint of it elsewhere."""
+        """The fill of markers: the colour in the symmetric family, else a pale tint of it."""
         rgb = np.array(to_rgb(self.color))
         return self.color if self.family else to_hex(tuple(0.3 * rgb + 0.7))
 
@@ -63,9 +61,9 @@ _SHAPES = list(product("vDPX<>phd8*", [DASHED, DOTTED, DASHDOT]))
 def styles(variants: Iterable[str]) -> dict[str, LossStyle]:
     """The style of each variant, known losses first, then by name.
 
-    A name that is not known draws its style from its own hash; `cdpo (assumed_rate=0.2)` keeps the
-    colour of cdpo and draws marker and line. Where two in one figure draw the same, the later takes
-    the next free one.
+    An unknown name gets its style from its hash; `cdpo (assumed_rate=0.2)` keeps the colour of cdpo
+    and gets marker and line from its hash. If two in one figure clash, the later takes the next
+    free style.
     """
     chosen: dict[str, LossStyle] = {}
     for name in ordered(variants):

@@ -1,38 +1,46 @@
 """A summary as text, for the end of a sweep."""
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
-from sympo.analysis.frames import implied, judge_of, over, show
-from sympo.analysis.plots import PANELS, TWO_SEEDS, ties, title
+from sympo.analysis.captions import INTERVALS, TWO_SEEDS, ties, title
+from sympo.analysis.frames import before, implied, judge_of, over, show
 from sympo.analysis.style import ordered
+from sympo.metrics import EPOCHS, metric_of
 
 
 def format_table(summary: pd.DataFrame) -> str:
-    """A summary as plain text: rows are losses, columns noise rates, cells `81.3 ±1.2 (n=3)` in %.
+    """A summary as plain text: rows are losses, columns noise rates, cells `81.3 ±1.2 (n=3)`.
 
-    One block per experiment and epoch choice; `*` marks runs that were given the true noise rate.
-    summary: as `report.summary` makes it, with the opponent of every judge in `against`.
+    One block per experiment and epoch choice; `*` marks losses given the true noise rate.
+    summary: from `summary`, with the opponent of every judge in `against`.
     """
     blocks = []
-    by = list(summary.columns[: summary.columns.get_loc("loss")])  # type: ignore[misc]
-    told = implied(summary[by].drop_duplicates())
+    by = before(summary, "loss")
+    redundant = implied(summary[by].drop_duplicates())
     for _, experiment in summary.groupby(by, dropna=False):
         for metric, rows in experiment.groupby("metric", sort=False):
             which, name = str(metric).split("/", 1)
+            written = metric_of(str(metric))
             if judge := judge_of(str(metric)):
                 if which != "last":
                     continue  # in summary.csv
                 name = f"judge {judge}, win rate {over(rows['against'].iloc[0])}"
-            heading = f"{name} (%), {PANELS[which].lower()}: {title(rows.drop(columns=told))}"
-            blocks.append(f"{heading}\n{_block(rows)}")
+            unit = f" ({written.unit})" if written.unit else ""
+            heading = (
+                f"{name}{unit}, {EPOCHS[which].lower()}: {title(rows.drop(columns=redundant))}"
+            )
+            blocks.append(f"{heading}\n{_block(rows, written.factor)}")
     if not blocks:
         return "no cell measured what its job is judged by"
     return "\n\n".join([*blocks, _footnotes(summary)])
 
 
-def _block(rows: pd.DataFrame) -> str:
-    cells = rows.assign(text=[_cell(row) for row in rows.to_dict("records")])
+def _block(rows: pd.DataFrame, factor: float) -> str:
+    cells = rows.assign(text=[_cell(row, factor) for row in rows.to_dict("records")])
     wide = cells.pivot(index="variant", columns="noise", values="text").fillna("-")
     wide = wide.loc[ordered(wide.index)]
     lines = [["", *(f"noise {show(float(rate))}" for rate in wide.columns)]]
@@ -41,36 +49,37 @@ def _block(rows: pd.DataFrame) -> str:
     return "\n".join("  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def _cell(row: dict) -> str:
+def _cell(row: Mapping[Hashable, Any], factor: float) -> str:
     n, expected = row["n_seeds"], row["n_seeds"] + row["missing"]
     if not n:
         return "missing"
-    half = 100 * (row["high"] - row["low"]) / 2
+    half = factor * (row["high"] - row["low"]) / 2
     interval = f" ±{half:.1f}" if np.isfinite(half) else ""
     seeds = f"n={n} of {expected}" if row["missing"] else f"n={n}"
-    return f"{100 * row['mean']:.1f}{'*' * row['oracle']}{interval} ({seeds})"
+    return f"{factor * row['mean']:.1f}{'*' * row['oracle']}{interval} ({seeds})"
 
 
 def _footnotes(summary: pd.DataFrame) -> str:
     kinds = set(summary["interval"])
-    notes = [note for kind, note in _INTERVALS.items() if kind in kinds]
+    notes = [note for kind, note in INTERVALS.items() if kind in kinds]
     if ((summary["n_seeds"] == 2) & summary["high"].notna()).any():
         notes.append(f"n=2: {TWO_SEEDS}")
     if tied := ties(summary):
         notes.append(tied)
     if summary["oracle"].any():
         notes.append("*: the loss was given the true noise rate (oracle)")
-    by = list(summary.columns[: summary.columns.get_loc("loss")])  # type: ignore[misc]
+    by = before(summary, "loss")
     rows = summary.assign(
         experiment=summary.groupby(by, dropna=False).ngroup(), judge=summary["metric"].map(judge_of)
     )
     blocks = rows.groupby(["experiment", "metric"], as_index=False).agg(
         {"judge": "first", "n_seeds": "sum", "missing": "sum"}
     )
-    # a cell that diverged after its selected epoch is missing from one block alone
+    # a cell that diverged after its selected epoch is missing from one block only
     measured = blocks[blocks["judge"].isna()].groupby("experiment")[["n_seeds", "missing"]].max()
     if measured["missing"].any():
-        notes.append(f"missing: {measured['missing'].sum()} cells")
+        missing = int(measured["missing"].sum())
+        notes.append(f"missing: {missing} cell{'s' * (missing != 1)}")
     for judge, same in blocks.groupby("judge"):
         judged = same.groupby("experiment")["n_seeds"].max()
         cells = measured["n_seeds"].reindex(judged.index)
@@ -79,21 +88,8 @@ def _footnotes(summary: pd.DataFrame) -> str:
     return "\n".join(notes)
 
 
-_INTERVALS = {
-    "student_t": "±: half width of a 95% Student t interval over seeds",
-    "seeds_and_items": "±: half width of a 95% interval over seeds (Student t) and test items, "
-    "which covers up to 99% if training hardly differs between seeds",
-    "test_pairs": "±, n=1: 1.96 standard errors over the test pairs; says nothing about seeds",
-    "prompts": "±, n=1: 1.96 standard errors over the prompts; says nothing about seeds",
-    "bootstrap_test_pairs": "±, n=1: half width of a 95% bootstrap interval over the test pairs; "
-    "says nothing about seeds",
-    "bootstrap_prompts": "±, n=1: half width of a 95% bootstrap interval over the prompts; says "
-    "nothing about seeds",
-}
-
-
 def unfinished(incomplete: pd.DataFrame) -> str:
-    """How many runs of each job and data set are not complete; empty where all are."""
+    """The number of incomplete runs of each job and data set; empty if there are none."""
     if incomplete.empty:
         return ""
     places = (incomplete["job"] + "/" + incomplete["dataset"]).value_counts().sort_index()

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from sympo.data.images import ImageDataset, LabelledImages
+from sympo.ranges import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +17,15 @@ class Digits(ImageDataset):
 
     Source: Alpaydin and Kaynak (1998), Optical Recognition of Handwritten Digits, UCI.
     """
+
+    identity: ClassVar[str] = "digits"
+    content_only: ClassVar[bool] = True
+
+    train_images: Count = 1300
+    validation_images: Count = 197
+    train_pairs: Count = 2000
+    validation_pairs: Count = 10000
+    pairing: str = "sampled"
 
     def read(self) -> LabelledImages:
         # the file that sklearn.datasets.load_digits reads; importing scikit-learn takes seconds

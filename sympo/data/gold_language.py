@@ -1,29 +1,31 @@
 """A small language whose true reward is known, so that win rates need no judge.
 
-Texts are walks of a Markov chain over `tokens` symbols from one of the first `topics` symbols. The
-first `prompt_length` ones are a prompt, the rest an answer, which stops with probability `stop`
-after each symbol once it has `shortest_answer` of them. The reward of an answer adds up what its
-symbols are worth to the topic, the first symbol of the prompt:
+A text is a walk of a Markov chain over `tokens` symbols, started at one of the first `topics`. Its
+first `prompt_length` symbols are the prompt, the rest the response, which stops with probability
+`stop` after each symbol once it has `shortest_answer` of them. The reward of a response sums the
+worth of its symbols to the topic, the first symbol of the prompt:
 
     r(x, a) = reward_scale / sqrt(longest_answer) * sum_t W[x_1, a_t],  W ~ N(0, 1) each.
 
-A policy that is fine-tuned on texts answers prompts; pairs of its answers are labelled by
-Bradley-Terry on r.
+A policy that was fine-tuned on such texts responds to prompts; pairs of its responses are labelled
+by Bradley-Terry on r.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 
 from sympo import ranges, seeding
 from sympo.numeric import sigmoid
+from sympo.protocols.data import SamplePolicy
 from sympo.ranges import Count, Positive, Range, Seed, Width
 from sympo.types import (
     Account,
+    BadArgument,
     BadInput,
     Encoded,
     Preferences,
@@ -33,19 +35,12 @@ from sympo.types import (
     chosen_over_rejected,
 )
 
-# its chain is a matrix of them all, in memory and hashed for every cell
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# the chain is a matrix of tokens x tokens, in memory and hashed for every cell
 MOST_TOKENS = 4096
-
-
-class Answers(Protocol):
-    """What a sampler returns: one answer per prompt."""
-
-    @property
-    def ids(self) -> Sequence[np.ndarray]: ...
-
-
-Sampler = Callable[[Sequence[np.ndarray], int], Answers]
-# a split is drawn again, so often at most, until it has prompts enough that no other split has
+# how often prompts are drawn at most, until enough of them are in no other split
 DRAWS_OF_PROMPTS = 20
 
 
@@ -53,51 +48,53 @@ DRAWS_OF_PROMPTS = 20
 class GoldLanguage:
     """Settings of the language and of the pairs.
 
-    language_seed: draws the chain and W; the cells' seeds draw prompts, answers and labels.
+    language_seed: draws the chain and W; the cells' seeds draw prompts, responses and labels.
     concentration: of the Dirichlet rows of the chain; below 1, few symbols follow each symbol.
-    corpus_texts: what supervised fine-tuning sees. temperature: of the Bradley-Terry labels,
-        P(a over b) = sigmoid(temperature (r(a) - r(b))).
-    beside_corpus: settings that the corpus does not depend on.
+    corpus_texts: number of texts for supervised fine-tuning.
+    temperature: of the Bradley-Terry labels, P(a over b) = sigmoid(temperature (r(a) - r(b))).
     """
 
+    identity: ClassVar[str] = "gold_language"
+    outside_identity: ClassVar[frozenset[str]] = frozenset()
+    holds: ClassVar[Literal["images", "texts"]] = "texts"
     from_policy: ClassVar[bool] = True
-    on_rendered: ClassVar = ""
+    on_rendered: ClassVar[str] = ""
     scored: ClassVar[bool] = False
-    beside_corpus: ClassVar = frozenset(
+    beside_corpus: ClassVar[frozenset[str]] = frozenset(
         {"reward_scale", "temperature", "train_pairs", "validation_pairs", "test_pairs"}
     )
 
-    tokens: Annotated[int, Range(least=2, most=MOST_TOKENS)]
-    topics: Annotated[int, Range(least=1, most=MOST_TOKENS)]
-    prompt_length: Width
-    shortest_answer: Width
-    longest_answer: Width
-    stop: Annotated[float, Range(above=0, below=1)]
-    concentration: Positive
-    reward_scale: Positive
-    language_seed: Seed
-    corpus_texts: Count
-    train_pairs: Count
-    validation_pairs: Count
-    test_pairs: Count
+    tokens: Annotated[int, Range(least=2, most=MOST_TOKENS)] = 32
+    topics: Annotated[int, Range(least=1, most=MOST_TOKENS)] = 4
+    prompt_length: Width = 6
+    shortest_answer: Width = 6
+    longest_answer: Width = 16
+    stop: Annotated[float, Range(above=0, below=1)] = 0.15
+    concentration: Positive = 0.3
+    reward_scale: Positive = 3.0
+    language_seed: Seed = 0
+    corpus_texts: Count = 10_000
+    train_pairs: Count = 4000
+    validation_pairs: Count = 1000
+    test_pairs: Count = 1000
     temperature: Positive = 1.0
 
     def check(self) -> None:
-        """Refuse settings that cannot work."""
-        ranges.check(self, "dataset")
+        """Raise BadArgument for settings that cannot work."""
+        ranges.check(self)
         if self.longest_answer < self.shortest_answer:
-            raise BadInput(
-                f"dataset.longest_answer={self.longest_answer} must be at least "
-                f"dataset.shortest_answer={self.shortest_answer}"
+            raise BadArgument(
+                "longest_answer",
+                self.longest_answer,
+                f"must be at least shortest_answer={self.shortest_answer}",
             )
         if self.topics > self.tokens:
-            raise BadInput(
-                f"dataset.topics={self.topics} must be at most dataset.tokens={self.tokens}"
-            )
+            raise BadArgument("topics", self.topics, f"must be at most tokens={self.tokens}")
         if not np.isfinite(self._chain).all():
-            raise BadInput(
-                f"dataset.concentration={self.concentration} is too small: some symbol would be "
-                "followed by itself alone"
+            raise BadArgument(
+                "concentration",
+                self.concentration,
+                "is too small: some symbol would be followed only by itself",
             )
 
     @property
@@ -106,26 +103,26 @@ class GoldLanguage:
 
     @property
     def max_length(self) -> int:
-        """Tokens of the longest prompt and answer, the end of sequence included."""
+        """Tokens of the longest prompt and response, the end of sequence included."""
         return self.prompt_length + self.longest_answer + 1
 
     def fingerprint(self) -> str:
-        """A hash of the language, which the settings determine, and of how prompts are split."""
+        """A hash of the chain and of the worth of symbols."""
         digest = hashlib.blake2b(b"no prompt in two splits", digest_size=8)
         digest.update(self._chain.tobytes())
         digest.update(self._worth.tobytes())
         return digest.hexdigest()
 
-    def vocabulary(self, tokenizer: Any) -> Vocabulary:
+    def vocabulary(self, tokenizer: "PreTrainedTokenizerBase | None") -> Vocabulary:
         """The symbols, an end of sequence and a padding token; no tokenizer is used."""
         if tokenizer is not None:
             raise BadInput(
-                f"dataset=gold_language has {self.tokens} symbols of its own, which no tokenizer "
-                "knows: use model=tiny_lm with model.tokenizer_path=null"
+                f"dataset=gold_language has {self.tokens} symbols, which no tokenizer knows: use "
+                "model=tiny_lm with model.tokenizer_path=null"
             )
         return Vocabulary(size=self.tokens + 2, bos=None, eos=self.tokens, pad=self.tokens + 1)
 
-    def check_tokenizer(self, tokenizer: Any) -> None:
+    def check_tokenizer(self, tokenizer: "PreTrainedTokenizerBase | None") -> None:
         """Refuse any tokenizer."""
         self.vocabulary(tokenizer)
 
@@ -136,7 +133,8 @@ class GoldLanguage:
         rows = draw.dirichlet(np.full(self.tokens, self.concentration), self.tokens)
         np.fill_diagonal(rows, 0)
         with np.errstate(invalid="ignore"):
-            return rows / rows.sum(1, keepdims=True)
+            chain: np.ndarray = rows / rows.sum(1, keepdims=True)
+        return chain
 
     @cached_property
     def _worth(self) -> np.ndarray:
@@ -147,14 +145,15 @@ class GoldLanguage:
     def gold_reward(
         self, prompts: Sequence[np.ndarray], answers: Sequence[np.ndarray]
     ) -> np.ndarray:
-        """r(x, a) of each prompt and answer, symbols only; (n,)."""
-        # by counts, so that the order of an answer's symbols cannot break a tie
+        """r(x, a) of each prompt and response, symbols only; (n,)."""
+        # by counts, so that the order of a response's symbols cannot break a tie
         counts = np.array(
             [np.bincount(answer, minlength=self.tokens)[: self.tokens] for answer in answers]
         )
         topics = np.array([prompt[0] for prompt in prompts])
         scale = self.reward_scale / np.sqrt(self.longest_answer)
-        return scale * (counts * self._worth[topics]).sum(1)
+        reward: np.ndarray = scale * (counts * self._worth[topics]).sum(1)
+        return reward
 
     def _walk(self, draw: np.random.Generator, texts: int, length: int) -> np.ndarray:
         """Walks of the chain from a uniform topic; (texts, length)."""
@@ -166,7 +165,7 @@ class GoldLanguage:
             walk[:, t] = np.minimum(passed.sum(1), self.tokens - 1)
         return walk
 
-    def corpus(self, tokenizer: Any) -> Encoded:
+    def corpus(self, tokenizer: "PreTrainedTokenizerBase | None") -> Encoded:
         """Unlabelled texts of the language, each closed by the end of sequence."""
         draw = seeding.generator(self.language_seed, "gold language", "corpus")
         walks = self._walk(draw, self.corpus_texts, self.prompt_length + self.longest_answer)
@@ -175,24 +174,33 @@ class GoldLanguage:
         ids = [np.append(walk[:end], self.tokens) for walk, end in zip(walks, ends, strict=True)]
         return Encoded(ids, np.full(self.corpus_texts, self.prompt_length))
 
-    def preferences(self, seed: int, tokenizer: Any, sample: Sampler) -> Preferences:
-        """Pairs of answers that the policy gives to fresh prompts, labelled by Bradley-Terry.
+    def preferences(
+        self, seed: int, tokenizer: "PreTrainedTokenizerBase | None", sample: SamplePolicy
+    ) -> Preferences:
+        """Pairs of the policy's responses to fresh prompts, labelled by Bradley-Terry.
 
-        sample(prompts, seed): one answer of the policy to each prompt.
+        sample(prompts, seed): one response of the policy to each prompt. Raises BadInput if too few
+        prompts get two different responses.
         """
+        sizes = {
+            "train": self.train_pairs,
+            "validation": self.validation_pairs,
+            "test": self.test_pairs,
+        }
         made: dict[str, TokenPairs] = {}
         accounts: dict[str, SplitAccount] = {}
-        for number, name in enumerate(("train", "validation", "test")):
+        for number, name in enumerate(sizes):
             seen = {prompt.tobytes() for split in made.values() for prompt in split.prompts}
-            size = getattr(self, f"{name}_pairs")
-            made[name], accounts[name] = self._split(seed, name, size, number << 32, seen, sample)
+            made[name], accounts[name] = self._split(
+                seed, name, sizes[name], number << 32, seen, sample
+            )
         return Preferences(**made, account=Account(accounts))
 
     def _split(
-        self, seed: int, name: str, pairs: int, first: int, seen: set[bytes], sample: Sampler
+        self, seed: int, name: str, pairs: int, first: int, seen: set[bytes], sample: SamplePolicy
     ) -> tuple[TokenPairs, SplitAccount]:
-        """Pairs of one split; seen: the prompts of other splits, which it leaves out."""
-        # some more than asked for, because pairs of equal answers are passed over
+        """Pairs of one split; seen: the prompts of other splits, which it skips."""
+        # some more than asked for, because pairs of equal responses are dropped
         drawn = pairs + pairs // 8 + 16
         draw = seeding.generator(seed, "gold language", name)
         walks: list[np.ndarray] = []
@@ -214,8 +222,8 @@ class GoldLanguage:
         if len(kept) < pairs:
             raise BadInput(
                 f"the {name} split has {len(kept)} of {pairs} pairs: of {drawn} prompts that no "
-                f"other split has, {len(kept)} got two different answers; ask for fewer pairs, a "
-                "longer dataset.prompt_length, or a policy that varies more after fine-tuning"
+                f"other split has, {len(kept)} got two different responses; ask for fewer pairs, a "
+                "longer prompt_length, or a policy that varies more after fine-tuning"
             )
         asked = kept[-1] + 1
         account = SplitAccount(
@@ -251,7 +259,7 @@ class GoldLanguage:
         return made, account
 
     def _after(self, prompts: Sequence[np.ndarray], answers: Sequence[np.ndarray]) -> Encoded:
-        """Answers behind their prompts, closed by the end of sequence also where it was cut."""
+        """Responses after their prompts, each closed by an end of sequence, even if it was cut."""
         end = np.array([self.tokens])
         ids = [
             np.concatenate([prompt, answer[answer < self.tokens], end])
@@ -264,10 +272,10 @@ class GoldLanguage:
         dialogues: Sequence[Sequence[Mapping[str, str]]],
         first: Sequence[str],
         second: Sequence[str],
-        tokenizer: Any,
+        tokenizer: "PreTrainedTokenizerBase | None",
         max_length: int,
     ) -> TokenPairs:
-        """Two answers to each prompt, given as texts, as a model reads them; none is cut."""
+        """Two responses to each prompt, given as texts, as token ids; none is cut."""
         self.vocabulary(tokenizer)
         prompts = [self.ids(dialogue[0]["content"]) for dialogue in dialogues]
         sides = [
@@ -277,16 +285,18 @@ class GoldLanguage:
         return TokenPairs(places, sides[0], sides[1], prompts, [{}] * len(prompts))
 
     def ids(self, text: str) -> np.ndarray:
-        """The symbols of a text; BadInput where it holds something else."""
+        """The symbols of a text; raises BadInput if it contains anything else."""
         words = text.split()
         for word in words:
             if not (word[0] == "s" and word[1:].isdigit() and int(word[1:]) < self.tokens):
                 raise BadInput(
-                    f"{word!r} is no symbol of dataset=gold_language, which are s0 to "
+                    f"{word!r} is not a symbol of dataset=gold_language, which are s0 to "
                     f"s{self.tokens - 1}"
                 )
         return np.array([int(word[1:]) for word in words], dtype=np.int64)
 
-    def text(self, ids: np.ndarray, tokenizer: Any) -> str:
+    def text(
+        self, ids: Sequence[int] | np.ndarray, tokenizer: "PreTrainedTokenizerBase | None"
+    ) -> str:
         """Symbols as words, `s0` to `s31`; the end of sequence is left out."""
         return " ".join(f"s{symbol}" for symbol in ids if symbol < self.tokens)

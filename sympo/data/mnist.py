@@ -7,11 +7,13 @@ import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from sympo.data.images import ImageDataset, LabelledImages
-from sympo.types import BadInput
+from sympo.ranges import Count
+from sympo.types import BadArgument, BadInput
 
 FILES = {
     "train images": ("train-images-idx3-ubyte", 3),
@@ -19,7 +21,7 @@ FILES = {
     "test images": ("t10k-images-idx3-ubyte", 3),
     "test labels": ("t10k-labels-idx1-ubyte", 1),
 }
-OFFER = "give dataset.path=FOLDER, a folder that holds MNIST/raw, or use dataset=digits"
+OFFER = "give path=FOLDER, a folder that holds MNIST/raw, or use dataset=digits"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +33,23 @@ class MNIST(ImageDataset):
     Source: LeCun, Cortes and Burges (1998).
     """
 
+    identity: ClassVar[str] = "mnist"
+    content_only: ClassVar[bool] = True
+    outside_identity: ClassVar[frozenset[str]] = frozenset({"path"})
+
     path: str | None = None
+    train_images: Count = 30_000
+    validation_images: Count = 30_000
+    train_pairs: Count = 10_000
+    validation_pairs: Count = 10_000
 
     def read(self) -> LabelledImages:
         folder = Path(self.path).expanduser() if self.path is not None else _download()
         raw = folder / "MNIST" / "raw"
         if not raw.is_dir():
-            raise BadInput(f"dataset.path: MNIST was looked for in {raw.absolute()}, which is no "
-                           f"folder; {OFFER}")  # fmt: skip
+            raise BadArgument(
+                "path", self.path, f"has no MNIST: {raw.absolute()} is not a folder; {OFFER}"
+            )
         arrays = {name: _read_idx(raw, stem, rank) for name, (stem, rank) in FILES.items()}
         for split in ("train", "test"):
             images, labels = arrays[f"{split} images"], arrays[f"{split} labels"]
@@ -63,21 +74,27 @@ def _read_idx(raw: Path, stem: str, rank: int) -> np.ndarray:
 
     plain, zipped = raw / stem, raw / f"{stem}.gz"
     if not plain.is_file() and not zipped.is_file():
-        raise BadInput(f"{raw.absolute()} holds neither {plain.name} nor {zipped.name}; {OFFER}")
+        raise BadArgument(
+            "path",
+            raw.parents[1],
+            f"is incomplete: {raw.absolute()} has neither {plain.name} nor {zipped.name}; {OFFER}",
+        )
     source = plain if plain.is_file() else zipped
     read = read_image_file if rank == 3 else read_label_file
     try:
         if source is plain:
-            return read(str(plain)).numpy()
+            found: np.ndarray = read(str(plain)).numpy()
+            return found
         # torchvision reads plain files only, and the folder may be read-only
         with tempfile.NamedTemporaryFile() as unzipped:
             unzipped.write(gzip.decompress(zipped.read_bytes()))
             unzipped.flush()
-            return read(unzipped.name).numpy()
+            found = read(unzipped.name).numpy()
+            return found
     except (ValueError, AssertionError, RuntimeError, KeyError, IndexError, TypeError, OSError,
             EOFError, zlib.error) as error:  # fmt: skip
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadInput(f"{source.absolute()} is no readable IDX file: {reason}") from error
+        raise BadInput(f"{source.absolute()} is not a readable IDX file: {reason}") from error
 
 
 def _download() -> Path:
@@ -91,8 +108,10 @@ def _download() -> Path:
             Download(str(root), download=True)
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise BadInput(
-            f"dataset.path: MNIST is not in {(root / 'MNIST' / 'raw').absolute()} and could not be "
-            f"downloaded ({reason}); {OFFER}"
+        raise BadArgument(
+            "path",
+            "null",
+            f"downloads MNIST, which is not in {(root / 'MNIST' / 'raw').absolute()} and could not "
+            f"be downloaded ({reason}); {OFFER}",
         ) from error
     return root

@@ -1,6 +1,6 @@
-"""What a judged file must hold to be believed: every field of its type and in its range.
+"""The content of a judged file, checked: every field has its type and lies in its range.
 
-A file ends with a digest of what stands before it. Files that are older than digests have none.
+A file ends with a digest of the rest; files older than digests have none.
 """
 
 import hashlib
@@ -9,8 +9,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from sympo.evaluation.former_judges import modern
+
 _DIGEST = '"content_digest": "'
-# what files that are older than its name call it
+# its name in older files
 _RENAMED = ("length_controlled_win_rate", "length_adjusted_win_rate")
 
 
@@ -21,10 +23,9 @@ def sealed(content: Mapping[str, Any]) -> str:
 
 
 def read(raw: bytes) -> dict[str, Any]:
-    """The content of a judged file.
+    """The content of a judged file, its `config` in today's form.
 
-    Raises ValueError, which says in a few words what is wrong, where it is not as it was written
-    or holds what cannot be.
+    Raises ValueError, with the reason in a few words, if it is damaged or holds impossible values.
     """
     body, found, digest = raw.rpartition(f", {_DIGEST}".encode())
     if found and digest.strip() != f'{_hashed(body + b"}")}"}}'.encode():
@@ -38,7 +39,7 @@ def read(raw: bytes) -> dict[str, Any]:
     for key in ("config", "samples"):
         _check(isinstance(content.get(key), dict), key, content.get(key))
     samples = {which: _samples(which, one) for which, one in content["samples"].items()}
-    return {**content, "samples": samples}
+    return {**content, "config": modern(content["config"]), "samples": samples}
 
 
 def _samples(which: str, there: Any) -> dict[str, Any]:

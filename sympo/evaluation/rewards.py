@@ -1,4 +1,4 @@
-"""What a reward function makes of preference pairs, in numbers.
+"""Metrics of a reward function on preference pairs.
 
 Rewards are (n,) float64 arrays over items; the margin of a pair is g = r(first) - r(second). All
 shares count a tie, g = 0, as one half.
@@ -14,18 +14,20 @@ CALIBRATION_BINS = 15
 
 def gaps(rewards: np.ndarray, pairs: PreferencePairs) -> np.ndarray:
     """g = r(first) - r(second) of every pair; (n,)."""
-    return rewards[pairs.first] - rewards[pairs.second]
+    gap: np.ndarray = rewards[pairs.first] - rewards[pairs.second]
+    return gap
 
 
 def agreement(gap: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """1 where sign(gap) is the label's, 0 where it is the other one, 1/2 on ties; (n,)."""
-    return (np.sign(gap) * np.sign(label) + 1) / 2
+    """1 if gap and label have the same sign, 0 if opposite ones, 1/2 for ties; (n,)."""
+    agreed: np.ndarray = (np.sign(gap) * np.sign(label) + 1) / 2
+    return agreed
 
 
 def standard_error(scores: np.ndarray, pairs: PreferencePairs) -> float:
     """Standard error of the mean of per-pair scores when the items are the sample.
 
-    Two pairs are correlated where they share an item, so
+    Two pairs are correlated if they share an item, so
 
         Var = n^-2 sum over p, q that share an item of e_p e_q,  e = score - mean,
 
@@ -40,7 +42,7 @@ def standard_error(scores: np.ndarray, pairs: PreferencePairs) -> float:
     per_item = np.bincount(pairs.first, error, size) + np.bincount(pairs.second, error, size)
     # a pair with itself is counted once at each of its two items
     variance = (np.square(per_item).sum() - np.square(error).sum()) / n**2
-    # the estimate is not a sum of squares; that of independent pairs is its floor
+    # the estimate can be too small or negative; that of independent pairs is its floor
     return float(np.sqrt(max(variance, np.square(error).sum() / n**2)))
 
 
@@ -59,7 +61,7 @@ def calibration_error(gap: np.ndarray, label: np.ndarray) -> float:
     """Expected calibration error of P(y = +1) = sigmoid(g) against Bradley-Terry labels y.
 
     sum over bins of (n_bin / n) |mean predicted - share of y = +1|, in 15 equal bins of [0, 1].
-    Against the true order instead a perfect reward would look miscalibrated.
+    Against the true order, a perfect reward would look miscalibrated.
     Source: Naeini, Cooper and Hauskrecht (2015).
     """
     predicted = sigmoid(gap)
@@ -69,7 +71,7 @@ def calibration_error(gap: np.ndarray, label: np.ndarray) -> float:
 
 
 def order_metrics(rewards: np.ndarray, pairs: PreferencePairs) -> dict[str, float]:
-    """Order accuracy against the true order with its standard error, tie rate, calibration."""
+    """Pairwise accuracy against the true order with its standard error, tie rate, calibration."""
     if pairs.gap is None:
         raise ValueError("order metrics need the true rewards of the pairs")
     gap = gaps(rewards, pairs)
@@ -86,7 +88,7 @@ def clean_metrics(
     rewards: np.ndarray, pairs: PreferencePairs, cluster: np.ndarray
 ) -> dict[str, float | None]:
     """Accuracy against clean labels, with its standard error over clusters of pairs, and the tie
-    rate; where true rewards are known, also order accuracy and calibration.
+    rate; with known true rewards also pairwise accuracy and calibration.
 
     cluster: (n,) of integers from 0 on, the prompt of each pair.
     """
@@ -109,7 +111,7 @@ def clean_metrics(
 
 def label_metrics(rewards: np.ndarray, noisy: NoisyPairs) -> dict[str, float | None]:
     """Accuracy against the noisy and the clean labels, and the share of flipped pairs on which the
-    rewards agree with the flipped label (None where no pair is flipped)."""
+    rewards agree with the flipped label (None if no pair is flipped)."""
     gap = gaps(rewards, noisy.pairs)
     against_noisy = agreement(gap, noisy.noisy_label)
     return {
@@ -121,15 +123,21 @@ def label_metrics(rewards: np.ndarray, noisy: NoisyPairs) -> dict[str, float | N
     }
 
 
-def rank_metrics(rewards: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
-    """Spearman's and Kendall's (tau-b) correlation of rewards with whole-numbered true rewards,
-    and the mean reward of each true value; correlations of a constant reward are None."""
-    from scipy import stats  # takes a second, which no one should wait for before training
+def rank_metrics(
+    rewards: np.ndarray, truth: np.ndarray, levels: np.ndarray | None = None
+) -> dict[str, float | None]:
+    """Spearman's and Kendall's (tau-b) correlation of rewards with true rewards, and the mean
+    reward at each level of the true reward; correlations of a constant are None.
+
+    truth: (n,) true rewards. levels: (n,) the level of each; None takes each true reward as one.
+    """
+    from scipy import stats  # takes a second to import, which training should not wait for
 
     values: dict[str, float | None] = {"spearman": None, "kendall": None}
-    if np.ptp(rewards) > 0:
+    if np.ptp(rewards) > 0 and np.ptp(truth) > 0:
         values["spearman"] = float(stats.spearmanr(rewards, truth).statistic)
         values["kendall"] = float(stats.kendalltau(rewards, truth).statistic)
-    for value in np.unique(truth):
-        values[f"reward_mean/{value}"] = float(rewards[truth == value].mean())
+    levels = truth if levels is None else levels
+    for level in np.unique(levels):
+        values[f"reward_mean/{level}"] = float(rewards[levels == level].mean())
     return values

@@ -1,37 +1,47 @@
-"""The judge that knows the truth: the true reward of an embedded language."""
+"""The true reward of an embedded language as judge."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar, Self, cast
 
-from sympo.judges.base import Judge, OnVerdict
 from sympo.judges.protocol import FIRST, SECOND, TIE
-from sympo.types import BadInput, Comparison, Verdict
+from sympo.protocols.judging import GoldData, Judge, JudgedData, OnVerdict
+from sympo.types import BadArgument, BadInput, Comparison, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gold(Judge):
-    """Prefers the answer with the higher true reward; two equal ones are a tie."""
+    """Prefers the response with the higher true reward; equal rewards are a tie."""
 
-    _dataset: Any = field(default=None, repr=False, compare=False)
+    identity: ClassVar[str] = "gold"
 
-    def of(self, dataset: Any) -> "Gold":
+    _dataset: GoldData | None = field(default=None, repr=False, compare=False)
+
+    def of(self, dataset: JudgedData) -> Self:
         if dataset.gold_reward is None:
-            raise BadInput(
-                "judge=gold needs a data set whose true reward is known, which "
-                "dataset=gold_language is"
-            )
-        return replace(self, _dataset=dataset)
+            raise self._refused()
+        return replace(self, _dataset=cast(GoldData, dataset))
 
     def key(self) -> dict[str, Any]:
-        return {**super().key(), "language": self._dataset.fingerprint()}
+        return {**super().key(), "language": self._known.fingerprint()}
+
+    @property
+    def _known(self) -> GoldData:
+        if self._dataset is None:
+            raise self._refused()
+        return self._dataset
+
+    def _refused(self) -> BadInput:
+        rule = "needs a data set whose true reward is known, such as gold_language"
+        return BadArgument("judge", self.stable_name, rule)
 
     def compare(self, comparisons: Sequence[Comparison], on_verdict: OnVerdict) -> None:
-        ids = self._dataset.ids
+        ids, reward = self._known.ids, self._known.gold_reward
+        assert reward is not None
         prompts = [ids(comparison.dialogue[0]["content"]) for comparison in comparisons]
         first, second = (
-            self._dataset.gold_reward(prompts, [ids(answer) for answer in answers])
-            for answers in (
+            reward(prompts, [ids(response) for response in responses])
+            for responses in (
                 [comparison.first for comparison in comparisons],
                 [comparison.second for comparison in comparisons],
             )

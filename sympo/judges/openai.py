@@ -6,18 +6,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
 import httpx
 import openai
 from aiolimiter import AsyncLimiter
 
-from sympo.judges.base import Judge, JudgeStopped, OnVerdict
-from sympo.judges.prompts import fill, read_template
 from sympo.judges.replies import (
     KEY,
-    MOST_TOKENS,
     NoAnswer,
     Refusal,
     api_key,
@@ -25,37 +22,29 @@ from sympo.judges.replies import (
     refusal,
     verdict,
 )
-from sympo.types import BadInput, Comparison, Verdict
+from sympo.judges.templates import fill, read_template
+from sympo.protocols.judging import Judge, JudgeStopped, OnVerdict, Tokens
+from sympo.ranges import Range
+from sympo.types import BadArgument, BadInput, Comparison, Verdict
 
 CRITERIA = ("helpful", "harmless")
 OPENAI = "https://api.openai.com/v1"
-# so many comparisons one after another without an answer: the server is not there
+# after so many comparisons in a row without an answer the server counts as down
 PATIENCE = 32
 # the client's pool holds no more connections
-MOST_AT_ONCE = 1000
+AtOnce = Annotated[int, Range(least=1, most=1000)]
+Price = Annotated[float, Range(least=0, most=10**6)]
 # of English, for an estimate
 CHARACTERS_PER_TOKEN = 4
 # what a server's chat template may add to a prompt
 TEMPLATE_TOKENS = 100
 
 
-_WITHIN: dict[str, tuple[float, float]] = {
-    "temperature": (0, 2),
-    "max_tokens": (1, MOST_TOKENS),
-    "max_retries": (0, 1000),
-    "concurrency": (1, MOST_AT_ONCE),
-    "seed": (-(2**63), 2**63 - 1),
-    "price_per_million_prompt_tokens": (0, 10**6),
-    "price_per_million_completion_tokens": (0, 10**6),
-}
-_ABOVE_0 = {"timeout": 86_400, "requests_per_minute": 10**6, "max_cost": 10**9}
-
-
 class Spending:
     """Tokens and dollars spent, and the dollars that requests in flight may come to.
 
-    uncounted: replies whose tokens the server did not count, or counted to what cannot be; they
-        cost the most that they can. works: whether the server was ever seen to answer.
+    uncounted: replies without a possible token count, which are charged the most they can cost.
+        works: whether the server has ever answered.
     """
 
     def __init__(self) -> None:
@@ -65,130 +54,130 @@ class Spending:
 
     @property
     def note(self) -> str:
-        """What to say beside the dollars, if anything."""
-        told = (
-            f" ({self.uncounted:,} replies without a usable token count, at the most they can be)"
-        )
-        return told * bool(self.uncounted)
+        """A note beside the dollars, if needed."""
+        note = f" ({self.uncounted:,} replies without a usable token count, at their maximum)"
+        return note * bool(self.uncounted)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAIJudge(Judge):
-    """Asks a chat model which of two answers is better; its verdict is the mark that it ends with.
+    """Asks a chat model which of two responses is better; the verdict is the mark at the end.
 
-    base_url: null is OPENAI_BASE_URL, or else OpenAI's own. temperature, seed: null leaves them to
-    the server. max_tokens: of the judge's words and thoughts. prompts: a template file per
-    criterion, see `sympo.judges.prompts`. concurrency: requests at once. requests_per_minute:
+    base_url: None is OPENAI_BASE_URL, or else OpenAI's own. temperature, seed: None leaves them to
+    the server. max_tokens: of the reply, reasoning included. prompts: a template file for each
+    criterion, see `sympo.judges.templates`. concurrency: requests at once. requests_per_minute:
     evenly spaced, retries included. timeout: seconds without a sign of the server. max_retries: of
-    a request that is refused for now (429, 5xx), timed out or cut. price_per_million_*: USD.
-    max_cost: USD that this judge may cost in one run of the program, without what requests that got
-    no answer cost; tokens that the server does not count, or counts to what cannot be, cost the
-    most that they can.
+    a request that was turned away for now (429, 5xx), timed out or lost. price_per_million_*: USD.
+    max_cost: USD that this judge may cost in one run of the program, not counting requests without
+    an answer; replies without a possible token count are charged the most they can cost.
 
     The key of the verdicts holds the server, the model and the text of the templates.
     """
 
-    not_asked: ClassVar[frozenset[str]] = Judge.not_asked | {
+    identity: ClassVar[str] = "openai"
+    outside_identity: ClassVar[frozenset[str]] = Judge.outside_identity | {
         "concurrency", "requests_per_minute", "timeout", "max_retries", "max_cost",
         "price_per_million_prompt_tokens", "price_per_million_completion_tokens",
     }  # fmt: skip
 
     base_url: str | None = None
     model: str = "gpt-4o-mini"
-    temperature: float | None = 0.0
-    max_tokens: int = 256
-    seed: int | None = 0
+    temperature: Annotated[float, Range(least=0, most=2)] | None = 0.0
+    max_tokens: Tokens = 256
+    seed: Annotated[int, Range(least=-(2**63), most=2**63 - 1)] | None = 0
     prompts: dict[str, str] = field(
         default_factory=lambda: {name: f"prompts/{name}.txt" for name in CRITERIA}, hash=False
     )
-    concurrency: int = 32
-    requests_per_minute: float | None = None
-    timeout: float = 60.0
-    max_retries: int = 6
-    price_per_million_prompt_tokens: float = 0.15
-    price_per_million_completion_tokens: float = 0.60
-    max_cost: float | None = None
+    concurrency: AtOnce = 32
+    requests_per_minute: Annotated[float, Range(above=0, most=10**6)] | None = None
+    timeout: Annotated[float, Range(above=0, most=86_400)] = 60.0
+    max_retries: Annotated[int, Range(least=0, most=1000)] = 6
+    price_per_million_prompt_tokens: Price = 0.15
+    price_per_million_completion_tokens: Price = 0.60
+    max_cost: Annotated[float, Range(above=0, most=10**9)] | None = None
 
     _spending: Spending = field(default_factory=Spending, repr=False, compare=False)
 
     def check(self) -> None:
         super().check()
-        self._check_numbers()
+        if self.max_cost and not self.price(1, 1):
+            raise BadArgument(
+                "max_cost",
+                self.max_cost,
+                "needs prices: set price_per_million_prompt_tokens and "
+                "price_per_million_completion_tokens",
+            )
         if not self.model:
-            raise BadInput("judge.model is empty: it must name a model of the server")
+            raise BadArgument("model", "", "is empty: it must name a model of the server")
         self._check_server()
         named = isinstance(self.prompts, dict) and not set(CRITERIA) - set(self.prompts)
         if not named or not all(isinstance(path, str) for path in self.prompts.values()):
-            raise BadInput(
-                f"judge.prompts={self.prompts} must name a file for {' and '.join(CRITERIA)}"
+            raise BadArgument(
+                "prompts", self.prompts, f"must name a file for {' and '.join(CRITERIA)}"
             )
         for name, path in self.prompts.items():
-            read_template(f"judge.prompts.{name}", path)
-
-    def _check_numbers(self) -> None:
-        for key, (low, high) in _WITHIN.items():
-            value = getattr(self, key)
-            if value is not None and not low <= value <= high:
-                bounds = f"between {low} and {high}" if high < 1e4 else f"at least {low}"
-                most = f" and at most {high:,}" if value > high >= 1e4 else ""
-                raise BadInput(f"judge.{key}={value} is not allowed: it must be {bounds}{most}")
-        for key, high in _ABOVE_0.items():
-            value = getattr(self, key)
-            if value is not None and not 0 < value <= high:
-                most = f" and at most {high:,}" if value > high else ""
-                raise BadInput(f"judge.{key}={value} is not allowed: it must be above 0{most}")
-        if self.max_cost and not self.price(1, 1):
-            raise BadInput(
-                f"judge.max_cost={self.max_cost} needs prices: set "
-                "judge.price_per_million_prompt_tokens and the one of completion tokens"
-            )
+            read_template(f"prompts.{name}", path)
 
     def _check_server(self) -> None:
-        where = "judge.base_url" if self.base_url else "OPENAI_BASE_URL"
         try:
             url = urlsplit(self.server)
         except ValueError:
             url = urlsplit("")
         if url.username or url.password or url.query:
-            # the value is not shown, which may be a secret
-            raise BadInput(
-                f"{where} is not allowed: it must hold no user, password or query, which would be "
-                f"kept in results; a key is read from {KEY}"
+            # the value is not shown, as it may be a secret
+            raise self._bad_server(
+                "...",
+                "is not allowed: it must not hold a user, password or query, which would end up in "
+                f"results; a key is read from {KEY}",
             )
         if url.scheme not in ("http", "https") or not url.hostname:
-            raise BadInput(
-                f"{where}={self.server} is not allowed: it must be like http://localhost:8000/v1"
+            raise self._bad_server(
+                self.server, "is not allowed: it must be like http://localhost:8000/v1"
             )
         key = api_key()
         if not key and self.server == OPENAI:
-            raise BadInput(
-                f"judge=openai needs a key in the environment, {KEY}, or a server of your own, "
-                "judge.base_url"
+            raise BadArgument(
+                "base_url",
+                self.base_url,
+                f"needs a key in the environment, {KEY}; or give a server of your own",
             )
         if not (key.isascii() and key.isprintable()):
             raise BadInput(f"{KEY} holds characters that a key cannot have")
 
+    def _bad_server(self, value: str, rule: str) -> BadInput:
+        if self.base_url:
+            return BadArgument("base_url", value, rule)
+        return BadInput(f"OPENAI_BASE_URL={value} {rule}")
+
     @property
     def server(self) -> str:
-        """The address that is asked."""
+        """The address of the server."""
         return (self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
 
     @property
     def spending(self) -> Spending:
-        """By this judge so far."""
+        """The spending of this judge so far."""
         return self._spending
 
     @cached_property
     def templates(self) -> dict[str, str]:
         """The text of each criterion's template."""
-        return {name: read_template(f"judge.prompts.{name}", p) for name, p in self.prompts.items()}
+        return {name: read_template(f"prompts.{name}", p) for name, p in self.prompts.items()}
 
     def key(self) -> dict[str, Any]:
-        return {**super().key(), "base_url": self.server, "prompts": self.templates}
+        # the model even if it is the default, which may be another one day
+        return {
+            **super().key(),
+            "base_url": self.server,
+            "model": self.model,
+            "prompts": self.templates,
+        }
 
     def compare(self, comparisons: Sequence[Comparison], on_verdict: OnVerdict) -> None:
         if unknown := {one.criterion for one in comparisons} - set(self.templates):
-            raise BadInput(f"judge.prompts has no file for the criterion {sorted(unknown)[0]}")
+            raise BadArgument(
+                "prompts", self.prompts, f"lacks a file for the criterion {sorted(unknown)[0]}"
+            )
         asyncio.run(_Round(self, comparisons, on_verdict).run())
 
     def known_to_work(self) -> None:
@@ -219,7 +208,7 @@ class OpenAIJudge(Judge):
 
 
 class _Round:
-    """One call of `compare`: a fixed number of workers that take one comparison after another."""
+    """One call of `compare`: a fixed number of workers, each taking one comparison at a time."""
 
     def __init__(
         self, judge: OpenAIJudge, comparisons: Sequence[Comparison], on_verdict: OnVerdict
@@ -232,7 +221,7 @@ class _Round:
         self.released = asyncio.Event()
 
     async def run(self) -> None:
-        """Ask for all; raises JudgeStopped where some got no answer."""
+        """Ask everything; raises JudgeStopped if some got no answer."""
         stopped: BaseException | None = None
         async with self._client() as client:
             try:
@@ -246,9 +235,9 @@ class _Round:
         if self.too_dear:
             spent = self.judge.spending
             raise JudgeStopped(
-                f"judge.max_cost={self.judge.max_cost}: the next question may cost "
+                f"max_cost={self.judge.max_cost}: the next question may cost "
                 f"${self.dear:.5f} and ${spent.dollars:.5f} are spent{spent.note}; "
-                f"{self._unanswered()}; a higher one, or another run, asks for these"
+                f"{self._unanswered()}; a higher max_cost, or another run, asks for these"
             )
         if self.answered < self.total:
             raise self._gave_up()
@@ -257,8 +246,7 @@ class _Round:
         judge = self.judge
         hooks = []
         if judge.requests_per_minute:
-            # one at a time, as a burst would exceed the rate; in a hook, so that it holds for
-            # retries, too
+            # one at a time, as a burst would exceed the rate; in a hook, to include retries
             limiter = AsyncLimiter(1, 60 / judge.requests_per_minute)
 
             async def wait(_: Any) -> None:
@@ -288,7 +276,7 @@ class _Round:
             self._hear(number, heard)
 
     async def _reserve(self, most: float) -> bool:
-        """Wait until a request fits under the ceiling; False where it never will."""
+        """Wait until a request fits under the ceiling; False if it never will."""
         ceiling = math.inf if self.judge.max_cost is None else self.judge.max_cost
         spending = self.judge.spending
         while not self.too_dear and spending.dollars + spending.reserved + most > ceiling:
@@ -309,7 +297,7 @@ class _Round:
         self.released.set()
 
     async def _ask(self, client: openai.AsyncOpenAI, prompt: str, limit: int) -> Verdict | NoAnswer:
-        """limit: the tokens that the prompt can be at most."""
+        """limit: the most tokens that the prompt can have."""
         judge, spending = self.judge, self.judge.spending
         body = {
             "model": judge.model,
@@ -319,8 +307,8 @@ class _Round:
             "seed": judge.seed,
         }
         try:
-            # not chat.completions.create, which spends a seventh of the processor's time here on
-            # checking types and building objects; nor read by the client, which fails on some
+            # not chat.completions.create, which spends a seventh of the CPU time here on checking
+            # types and building objects; the client also fails to read some replies
             reply = await client.post(
                 "/chat/completions",
                 body={key: value for key, value in body.items() if value is not None},
@@ -340,7 +328,7 @@ class _Round:
         spending.prompt_tokens += heard.prompt_tokens
         spending.completion_tokens += heard.completion_tokens
         spending.uncounted += not (heard.prompt_tokens and heard.completion_tokens)
-        # where the server does not count, what they can have been
+        # the most they can have been if the server does not count
         spending.dollars += judge.price(
             heard.prompt_tokens or limit, heard.completion_tokens or judge.max_tokens
         )
@@ -360,19 +348,19 @@ class _Round:
             raise self._gave_up(final=True)
 
     def _count_refusals(self, heard: Verdict) -> None:
-        """A server that refuses all it is asked is not set up for this."""
+        """Stop if the server refuses everything: it is not set up for this."""
         spending = self.judge.spending
         spending.works = spending.works or not isinstance(heard, Refusal)
         self.refused += isinstance(heard, Refusal)
         if self.refused >= PATIENCE and not spending.works:
-            told = f"{self.judge.server} refuses every request (last: {heard.raw})"
-            raise JudgeStopped(f"{told}: {self._unanswered()}", final=True)
+            reason = f"{self.judge.server} refuses every request (last: {heard.raw})"
+            raise JudgeStopped(f"{reason}: {self._unanswered()}", final=True)
 
     def _gave_up(self, final: bool = False) -> JudgeStopped:
-        told = f"{self._unanswered()} (last: {self.last}); run again to ask for these"
+        reason = f"{self._unanswered()} (last: {self.last}); run again to ask for these"
         if not self.judge.spending.works:
-            told = f"{self.judge.server} does not answer, is it running? {told}"
-        return JudgeStopped(told, final)
+            reason = f"{self.judge.server} does not answer, is it running? {reason}"
+        return JudgeStopped(reason, final)
 
     def _unanswered(self) -> str:
         return f"{self.total - self.answered:,} of {self.total:,} comparisons got no answer"

@@ -1,4 +1,4 @@
-"""In which orders a pair of answers is shown, and what the verdicts on them come to."""
+"""The orders in which a pair of responses is shown, and the score of the verdicts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ FIRST, TIE, SECOND = 1.0, 0.5, 0.0
 
 @dataclass(frozen=True)
 class Protocol:
-    """policy_first: whether the policy's answer comes first, one value per time that a pair is
-    shown. score: from what the judge preferred each time (1 the policy's answer, 0 the other, 0.5
-    neither, None not parsed) to 1 for a win, 0 for a loss, 0.5 for a tie, None for invalid."""
+    """policy_first: whether the policy's response comes first, for each time that a pair is shown.
+    score: from the judge's preference each time (1 the policy's response, 0 the other, 0.5 neither,
+    None unparsable) to 1 for a win, 0 for a loss, 0.5 for a tie, None for invalid."""
 
     policy_first: tuple[bool, ...]
     score: Callable[[Sequence[float | None]], float | None]
@@ -28,19 +28,19 @@ def _forced(preferred: Sequence[float | None]) -> float | None:
 
 
 PROTOCOLS = {
-    # a win where the policy's answer is preferred in both orders, a tie where they disagree
+    # a win if the policy's response is preferred in both orders, a tie if the verdicts disagree
     "both_orders": Protocol((True, False), _agreed),
-    # the paper's code: the policy's answer is always shown second, and whatever does not prefer it
-    # is a loss, a tie and words that cannot be parsed included
+    # the paper's code: the policy's response is always second, and everything that does not prefer
+    # it is a loss, ties and unparsable replies included
     "authors": Protocol((False,), _forced),
 }
 
 
 def by_authors(verdicts: Sequence[Mapping[str, Any]]) -> float | None:
-    """What the paper's protocol makes of the verdicts on a pair, equal answers (no verdict) being a
-    tie and thus a loss; None where the policy's answer was never shown second.
+    """The score of the verdicts on a pair by the paper's protocol; equal responses (no verdict) are
+    a tie and thus a loss. None if the policy's response was never shown second.
 
-    verdicts: `{"policy_first", "choice"}`, with `by` where a person, who sees one order, gave it.
+    verdicts: `{"policy_first", "choice"}`, with `by` if a person gave it, who sees one order.
     """
     if not verdicts:
         return _forced([TIE])
@@ -52,5 +52,5 @@ def by_authors(verdicts: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def policy_second(verdict: Mapping[str, Any]) -> bool:
-    """Whether a judge that is no person saw the policy's answer second."""
+    """Whether a judge, not a person, saw the policy's response second."""
     return not verdict["policy_first"] and "by" not in verdict

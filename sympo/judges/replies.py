@@ -1,4 +1,4 @@
-"""What a server of OpenAI's protocol replied, as a verdict or as why there is none."""
+"""Replies of servers that speak OpenAI's protocol, as verdicts or as reasons for none."""
 
 import json
 import math
@@ -9,41 +9,40 @@ from typing import Any
 
 import openai
 
-from sympo.judges.prompts import choice
+from sympo.judges.templates import choice
+from sympo.protocols.judging import MOST_TOKENS
 from sympo.types import Verdict, printable
 
 KEY = "OPENAI_API_KEY"
-# of what a server says of an error
+# of a server's error message
 LONGEST = 500
-# of one request; no model reads or writes as many, so a server that counts more miscounts
-MOST_TOKENS = 10_000_000
-# a shorter one is a placeholder, such as EMPTY, and may be a word of an answer
+# a shorter one is a placeholder, such as EMPTY, and may be a word of a reply
 SHORTEST_KEY = 8
-# as OpenAI, and as gateways to others call the end at a token limit
+# the finish reason at the token limit, by OpenAI and by gateways to others
 CUT = ("length", "max_tokens")
-# a key as servers repeat it, whole or with its middle hidden
+# a key as servers repeat it, whole or with its middle masked
 _LIKE_A_KEY = re.compile(r"\bsk-[\w*.-]{8,}")
 
 
 class Refusal(Verdict):
-    """A verdict that says nothing: the server will never answer this one request."""
+    """An invalid verdict: the server will never answer this one request."""
 
 
 @dataclass(frozen=True)
 class NoAnswer:
-    """Why a request got no answer; final where no other request would get one."""
+    """Why a request got no answer; final if no other request would get one."""
 
     reason: str
     final: bool = False
 
 
 def api_key() -> str:
-    """The key in the environment, empty where there is none."""
+    """The key in the environment, empty if there is none."""
     return os.environ.get(KEY, "").strip()
 
 
 def redact(text: str) -> str:
-    """A text without the key, which servers repeat in what they say of it."""
+    """A text without the key, which servers repeat in error messages."""
     key = api_key()
     if len(key) >= SHORTEST_KEY:
         text = text.replace(key, "[key]")
@@ -51,10 +50,10 @@ def redact(text: str) -> str:
 
 
 def verdict(content: bytes) -> Verdict | NoAnswer:
-    """What a completion says; only the text of its first choice is read.
+    """The verdict of a completion; only the text of its first choice is read.
 
-    content: the body of a reply. Tokens that the server does not count, or counts to what cannot
-    be, are 0. A completion without a choice is a `Refusal`, as is one that is nested too deeply.
+    content: the body of a reply. Token counts that are missing or impossible are 0. A completion
+    without a choice, or nested too deeply to be read, is a `Refusal`.
     """
     try:
         reply = json.loads(content, parse_int=_whole)
@@ -62,9 +61,9 @@ def verdict(content: bytes) -> Verdict | NoAnswer:
         return Refusal(None, "the reply is nested too deeply to be read")
     except ValueError as error:
         kind = type(error).__name__
-        return NoAnswer(_told(f"the reply is not a completion: {_text(content)} ({kind})"))
+        return NoAnswer(_shortened(f"the reply is not a completion: {_text(content)} ({kind})"))
     if not isinstance(reply, dict) or reply.get("error"):
-        return NoAnswer(_told(f"the reply is not a completion: {_text(content)}"))
+        return NoAnswer(_shortened(f"the reply is not a completion: {_text(content)}"))
     usage = reply.get("usage")
     tokens = [
         _tokens(usage.get(f"{kind}_tokens")) if isinstance(usage, dict) else 0
@@ -73,7 +72,7 @@ def verdict(content: bytes) -> Verdict | NoAnswer:
     choices = reply.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(first, dict):
-        return Refusal(None, _told(f"the reply holds no choice: {_text(content)}"), *tokens)
+        return Refusal(None, _shortened(f"the reply holds no choice: {_text(content)}"), *tokens)
     return _read(first, tokens)
 
 
@@ -83,13 +82,13 @@ def _read(first: dict[str, Any], tokens: list[int]) -> Verdict:
     message = message if isinstance(message, dict) else {}
     words = _words(message.get("content")) or _words(message.get("refusal"))
     if not words:
-        return Verdict(None, _told(f"no text, finish_reason={_shown(finish)}"), *tokens)
+        return Verdict(None, _shortened(f"no text, finish_reason={_shown(finish)}"), *tokens)
     cut = isinstance(finish, str) and finish.lower() in CUT
     thought = any(message.get(key) for key in ("reasoning_content", "reasoning")) or any(
         isinstance(part, dict) and part.get("type") in ("thinking", "reasoning")
         for part in _parts(message.get("content"))
     )
-    # half a character, which JSON can hold, cannot be kept
+    # half a character, which JSON can hold, cannot be stored
     words = words.encode(errors="replace").decode()
     found = choice(words, cut, thought)
     note = "(cut at its token limit) " if cut and found is None else ""
@@ -101,7 +100,7 @@ def _parts(content: Any) -> list[Any]:
 
 
 def _words(content: Any) -> str:
-    """The text of a message: a string, or parts of which those of text are joined."""
+    """The text of a message: a string, or its text parts joined."""
     if isinstance(content, str):
         return content
     texts = [
@@ -118,7 +117,7 @@ def _whole(digits: str) -> float:
 
 
 def _tokens(count: Any) -> int:
-    """A server's count, 0 where it cannot be one."""
+    """A server's count, 0 if it is impossible."""
     numeric = isinstance(count, int | float) and not isinstance(count, bool)
     return int(count) if numeric and 0 < count <= MOST_TOKENS and count == int(count) else 0
 
@@ -126,35 +125,35 @@ def _tokens(count: Any) -> int:
 def refusal(
     error: openai.APIStatusError, model: str, server: str, works: bool
 ) -> Refusal | NoAnswer:
-    """What an HTTP error comes to: a refusal where it is about this one request, too long for the
-    server or filtered.
+    """The meaning of an HTTP error: a refusal if it concerns this one request, such as one that is
+    too long or filtered.
 
     works: whether the server has answered others, so that key and model are right.
     """
     status = error.status_code
-    told = _told(f"error {status}: {_shown(error.body)}")
+    reason = _shortened(f"error {status}: {_shown(error.body)}")
     settings = {
         401: f"{server} does not accept the key in {KEY}"
         if api_key()
-        else f"{server} wants a key, and {KEY} is not set",
-        403: f"{server} does not let the key in {KEY} use judge.model={model}",
-        404: f"judge.model={model} or the path of judge.base_url={server} is not known there",
+        else f"{server} requires a key, and {KEY} is not set",
+        403: f"{server} does not let the key in {KEY} use model={model}",
+        404: f"model={model} or the path of base_url={server} is not known there",
     }
     if status in settings and not (works and status == 403):
-        return NoAnswer(f"{settings[status]} ({told})", final=True)
+        return NoAnswer(f"{settings[status]} ({reason})", final=True)
     if error.code == "insufficient_quota":
-        return NoAnswer(f"the account of the key in {KEY} has nothing left ({told})", final=True)
+        return NoAnswer(f"the account of the key in {KEY} has nothing left ({reason})", final=True)
     if status in (408, 409, 429) or status >= 500:
-        return NoAnswer(told)
+        return NoAnswer(reason)
     if error.param in ("model", "max_tokens", "temperature", "seed"):
-        return NoAnswer(f"{server} refuses judge.{error.param} ({told})", final=True)
-    return Refusal(None, told)
+        return NoAnswer(f"{server} refuses {error.param} ({reason})", final=True)
+    return Refusal(None, reason)
 
 
 def failure(error: Exception) -> NoAnswer:
-    """What a cut connection or a timeout comes to."""
+    """The meaning of a lost connection or a timeout."""
     # the cause itself may quote the request, key included
-    return NoAnswer(_told(f"{error} ({type(error.__cause__ or error).__name__})"))
+    return NoAnswer(_shortened(f"{error} ({type(error.__cause__ or error).__name__})"))
 
 
 def _text(content: bytes) -> str:
@@ -165,9 +164,9 @@ def _shown(value: Any) -> str:
     try:
         return str(value)
     except RecursionError:
-        return "what is nested too deeply to be read"
+        return "content nested too deeply to be read"
 
 
-def _told(text: str) -> str:
+def _shortened(text: str) -> str:
     text = printable(" ".join(redact(text).encode(errors="replace").decode().split()))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

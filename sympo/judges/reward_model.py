@@ -1,51 +1,52 @@
-"""A reward model as a judge: the answer with the higher reward is the better one."""
+"""A reward model as a judge: the response with the higher reward wins."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 
-from sympo.judges.base import Judge, OnVerdict
 from sympo.judges.protocol import FIRST, SECOND, TIE
-from sympo.models.classifiers import Released
-from sympo.models.reward import RewardModel
-from sympo.models.rows import Rows
-from sympo.models.scorer import AUTOCAST
-from sympo.types import BadInput, Comparison, Verdict
+from sympo.models.texts.classifiers import Released
+from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.reward_models import RewardModel
+from sympo.models.texts.scorers import AUTOCAST
+from sympo.protocols.judging import Judge, JudgedData, OnVerdict, Tokens
+from sympo.types import BadArgument, Comparison, Verdict
 
-# that are scored before their verdicts are told
+# scored before their verdicts are reported
 PAIRS_AT_A_TIME = 256
-MOST_TOKENS = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class RewardModelJudge(Judge):
-    """Any sequence classifier of `transformers` with one output, whose order of two answers does
-    not depend on which is shown first.
+    """Any sequence classifier of `transformers` with one output; its verdicts do not depend on
+    which response is shown first.
 
-    name_or_path: a local folder, `<run folder>/model` of `job=reward_model` for instance, or a name
-        on the hub, of which `revision` is taken. trust_remote_code: whether code that comes with
-        the model may run. max_length: of a dialogue and its answer, in tokens; null takes all
-        positions that the model knows, at most 4,096. The oldest turns go first.
-    precision: float32 or bfloat16, of the matrix products; tokens_per_pass: tokens that go through
-        the model at a time; device: as PyTorch calls it.
+    name_or_path: a local folder, such as `<run folder>/model` of `job=reward_model`, or a name on
+        the hub, at `revision`. trust_remote_code: whether code that comes with the model may run.
+    max_length: tokens of a dialogue and its response; None is the model's own maximum, at most
+        4,096. The oldest turns are dropped first.
+    precision: of the matrix products, float32 or bfloat16. tokens_per_pass: per forward pass, which
+        bounds memory. device: as in PyTorch.
     """
 
-    not_asked: ClassVar = Judge.not_asked | {
+    identity: ClassVar[str] = "reward_model"
+    outside_identity: ClassVar[frozenset[str]] = Judge.outside_identity | {
         *("name_or_path", "revision", "trust_remote_code", "tokens_per_pass", "device")
     }
 
     name_or_path: str | None = None
     revision: str = "main"
     trust_remote_code: bool = False
-    max_length: int | None = None
+    max_length: Tokens | None = None
     precision: str = "float32"
-    tokens_per_pass: int = 8192
+    tokens_per_pass: Tokens = 8192
     device: str = "cpu"
-    _dataset: Any = field(default=None, repr=False, compare=False)
+    _dataset: JudgedData | None = field(default=None, repr=False, compare=False)
     _scorers: list[RewardModel] = field(default_factory=list, repr=False, compare=False)
 
     @cached_property
@@ -59,31 +60,21 @@ class RewardModelJudge(Judge):
     def check(self) -> None:
         super().check()
         if self.precision not in AUTOCAST:
-            raise BadInput(
-                f"judge.precision={self.precision} is not known: use one of {', '.join(AUTOCAST)}"
-            )
-        for key in ("max_length", "tokens_per_pass"):
-            value = getattr(self, key)
-            if value is not None and not 1 <= value <= MOST_TOKENS:
-                raise BadInput(
-                    f"judge.{key}={value} must be at least 1 and at most {MOST_TOKENS:,}"
-                )
-        try:
-            self._released.check()
-        except BadInput as error:
-            raise BadInput(str(error).replace("model.", "judge.")) from error
+            known = ", ".join(AUTOCAST)
+            raise BadArgument("precision", self.precision, f"is not known: use one of {known}")
+        self._released.check()
 
     def key(self) -> dict[str, Any]:
         return {**super().key(), "model": self._released.fingerprint()}
 
-    def of(self, dataset: Any) -> "RewardModelJudge":
-        dataset.vocabulary(self._released.tokenizer())  # BadInput where it cannot read the texts
+    def of(self, dataset: JudgedData) -> Self:
+        dataset.vocabulary(self._released.tokenizer())  # BadInput if it cannot read the texts
         return replace(self, _dataset=dataset)
 
     @property
     def _scorer(self) -> RewardModel:
         if not self._scorers:  # loaded once for all data sets
-            model = self._released.load(self._released.folder).requires_grad_(False)
+            model: Any = self._released.load(self._released.folder).requires_grad_(False)
             self._scorers.append(RewardModel(model.to(self.device), self.precision, self._longest))
         return self._scorers[0]
 
@@ -106,9 +97,10 @@ class RewardModelJudge(Judge):
                     swapped = comparisons[number].first != comparisons[numbers[0]].first
                     on_verdict(number, _verdict(*(other, one) if swapped else (one, other)))
 
-    def _rewards(self, comparisons: Sequence[Comparison]) -> np.ndarray:
-        """The rewards of both answers, (n, 2); NaN where the dialogue cannot be written or is too
+    def _rewards(self, comparisons: Sequence[Comparison]) -> npt.NDArray[np.float64]:
+        """The rewards of both responses, (n, 2); NaN if the dialogue cannot be written or is too
         long."""
+        assert self._dataset is not None, "`of` binds a data set"
         made = self._dataset.answered(
             [comparison.dialogue for comparison in comparisons],
             [comparison.first for comparison in comparisons],
@@ -118,7 +110,7 @@ class RewardModelJudge(Judge):
         )
         found = np.full((len(comparisons), 2), np.nan)
         if len(made):
-            rows = Rows(made.chosen, made.rejected)
+            rows = PackedRows(made.chosen, made.rejected)
             found[made.pairs.ids.astype(int)] = self._scorer.score(rows, self.tokens_per_pass)
         return found
 

@@ -1,9 +1,10 @@
-"""Losses of the margin, one family per file; a new one needs a class here and a YAML in conf."""
+"""Losses of the margin, one family per file."""
 
 from sympo.losses.base import LossProperties, MarginLoss
 from sympo.losses.batch import DrDPO
 from sympo.losses.bounded import Savage, TruncatedHinge
 from sympo.losses.convex import IPO, Exponential, Hinge, Logistic, Square
+from sympo.losses.named import by_name
 from sympo.losses.noise_aware import CDPO, RDPO, ROPO
 from sympo.losses.symmetric import Ramp, Sigmoid, Unhinged
 
@@ -24,4 +25,5 @@ __all__ = [
     "Square",
     "TruncatedHinge",
     "Unhinged",
+    "by_name",
 ]

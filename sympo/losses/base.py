@@ -1,4 +1,4 @@
-"""What a margin loss is and what it says about itself."""
+"""The base class of margin losses and the properties that they declare."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ import torch
 
 @dataclass(frozen=True)
 class LossProperties:
-    """Facts about a loss l, proved on paper and checked numerically by the tests.
+    """Properties of a loss l, proved on paper and checked numerically by the tests.
 
     With eta = P(y = +1), the conditional risk is C(z) = eta l(z) + (1 - eta) l(-z).
 
     symmetric: l(z) + l(-z) is the same K for all z.
-    constant: that K; None where the loss is not symmetric.
+    constant: that K; None if the loss is not symmetric.
     convex: l is convex in z.
     bounded: l is bounded above and below.
     calibrated: classification-calibrated; for every eta != 1/2 the infimum of C over wrong-signed
@@ -32,12 +32,15 @@ class LossProperties:
 
 
 class MarginLoss(ABC):
-    """A pure elementwise function of the margin z = y g, and how its values make one number.
+    """A pure elementwise function of the margin z = y g, and the reduction of its values.
 
-    average_log_ratio: z has to be a difference of log-ratios per token, as the `ipo` margin makes
-        it; no other margin of a policy will do.
+    identity: a stable name, by which `sympo.losses.by_name` finds the class.
+    average_log_ratio: z must be a difference of log-ratios per token, which only the `ipo` margin
+        gives.
     """
 
+    identity: ClassVar[str]
+    outside_identity: ClassVar[frozenset[str]] = frozenset()
     average_log_ratio: ClassVar[bool] = False
 
     def __repr__(self) -> str:
@@ -50,11 +53,10 @@ class MarginLoss(ABC):
     @property
     @abstractmethod
     def properties(self) -> LossProperties:
-        """What is true of this loss, as a function of one margin, at its parameters."""
+        """The properties of l at its parameters."""
 
     def reduce(self, losses: torch.Tensor) -> torch.Tensor:
-        """The number that each batch of losses (..., n) is trained on, (...); their mean unless a
-        loss says else.
+        """The number that each batch of losses (..., n) is trained on, (...); by default the mean.
 
         Its gradient is sum_i w_i grad l_i / sum_i w_i with w_i = exp(log_weight_i), so that a batch
         split over steps or processes is trained on exactly by adding up both sums and dividing.
@@ -62,8 +64,8 @@ class MarginLoss(ABC):
         return losses.mean(-1)
 
     def log_weight(self, losses: torch.Tensor) -> torch.Tensor:
-        """The logarithm of each pair's weight in the gradient of `reduce`, a constant to autograd.
+        """The logarithm of each pair's weight in the gradient of `reduce`, without gradient.
 
-        losses: (n,), as this loss returns them. Returns (n,); zeros where `reduce` is the mean.
+        losses: (n,), as this loss returns them. Returns (n,); zeros if `reduce` is the mean.
         """
         return torch.zeros_like(losses)

@@ -1,4 +1,6 @@
-"""Bounded losses that are not symmetric: does boundedness or symmetry help against noise?"""
+"""Bounded losses that are not symmetric, to separate the effects of boundedness and symmetry."""
+
+from typing import ClassVar
 
 import torch
 
@@ -13,6 +15,7 @@ class TruncatedHinge(MarginLoss):
     Source: Collobert et al. 2006 (their s = 0).
     """
 
+    identity: ClassVar[str] = "truncated_hinge"
     properties = LossProperties(
         symmetric=False, constant=None, convex=False, bounded=True, calibrated=True, cpe=False
     )
@@ -30,6 +33,7 @@ class Savage(MarginLoss):
     Source: Masnadi-Shirazi & Vasconcelos 2008.
     """
 
+    identity: ClassVar[str] = "savage"
     properties = LossProperties(
         symmetric=False, constant=None, convex=False, bounded=True, calibrated=True, cpe=True
     )

@@ -1,6 +1,7 @@
-"""Convex losses, none of them symmetric."""
+"""Convex losses that are not symmetric."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +12,14 @@ from sympo.ranges import Positive
 
 
 class Logistic(MarginLoss):
-    """The negative log-likelihood of a Bradley-Terry preference, which is the loss of DPO.
+    """The negative log-likelihood of a Bradley-Terry preference, the loss of DPO.
 
     l(z) = log(1 + e^-z)
 
     Source: Rafailov et al. 2023 (DPO).
     """
 
+    identity: ClassVar[str] = "logistic"
     properties = LossProperties(
         symmetric=False, constant=None, convex=True, bounded=False, calibrated=True, cpe=True
     )
@@ -30,11 +32,12 @@ class Logistic(MarginLoss):
 class Hinge(MarginLoss):
     """The loss of support vector machines, and the calibration loss of SLiC-HF.
 
-    l(z) = max(0, 1 - z); SLiC-HF adds a language-model term, which is not here.
+    l(z) = max(0, 1 - z); without the language-model term of SLiC-HF.
 
     Source: Zhao et al. 2023 (SLiC-HF).
     """
 
+    identity: ClassVar[str] = "hinge"
     properties = LossProperties(
         symmetric=False, constant=None, convex=True, bounded=False, calibrated=True, cpe=False
     )
@@ -51,6 +54,7 @@ class Square(MarginLoss):
     Source: least squares; compare Azar et al. 2024 (IPO).
     """
 
+    identity: ClassVar[str] = "square"
     properties = LossProperties(
         symmetric=False, constant=None, convex=True, bounded=False, calibrated=True, cpe=True
     )
@@ -66,12 +70,13 @@ class IPO(MarginLoss):
     l(h) = (h - 1 / (2 beta))^2, h the difference of the length-averaged log-ratios, not scaled by
     beta; the conditional minimiser is h = (2 eta - 1) / (2 beta)
 
-    beta: above 0, the weight of staying close to the reference; BadInput otherwise.
+    beta: above 0, the weight of staying close to the reference; BadArgument otherwise.
 
     Source: Azar et al. 2024 (IPO), whose tau is beta; averaged over the tokens of an answer as
-    their results are.
+    in their results.
     """
 
+    identity: ClassVar[str] = "ipo"
     average_log_ratio = True
     properties = LossProperties(
         symmetric=False, constant=None, convex=True, bounded=False, calibrated=True, cpe=True
@@ -80,7 +85,7 @@ class IPO(MarginLoss):
     beta: Positive = 0.1
 
     def __post_init__(self) -> None:
-        ranges.check(self, "loss")
+        ranges.check(self)
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         return (z - 1 / (2 * self.beta)).square()
@@ -95,6 +100,7 @@ class Exponential(MarginLoss):
     Source: Freund & Schapire 1997 (AdaBoost).
     """
 
+    identity: ClassVar[str] = "exponential"
     properties = LossProperties(
         symmetric=False, constant=None, convex=True, bounded=False, calibrated=True, cpe=True
     )

@@ -1,7 +1,8 @@
-"""Logistic losses that are told about the noise."""
+"""Logistic losses that assume a noise rate."""
 
 from dataclasses import dataclass
 from numbers import Real
+from typing import ClassVar
 
 import torch
 
@@ -22,14 +23,17 @@ class CDPO(MarginLoss):
 
     l(z) = (1 - e) log(1 + e^-z) + e log(1 + e^z) = log(1 + e^-z) + e z
 
-    assumed_rate: e in [0, 0.5); BadInput otherwise. At 0 this is the logistic loss.
+    assumed_rate: e in [0, 0.5), always to be given; BadInput otherwise. At 0 this is the logistic
+    loss.
 
     Its conditional minimiser is the logit of eta (1 - e) + (1 - eta) e, finite for every eta.
 
     Source: Mitchell 2023 (a note on DPO with noisy preferences).
     """
 
-    assumed_rate: float | None
+    identity: ClassVar[str] = "cdpo"
+
+    assumed_rate: float | None = None
 
     def __post_init__(self) -> None:
         _checked(self.assumed_rate)
@@ -44,11 +48,12 @@ class CDPO(MarginLoss):
 
 @dataclass(frozen=True)
 class RDPO(MarginLoss):
-    """Robust DPO: unbiased for the clean logistic risk where the assumed noise rate e is right.
+    """Robust DPO: unbiased for the clean logistic risk if the assumed noise rate e is right.
 
     l(z) = ((1 - e) log(1 + e^-z) - e log(1 + e^z)) / (1 - 2e) = log(1 + e^-z) - e z / (1 - 2e)
 
-    assumed_rate: e in [0, 0.5); BadInput otherwise. At 0 this is the logistic loss.
+    assumed_rate: e in [0, 0.5), always to be given; BadInput otherwise. At 0 this is the logistic
+    loss.
 
     Its conditional minimiser is the logit of (eta - e) / (1 - 2e), which is infinite for eta
     outside (e, 1 - e): not CPE unless e = 0.
@@ -56,7 +61,9 @@ class RDPO(MarginLoss):
     Source: Chowdhury et al. 2024 (rDPO).
     """
 
-    assumed_rate: float | None
+    identity: ClassVar[str] = "rdpo"
+
+    assumed_rate: float | None = None
 
     def __post_init__(self) -> None:
         _checked(self.assumed_rate)
@@ -81,23 +88,25 @@ class RDPO(MarginLoss):
 class ROPO(MarginLoss):
     """A mix of the logistic and the sigmoid loss that mutes the gradient of very negative margins.
 
-    The loss of ROPO only: its filtering of pairs and its rejection sampling are not here.
+    The loss of ROPO only, without its filtering of pairs and its rejection sampling.
 
     l(z) = 4a / (1 + a)^2 log(1 + e^-z) + 4a^2 / (1 + a)^2 / (1 + e^z)
 
-    alpha: a > 0, the weight of the sigmoid over that of the logistic; BadInput otherwise.
+    alpha: a > 0, the weight of the sigmoid over that of the logistic; BadArgument otherwise.
 
     Convex for a <= 1 only, since l'' has the sign of 1 - a (1 - 2p) with p = sigmoid(z). CPE for
-    every a: C is stationary exactly where eta = (p + a q) / (1 + 2 a q) with q = p (1 - p), and
+    every a: C is stationary if and only if eta = (p + a q) / (1 + 2 a q) with q = p (1 - p), and
     there d eta / dp = (1 + a (p^2 + (1 - p)^2)) / (1 + 2 a q)^2 > 0, from eta = 0 to eta = 1.
 
     Source: Liang et al. 2024 (ROPO); 14 is the value in the authors' code.
     """
 
+    identity: ClassVar[str] = "ropo"
+
     alpha: Positive = 14.0
 
     def __post_init__(self) -> None:
-        ranges.check(self, "loss")
+        ranges.check(self)
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         scale = 4 * self.alpha / (1 + self.alpha) ** 2

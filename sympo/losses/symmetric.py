@@ -1,8 +1,10 @@
-"""Symmetric losses: l(z) + l(-z) = K, so that label noise below 1/2 leaves the minimiser alone.
+"""Symmetric losses: l(z) + l(-z) = K, so that label noise below 1/2 does not move the minimiser.
 
 Under symmetric noise eps their risk is (1 - 2 eps) R + eps K. None is CPE: the conditional risk
-(2 eta - 1) l(z) + (1 - eta) K depends on eta only through the sign of 2 eta - 1 where it is least.
+(2 eta - 1) l(z) + (1 - eta) K is minimised at a z that depends only on the sign of 2 eta - 1.
 """
+
+from typing import ClassVar
 
 import torch
 
@@ -17,6 +19,7 @@ class Sigmoid(MarginLoss):
     Source: Ghosh et al. 2015; Charoenphakdee et al. 2019.
     """
 
+    identity: ClassVar[str] = "sigmoid"
     properties = LossProperties(
         symmetric=True, constant=1.0, convex=False, bounded=True, calibrated=True, cpe=False
     )
@@ -34,6 +37,7 @@ class Ramp(MarginLoss):
     code calls this one `symmetric_ramp`.
     """
 
+    identity: ClassVar[str] = "ramp"
     properties = LossProperties(
         symmetric=True, constant=1.0, convex=False, bounded=True, calibrated=True, cpe=False
     )
@@ -50,6 +54,7 @@ class Unhinged(MarginLoss):
     Source: van Rooyen et al. 2015.
     """
 
+    identity: ClassVar[str] = "unhinged"
     properties = LossProperties(
         symmetric=True, constant=2.0, convex=True, bounded=False, calibrated=True, cpe=False
     )

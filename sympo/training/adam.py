@@ -1,4 +1,4 @@
-"""Adam on stacked cells."""
+"""Adam on stacked cells: importing `torch.optim` takes longer than training a small cell."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,13 +10,13 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class Adam:
-    """Adam with PyTorch's defaults, elementwise, so that stacked cells do not feel each other.
+    """Adam with PyTorch's defaults, elementwise, so that stacked cells do not affect each other.
 
     m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2,
     p = p - lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)
 
-    The same numbers as `torch.optim.Adam`, whose construction imports torch's compiler, which takes
-    longer than training a small cell. Source: Kingma and Ba (2015).
+    The same numbers as `torch.optim.Adam`, whose construction imports torch's compiler.
+    Source: Kingma and Ba (2015).
     """
 
     def __init__(self, parameters: Sequence[Tensor], learning_rate: float) -> None:
@@ -47,7 +47,7 @@ class Adam:
         return {"steps": self.steps, **moments}
 
     def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from the `state` of each cell; all took equally many steps."""
+        """Resume from the `state` of each cell; all took equally many steps."""
         self.steps = states[0]["steps"]
         for name in ("mean", "square"):
             for number, moment in enumerate(getattr(self, name)):

@@ -4,20 +4,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sympo.models.causal import Policy
-from sympo.models.rows import Rows
+from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.policies import Policy
+from sympo.training.diverged import Diverged
 from sympo.training.optimizer import Optimizer, Recipe, batches
 
 
 def fine_tune(
     policy: Policy,
-    rows: Rows,
+    rows: PackedRows,
     recipe: Recipe,
     seed: int,
     tokens: int,
     on_step: Callable[[int, int, float], None],
 ) -> None:
-    """Train a policy to give the answers of rows of one side.
+    """Train a policy on the answers of one-sided rows.
 
     tokens: that pass through the model at a time. on_step(step, steps, loss in nats per token).
     """
@@ -34,9 +35,9 @@ def fine_tune(
             loss.backward()
             total += loss.item()
         if not np.isfinite(total):
-            raise FloatingPointError(
+            raise Diverged(
                 f"the loss of supervised fine-tuning is {total} at step {step}; a lower "
-                "job.sft.learning_rate may help"
+                "learning rate may help"
             )
         optimizer.step()
         on_step(step, steps, total)

@@ -1,4 +1,4 @@
-"""Steps of the optimizer for language models: AdamW, warm-up and cosine decay, clipping."""
+"""The optimizer of language models: AdamW with warm-up, cosine decay and clipping."""
 
 import math
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sympo import seeding
+from sympo import ranges, seeding
 from sympo.ranges import Amount, Count, NotNegative, Positive
 
 
@@ -19,23 +19,27 @@ class Recipe:
 
     epochs: passes over the data; batch_size: rows per step of the optimizer; learning_rate: peak,
         reached after `warmup_steps` steps of linear warm-up, then a cosine to 0 at the last step;
-    weight_decay: AdamW's; max_grad_norm: gradients are scaled down to this norm, null for never.
+    weight_decay: AdamW's; max_grad_norm: gradients are clipped to this norm, None for no clipping.
     """
 
-    epochs: Count
-    batch_size: Count
-    learning_rate: Positive
-    warmup_steps: Amount = 0
+    epochs: Count = 1
+    batch_size: Count = 64
+    learning_rate: Positive = 5e-6
+    warmup_steps: Amount = 150
     weight_decay: NotNegative = 0.0
-    max_grad_norm: Positive | None = None
+    max_grad_norm: Positive | None = 5.0
+
+    def __post_init__(self) -> None:
+        ranges.check(self)
 
     def slow_start(self, rows: int) -> str | None:
-        """What to say where the warm-up takes all steps."""
+        """A warning if the warm-up takes all steps, otherwise None."""
         steps = self.epochs * self.steps_per_epoch(rows)
         if self.warmup_steps < steps:
             return None
         return (
-            f"warmup_steps={self.warmup_steps} are not done in {steps} steps: the learning rate "
+            f"training ends after {steps} steps, before the warm-up does "
+            f"(warmup_steps={self.warmup_steps}): the learning rate "
             f"ends at {self.scale(steps - 1, steps):.0%} of its peak"
         )
 
@@ -43,7 +47,7 @@ class Recipe:
         return math.ceil(rows / self.batch_size)
 
     def scale(self, step: int, steps: int) -> float:
-        """The learning rate of a step, counted from 0, as a share of the peak."""
+        """The learning rate of a step, counted from 0, relative to the peak."""
         if step < self.warmup_steps:
             return (step + 1) / (self.warmup_steps + 1)
         done = (step - self.warmup_steps) / max(1, steps - self.warmup_steps)
@@ -53,8 +57,8 @@ class Recipe:
 def batches(
     rows: int, recipe: Recipe, seed: int, purpose: str, first_step: int = 0
 ) -> Iterator[np.ndarray]:
-    """The row numbers of each step from `first_step` on; an epoch's order depends on seed, purpose
-    and epoch alone."""
+    """The row numbers of each step from `first_step` on; the order of an epoch depends only on
+    seed, purpose and epoch."""
     per_epoch = recipe.steps_per_epoch(rows)
     for epoch in range(first_step // per_epoch, recipe.epochs):
         order = seeding.generator(seed, "batches", purpose, str(epoch)).permutation(rows)
@@ -64,7 +68,7 @@ def batches(
 
 
 class Optimizer:
-    """AdamW over the trainable weights of a model, by a recipe of `steps` steps."""
+    """AdamW on the trainable weights of a model, over `steps` steps of a recipe."""
 
     def __init__(self, model: nn.Module, recipe: Recipe, steps: int) -> None:
         self.recipe, self.steps, self.done = recipe, steps, 0
@@ -77,7 +81,7 @@ class Optimizer:
         )
 
     def step(self, divisor: float = 1.0) -> None:
-        """Update by the summed gradients over `divisor`, clipped after the division."""
+        """Update with the summed gradients divided by `divisor`, then clipped."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         if divisor != 1.0:
             torch._foreach_div_(gradients, divisor)

@@ -1,6 +1,6 @@
 """One policy trained by several processes of `torch.distributed`, which share each step's pairs.
 
-Where no process group is there, a process is the only one.
+Without a process group, there is one process.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def share(batch: np.ndarray) -> np.ndarray:
-    """The part of a batch that this process computes; every pair is in one part."""
+    """This process's part of a batch; the parts of all processes partition it."""
     return batch[dist.get_rank() :: dist.get_world_size()] if _several() else batch
 
 
@@ -25,10 +25,10 @@ def rescale(parameters: Sequence[nn.Parameter], factor: float) -> None:
 
 
 def add_up(parameters: Sequence[nn.Parameter], log_scale: float, total: float) -> float:
-    """Add up what the processes summed: gradients in place, and the total weight, returned.
+    """Sum gradients over processes, in place, and the total weight, which is returned.
 
-    log_scale: of this process; its gradients and total stand for exp(log_scale) times their value,
-    -inf where it had no pairs. What is returned and left is relative to the largest scale.
+    log_scale: the process's gradients and total are in units of exp(log_scale), -inf if it had no
+    pairs; afterwards they are in units of the largest scale.
     """
     if not _several():
         return total
@@ -47,7 +47,7 @@ def add_up(parameters: Sequence[nn.Parameter], log_scale: float, total: float) -
 
 
 def gather(values: Tensor) -> Tensor:
-    """The values of all processes, one after the other."""
+    """The values of all processes, concatenated."""
     if not _several():
         return values
     parts: list[Tensor | None] = [None] * dist.get_world_size()

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sympo.outcomes import Scored
-from sympo.records import file_of_test_set
+from sympo.runs.folder import file_of_test_set
 
 ROBUST = {"sigmoid", "ramp", "unhinged"}
 
@@ -33,10 +33,14 @@ def write_run(
     metrics: dict[str, float | None] | None = None,
     history: list[dict[str, Any]] | None = None,
     scores: np.ndarray | None = None,
+    at_default: Sequence[str] = (),
+    settings: dict[str, Any] | None = None,
     **top_level: Any,
 ) -> Path:
     """One run folder; `accuracy` fixes the test accuracy of every epoch, `history` everything that
-    was measured, `scores` the outcomes of test pairs of its seed. `tag` varies the hash."""
+    was measured, `scores` the outcomes of test pairs of its seed. `tag` varies the hash.
+    `at_default` names the settings at their default; further arguments, or `settings` for names
+    that are arguments too, are settings at the top level."""
     rng = np.random.default_rng([seed, round(noise * 100), len(loss), epochs])
     digest = f"{zlib.crc32(repr((epochs, assumed_rate, tag, noise_model)).encode()):08x}"
     folder = runs / job / dataset / loss / f"noise={noise:g}" / f"seed={seed}-{digest}"
@@ -54,14 +58,14 @@ def write_run(
     last = measured[-1] | items
     chosen = max(measured, key=lambda row: row["validation/noisy_accuracy"])
     config = {
-        "dataset": {"_target_": f"sympo.data.{dataset}", "train_pairs": 2000},
-        "loss": {"_target_": f"sympo.losses.{loss}"},
+        "dataset": {"_identity_": dataset, "train_pairs": 2000},
+        "loss": {"_identity_": loss},
         "noise": noise,
-        "noise_model": {"_target_": f"sympo.noise.{noise_model}", "rate": noise},
-        "model": {"_target_": f"sympo.models.{model_name}", "channels": [6, 16]},
+        "noise_model": {"_identity_": noise_model, "rate": noise},
+        "model": {"_identity_": model_name, "channels": [6, 16]},
         "job": {"epochs": epochs},
         "seed": seed,
-    } | top_level
+    } | (settings or top_level)
     if assumed_rate is not None:
         config["loss"]["assumed_rate"] = assumed_rate
     summary = {
@@ -73,7 +77,9 @@ def write_run(
         "model": model_name,
         "seed": seed,
         "hash": digest,
+        "identity": 2,
         "config": config,
+        "at_default": list(at_default),
         "epochs": epochs,
         "last": last,
         "selected": chosen | items,
@@ -92,6 +98,19 @@ def write_run(
             summary[which]["test/order_accuracy"] = float(scores.mean())
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
+
+
+def as_format_1(folder: Path, **paths: str) -> None:
+    """Rewrite a summary as runs before stable identities had it; paths: part -> Python path,
+    otherwise made of the identity."""
+    file = folder / "summary.json"
+    summary = json.loads(file.read_text())
+    del summary["identity"], summary["at_default"]
+    for name, part in summary["config"].items():
+        if isinstance(part, dict) and "_identity_" in part:
+            identity = part.pop("_identity_").title().replace("_", "")
+            part["_target_"] = paths.get(name, f"sympo.{name}.{identity}")
+    file.write_text(json.dumps(summary))
 
 
 def write_sweep(

@@ -1,4 +1,6 @@
+import inspect
 import json
+import textwrap
 
 import numpy as np
 import pandas as pd
@@ -10,12 +12,21 @@ from sympo.analysis.frames import KEYS, settings
 from tests.analysis.synthetic import policy_history, write_policy_sweep, write_run, write_sweep
 
 
+def test_the_example_of_a_collection_runs(tmp_path, monkeypatch, capsys):
+    write_sweep(tmp_path / "results" / "runs", {"ramp": None}, [0.1, 0.3], [0, 1])
+    monkeypatch.chdir(tmp_path)
+    example = (inspect.getdoc(Collection) or "").split("a figure:")[1]
+    exec("from sympo.analysis import *\n" + textwrap.dedent(example.strip("\n")))
+    assert "noise 0.3" in capsys.readouterr().out
+    assert (tmp_path / "accuracy.png").is_file() and (tmp_path / "accuracy.pdf").is_file()
+
+
 def test_cells_hold_keys_differing_leaves_oracle_and_metrics(tmp_path):
     write_sweep(tmp_path, {"ramp": None, "cdpo": "true"}, [0.1, 0.3], [0, 1], epochs=10)
     write_run(tmp_path, loss="ramp", noise=0.1, seed=0, epochs=30)
     cells = Collection.from_runs(tmp_path).cells
     assert list(cells.columns[:6]) == KEYS
-    # not loss._target_ (follows from the name), not noise_model.rate (is the noise rate)
+    # not loss._identity_ (follows from the name), not noise_model.rate (is the noise rate)
     assert settings(cells) == ["job.epochs", "loss.assumed_rate"]
     assert cells["oracle"].tolist() == (cells["loss"] == "cdpo").tolist()
     assert {"last/test/order_accuracy", "selected/epoch", "last/epoch"} <= set(cells.columns)
@@ -31,7 +42,7 @@ def test_leaves_are_compared_within_the_option_of_their_group(tmp_path):
         write_run(tmp_path, dataset=dataset, **{"dataset_config": {"pairs": pairs}})
     write_run(tmp_path, seed=1, model={"channels": [8, 16]})
     columns = settings(Collection.from_runs(tmp_path).cells)
-    assert columns == ["dataset_config.pairs", "model._target_", "model.channels"]
+    assert columns == ["dataset_config.pairs", "model._identity_", "model.channels"]
 
 
 def test_oracle_is_the_assumed_rate_at_the_noise_rate_alone(tmp_path):

@@ -11,6 +11,7 @@ from sympo.analysis import (
     reward_by_item,
     summarise,
 )
+from sympo.analysis.training_plots import reward_vs_digit
 from tests.analysis.synthetic import write_policy_sweep, write_run, write_sweep
 
 METRIC = "last/test/order_accuracy"
@@ -302,6 +303,21 @@ def test_rewards_do_not_depend_on_shift_and_scale(tmp_path):
     table = reward_by_item(collect(tmp_path).cells.assign(**rewards))
     np.testing.assert_allclose(table["mean"], (digits - 4.5) / digits.std())
     np.testing.assert_allclose(table["high"], table["low"])
+
+
+def test_each_data_set_has_true_rewards_of_its_own(tmp_path):
+    for dataset in ("digits", "made"):
+        write_run(tmp_path, dataset=dataset)
+    cells = collect(tmp_path).cells.sort_values("dataset")
+    cells = cells.drop(columns=[name for name in cells.columns if "/reward_mean/" in name])
+    values = {-1.5: (np.nan, 1.0), 0: (3.0, np.nan), 0.25: (np.nan, 2.0), 1: (5.0, 4.0)}
+    cells = cells.assign(**{f"last/test/reward_mean/{k}": v for k, v in values.items()})
+    table = reward_by_item(cells)
+    assert table.loc[table["dataset"] == "digits", "item"].tolist() == [0, 1]
+    own = table[table["dataset"] == "made"]
+    assert own["item"].tolist() == [-1.5, 0.25, 1]
+    np.testing.assert_allclose(own["mean"], np.array([-4, -1, 5]) / np.sqrt(14))
+    assert reward_vs_digit(own).axes[0].get_xlabel() == "True reward"
 
 
 def test_nothing_measured_gives_an_empty_table(tmp_path):

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from sympo.analysis.intervals import Covariance, Incidence, Outcomes, Spread, covariance
+from sympo.analysis.covariance import Covariance, Incidence, covariance
+from sympo.analysis.intervals import Outcomes, Spread
 from sympo.outcomes import Scored
 
 ITEMS = 200

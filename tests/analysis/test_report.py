@@ -180,7 +180,7 @@ def test_a_cell_that_diverged_late_is_missing_once(tmp_path):
     report = write_report(Collection.from_runs(tmp_path / "runs"), tmp_path / "out")
     assert "(n=1 of 2)" in report.table
     assert "(n=2)" in report.table
-    assert "missing: 1 cells" in report.table
+    assert "missing: 1 cell" in report.table and "1 cells" not in report.table
 
 
 @pytest.mark.parametrize("unfinished", [False, True])

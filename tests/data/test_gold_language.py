@@ -99,6 +99,25 @@ def test_seeds_draw_prompts_and_not_the_language() -> None:
     assert language(reward_scale=3.0).fingerprint() == own.fingerprint()  # a setting of its own
 
 
+def test_settings_and_fingerprint_of_the_default_language() -> None:
+    GoldLanguage().check()
+    assert GoldLanguage().fingerprint() == "2b4aefe485c8aa2a"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"longest_answer": 1}, "^longest_answer=1 must be at least shortest_answer=2$"),
+        ({"topics": 9}, "^topics=9 must be at most tokens=8$"),
+        ({"concentration": 1e-6}, "^concentration=1e-06 is too small"),
+        ({"stop": 0.0}, "^stop=0.0 is not allowed"),
+    ],
+)
+def test_bad_settings(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        language(**changes).check()
+
+
 def test_policy_that_says_one_thing_is_refused() -> None:
     def constant(prompts: Sequence[np.ndarray], seed: int) -> Given:
         return Given([np.array([1, 2, 8]) for _ in prompts])
@@ -146,5 +165,5 @@ def test_no_prompt_is_in_two_splits() -> None:
     counted = made.account.splits["test"].left_out["dropped for a prompt of another split"]
     assert counted > 0
     assert not (splits[0] & splits[1] or splits[0] & splits[2] or splits[1] & splits[2])
-    with pytest.raises(BadInput, match=r"longer dataset\.prompt_length"):
+    with pytest.raises(BadInput, match="a longer prompt_length"):
         language(prompt_length=2).preferences(0, None, uniform)

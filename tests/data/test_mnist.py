@@ -79,11 +79,11 @@ def test_labels_that_do_not_fit_the_images(folder: Path) -> None:
 
 
 def test_real_mnist(mnist_folder: Path) -> None:
-    data = MNIST(path=str(mnist_folder), train_images=30_000, validation_images=30_000,
-                 train_pairs=10_000, validation_pairs=10_000)  # fmt: skip
+    data = MNIST(path=str(mnist_folder))
+    assert data.fingerprint() == "6c703d5d8c236e8d"
     data.check()
     draw = data.draw(0)
-    assert len(data.images.digits) == 70_000
+    assert len(data.images.rewards) == 70_000
     assert 4400 < len(draw.test) < 4600  # 5,000 disjoint pairs, a tenth of them ties
     # torchvision's well-known constants, up to which half of the images is used
     assert draw.mean / 255 == pytest.approx(0.1307, abs=0.001)

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sympo.data.chat import TextPair
 from sympo.data.preferences import PreferenceSet
+from sympo.data.text_pair import TextPair
 from sympo.noise import InstanceDependent
 from sympo.types import BadInput
 from tests.data.made_tokenizers import tokenizer
@@ -206,7 +206,7 @@ def test_rows_without_a_preference_are_counted(
         ({"prompt": "Hi", "chosen": "Yes"}, {}, "rejected is missing"),
         ({"prompt": 3, "chosen": "Yes", "rejected": "No"}, {}, "prompt=3 must be of type str or"),
         ({"chosen": "Yes", "rejected": "No"}, {}, "prompt is missing; the row has chosen, re"),
-        ({"chosen": [YES], "rejected": [NO]}, {}, "prompt is missing.*dataset.prompt=null"),
+        ({"chosen": [YES], "rejected": [NO]}, {}, "prompt is missing.*prompt=null"),
         ({"chosen": "Yes", "rejected": "No"}, {"prompt": None}, "chosen='Yes' must be of type lis"),
         ({"prompt": "Hi", "chosen": [3], "rejected": "No"}, {}, "message 1 of chosen"),
     ],
@@ -270,7 +270,7 @@ def test_a_folder_has_its_own_test_split(
 def test_several_test_splits_are_a_question(tmp_path: Path) -> None:
     for name in ("train", "test_a", "test_b"):
         write(tmp_path / f"{name}.jsonl", rows(range(20)))
-    with pytest.raises(BadInput, match=r"dataset\.test=null.*test_a, test_b"):
+    with pytest.raises(BadInput, match=r"^test=null .*test_a, test_b"):
         preferences(tmp_path).check()
 
 
@@ -288,19 +288,19 @@ def test_named_test_split(tmp_path: Path) -> None:
     [
         (None, {}, "either path"),
         ("a.jsonl", {"name": "someone/set"}, "either path"),
-        ("nowhere", {}, "neither file nor folder"),
+        ("nowhere", {}, "neither a file nor a folder"),
         ("a.jsonl", {"test": "b.jsonl"}, "b.jsonl is not a file"),
         ("a.txt", {}, "a.txt must end with .jsonl"),
         (".", {}, "holds no train split.*; it holds a$"),
-        ("a" * 300, {}, "dataset.path=.*too long"),
-        ("a.jsonl", {"prompt": None, "input": "input"}, "dataset.input=input"),
-        ("a.jsonl", {"score_chosen": "good"}, "dataset.score_rejected=None"),
+        ("a" * 300, {}, "^path=.*too long"),
+        ("a.jsonl", {"prompt": None, "input": "input"}, "^input=input"),
+        ("a.jsonl", {"score_chosen": "good"}, "score_rejected=None"),
         ("a.jsonl", {"prompt": "a.b"}, "a.b is missing; the row has prompt, chosen, rejected"),
-        ("a.jsonl", {"test_share": 1.0}, "dataset.test_share=1.0"),
+        ("a.jsonl", {"test_share": 1.0}, "^test_share=1.0"),
         (
             "a.jsonl",
             {"test_share": 0.001},
-            "dataset.test_share=0.001 takes none of the 20 usable rows",
+            "^test_share=0.001 takes none of the 20 usable rows",
         ),
     ],
 )
@@ -379,8 +379,8 @@ def test_raw_prompts_that_look_like_messages_are_taken_as_they_are(tmp_path: Pat
     ("prompt", "changes", "words"),
     [
         ([ASKED], {}, "row 1: prompt=.* must be of type str"),
-        ("Hi", {"prompt": None}, "raw_prompts=true is not allowed with dataset.prompt=null"),
-        ("Hi", {"system": "s"}, "raw_prompts=true is not allowed with dataset.system=s"),
+        ("Hi", {"prompt": None}, "raw_prompts=true is not allowed with prompt=null"),
+        ("Hi", {"system": "s"}, "raw_prompts=true is not allowed with system=s"),
     ],
 )
 def test_raw_prompts_are_strings(

@@ -149,6 +149,15 @@ def test_rank_metrics() -> None:
     assert constant["spearman"] is None and constant["reward_mean/0"] == 1
 
 
+def test_rank_metrics_of_real_valued_rewards() -> None:
+    truth = np.array([-1.5, -0.25, 0.5, 2.0])
+    found = rank_metrics(truth**3, truth, np.array([-1.0, -1.0, 1.0, 1.0]))
+    assert found["spearman"] == pytest.approx(1)
+    assert found["reward_mean/-1.0"] == pytest.approx((-(1.5**3) - 0.25**3) / 2)
+    assert rank_metrics(truth, truth)["reward_mean/-0.25"] == -0.25
+    assert rank_metrics(truth, np.ones(4))["kendall"] is None
+
+
 def test_selection_takes_the_earliest_of_equals() -> None:
     evaluations = [{"epoch": e, "v": v} for e, v in ((5, 0.6), (10, 0.7), (15, 0.7))]
     assert earliest_best(evaluations, "v")["epoch"] == 10

@@ -14,7 +14,6 @@ from sympo.evaluation.verdicts import (
     length_adjusted,
     paired_difference,
     position_bias,
-    resample,
     win_rate,
 )
 from sympo.types import BadInput
@@ -157,31 +156,6 @@ def test_swapping_policies_mirrors_the_interval() -> None:
     assert one["win_rate_low"] == pytest.approx(1 - other["win_rate_high"], abs=0.003)
 
 
-@pytest.mark.parametrize("prompts", [40, 2000])
-def test_resampling_is_a_plain_cluster_bootstrap(prompts: int) -> None:
-    """Same quantiles, to Monte-Carlo error, of a ratio of totals; 40 prompts are drawn one by one
-    and 2000 as counts of their distinct contents."""
-    draw, draws = np.random.default_rng(0), 10_000
-    score, size = draw.integers(0, 5, prompts) / 2, draw.integers(2, 4, prompts)
-    totals = np.column_stack([score, size]).astype(float)
-    assert (20 * len(np.unique(totals, axis=0)) < prompts) == (prompts == 2000)
-    ours = resample(totals, draw, draws)
-    plain = np.array([totals[draw.integers(0, prompts, prompts)].sum(axis=0) for _ in range(draws)])
-    spread = plain.std(axis=0)
-    assert ours.mean(axis=0) == pytest.approx(
-        prompts * totals.mean(axis=0), abs=4 * spread.min() / 100
-    )
-    levels = [0.025, 0.16, 0.5, 0.84, 0.975]
-    a, b = (np.quantile(t[:, 0] / t[:, 1], levels) for t in (ours, plain))
-    # the standard error of a quantile in standard deviations, sqrt(p (1 - p) / draws) / density,
-    # is at most 0.027 here; two of them, four standard errors
-    ratio_spread = (plain[:, 0] / plain[:, 1]).std()
-    assert np.abs(a - b).max() < 4 * np.sqrt(2) * 0.027 * ratio_spread
-    correlations = [np.corrcoef(t.T)[0, 1] for t in (ours, plain)]
-    assert correlations[0] == pytest.approx(correlations[1], abs=4 * np.sqrt(2) / 100)
-    assert ours.std(axis=0) == pytest.approx(spread, rel=0.04)
-
-
 def test_intervals_are_those_of_scipys_bca() -> None:
     """Of a skewed mean and of kappa over 60 prompts, where BCa is not the percentiles."""
     draw = np.random.default_rng(1)
@@ -311,7 +285,10 @@ def test_as_many_items_as_needed_give_the_half_width(annotators: int) -> None:
         (lambda: position_bias([2], [0], 0), "choice[0] is 2.0, and must be from 0 to 1 or NaN."),
         (lambda: items_needed(0.5, 0), "half_width is 0.5, and must be above 0 and below 0.5."),
         (lambda: items_needed(0.1, 1), "tie_rate is 1, and must be at least 0 and below 1."),
-        (lambda: items_needed(0.1, 0, 0), "annotators is 0, and must be a whole number from 1 on."),
+        (
+            lambda: items_needed(0.1, 0, 0),
+            "annotators is 0, and must be a whole number, at least 1.",
+        ),
         (lambda: items_needed(0.1, 0, 2, -0.1), "kappa is -0.1, and must be from 0 to 1."),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from sympo.losses import IPO, RDPO, DrDPO, Logistic, Ramp
+from sympo.losses import IPO, RDPO, DrDPO, Logistic, MarginLoss, Ramp
 from sympo.types import BadInput
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -134,6 +134,8 @@ def test_trains_evaluates_and_saves(tiny: Any, sympo_trainer: Any, tmp_path: Pat
         ({"loss": "ipo"}, IPO(0.5)),
         ({"loss": "ipo", "beta": 0.2}, IPO(0.2)),
         ({"loss": IPO(0.3)}, IPO(0.3)),
+        ({"loss": IPO}, IPO(0.5)),
+        ({"loss": RDPO, "assumed_rate": 0.1}, RDPO(0.1)),
     ],
 )
 def test_names_and_settings(
@@ -146,7 +148,7 @@ def test_names_and_settings(
 @pytest.mark.parametrize(
     ("given", "config", "words"),
     [
-        ({"loss": "rampp"}, {}, ["loss='rampp'", "DrDPO", "Ramp", "TruncatedHinge"]),
+        ({"loss": "rampp"}, {}, ["loss='rampp'", "dr_dpo", "ramp", "truncated_hinge"]),
         ({"loss": "MarginLoss"}, {}, ["loss='MarginLoss'"]),
         ({"loss": "LossProperties"}, {}, ["loss='LossProperties'"]),
         ({"loss": None}, {}, ["loss=None"]),
@@ -154,6 +156,9 @@ def test_names_and_settings(
         ({"loss": "ropo", "alhpa": 2}, {}, ["alhpa=2", "alpha"]),
         ({"loss": "ropo", "alpha": -2}, {}, ["alpha=-2"]),
         ({"loss": "rdpo"}, {}, ["assumed_rate"]),
+        ({"loss": MarginLoss}, {}, ["MarginLoss"]),
+        ({"loss": int}, {}, ["int"]),
+        ({"loss": Ramp, "alpha": 2}, {}, ["alpha=2", "loss=Ramp"]),
         ({"loss": Ramp(), "alpha": 2}, {}, ["alpha"]),
         ({}, {"loss_type": "hinge"}, ["args.loss_type=['hinge']", "['sigmoid']"]),
         ({}, {"label_smoothing": 0.1}, ["args.label_smoothing=0.1"]),

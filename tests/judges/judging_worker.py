@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 
 from sympo.disk import write_atomically
+from sympo.identity import Identity
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judging import judge_answers
 from sympo.judges.openai import OpenAIJudge
-from sympo.records import CellName, RunFolder
+from sympo.runs.folder import CellName, RunFolder
 
 
 def main(folder: Path, settings: str) -> None:
@@ -23,13 +24,15 @@ def main(folder: Path, settings: str) -> None:
     logging.basicConfig(level=logging.DEBUG)
     judge = OpenAIJudge(**json.loads(settings))
     judge.check()
-    cache = VerdictCache(folder / "verdicts.db", judge.key())
+    cache = VerdictCache(folder / "verdicts.db", judge)
     lines = json.loads((folder / "lines.json").read_text())
     try:
         judged = judge_answers(judge, lines, cache, lambda done, total: print(done, total))
     except Exception as error:
         run = RunFolder(
-            folder, CellName("policy", "hh", "ramp", 0.0, "symmetric", "hub", 0), judge.key()
+            folder,
+            CellName("policy", "hh", "ramp", 0.0, "symmetric", "hub", 0),
+            Identity(judge.key()),
         )
         run.path.mkdir(parents=True)
         run.fail(error)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sympo.judges.base import Judge, JudgeStopped, OnVerdict
+from sympo.protocols.judging import Judge, JudgeStopped, OnVerdict
 from sympo.types import Comparison, Verdict
 
 
@@ -12,7 +12,7 @@ from sympo.types import Comparison, Verdict
 class Scripted(Judge):
     """says: the choice on a comparison; stop_after: how many it answers before it stops."""
 
-    not_asked = Judge.not_asked | {"says", "stop_after", "asked"}
+    outside_identity = Judge.outside_identity | {"says", "stop_after", "asked"}
 
     says: Callable[[Comparison], float | None]
     stop_after: int | None = None

@@ -8,18 +8,20 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sympo.judges.cache import VerdictCache
 from sympo.types import BadInput, Comparison, Verdict
+from tests.judges.scripted import Scripted, longer
 
 ASKED = Comparison([{"role": "user", "content": "why?"}], "because", "no idea")
 
 
-def cache(folder: Path, **settings: object) -> VerdictCache:
-    # words without a verdict come back, too
-    return VerdictCache(folder / "verdicts.sqlite", {"judge": "j", **settings}, retried=0)
+def cache(folder: Path, **settings: Any) -> VerdictCache:
+    # unparsable replies come back, too
+    return VerdictCache(folder / "verdicts.sqlite", Scripted(says=longer, **settings), retried=0)
 
 
 def test_verdict_comes_back_with_its_words(tmp_path: Path) -> None:
@@ -38,7 +40,7 @@ def test_key_holds_all_that_a_verdict_depends_on(tmp_path: Path) -> None:
     longer = Comparison([*ASKED.dialogue, {"role": "assistant", "content": ""}], "because", "no")
     joined = Comparison(ASKED.dialogue, "becauseno ", "idea")
     keys = {one.key(asked) for asked in (ASKED, swapped, harmless, longer, joined)}
-    keys.add(cache(tmp_path, model="other").key(ASKED))
+    keys.add(cache(tmp_path, name="other").key(ASKED))
     assert len(keys) == 6
     assert one.key(ASKED) == cache(tmp_path).key(ASKED)
 
@@ -53,19 +55,19 @@ def test_unparsed_verdict_is_replaced_by_a_parsed_one(tmp_path: Path) -> None:
 
 
 def test_unparsed_and_old_verdicts_are_asked_for_again(tmp_path: Path) -> None:
-    path, key = tmp_path / "verdicts.sqlite", {"judge": "j"}
-    one = VerdictCache(path, key)
+    path, judge = tmp_path / "verdicts.sqlite", Scripted(says=longer)
+    one = VerdictCache(path, judge)
     asked, unparsed = one.key(ASKED), one.key(Comparison([], "a", "b"))
     one.put(asked, Verdict(1.0, "[[A]]"))
     one.put(unparsed, Verdict(None, "hm"))
     assert set(one.get([asked, unparsed])) == {asked}
     just_now = time.time() - 60
-    assert set(VerdictCache(path, key, retried=just_now).get([asked, unparsed])) == {
+    assert set(VerdictCache(path, judge, retried=just_now).get([asked, unparsed])) == {
         asked, unparsed
     }  # fmt: skip
-    one.forget([asked], before=just_now)
+    one.forget({asked: ASKED}, before=just_now)
     assert one.get([asked])
-    one.forget([asked], before=time.time() + 60)
+    one.forget({asked: ASKED}, before=time.time() + 60)
     assert not one.get([asked])
 
 
@@ -93,13 +95,13 @@ def test_killed_process_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_file_says_which_judge_said_what(tmp_path: Path) -> None:
-    one = cache(tmp_path, model="m")
+    one = cache(tmp_path, name="m")
     one.put(one.key(ASKED), Verdict(0.0, "[[B]]"))
     one.close()
     rows = sqlite3.connect(tmp_path / "verdicts.sqlite").execute(
         "SELECT settings, raw FROM verdicts JOIN judges USING (judge)"
     )
-    assert rows.fetchall() == [('{"judge": "j", "model": "m"}', "[[B]]")]
+    assert rows.fetchall() == [('{"judge": "scripted", "name": "m"}', "[[B]]")]
 
 
 KEYS = [hashlib.blake2b(bytes([number % 256, number // 256]), digest_size=16).digest()
@@ -179,7 +181,7 @@ def test_damaged_row_is_asked_for_again(
         db.execute(f"UPDATE verdicts SET {harm} WHERE key = ?", [KEYS[5]])
     db.close()
     assert set(cache(tmp_path).get(KEYS)) == set(KEYS) - {KEYS[5]}
-    assert caplog.messages == [f"{path} holds damaged verdicts, which are asked for again"]
+    assert caplog.messages == [f"{path} holds damaged verdicts, which are asked again"]
 
 
 def test_file_older_than_digests_is_read_and_written(tmp_path: Path) -> None:

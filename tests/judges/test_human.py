@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from sympo.evaluation.verdicts import win_rate
 from sympo.judges.human.__main__ import main
 from sympo.judges.human.page import render
-from sympo.judges.judged import judged_metrics
 from sympo.judges.judging import prompt_id
+from sympo.judges.metrics import judged_metrics
 from tests.judges.made_study import LOSSES, made_line, made_run, made_runs, worth, write_samples
 
 Study = dict[str, Any]
@@ -227,6 +227,25 @@ def test_importing_again_changes_nothing_and_others_add(tmp_path: Path) -> None:
     assert together == {path: path.read_bytes() for path in runs.rglob("human-*.json")}
 
 
+def test_damaged_file_asks_for_everyones_answers_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    runs = made_runs(tmp_path / "runs", ["ramp"], [0.3], [0])
+    page, _ = exported(runs, tmp_path / "s.html", "--items", "6")
+    key = str(tmp_path / "s.key.json")
+    anna = written(tmp_path / "anna.json", answered(page, by_worth))
+    bo = written(tmp_path / "bo.json", answered(page, lambda item: "A", "Bo"))
+    assert main(["import", anna, bo, "--key", key]) == 0
+    ((folder, content),) = judged(runs).items()
+    (file,) = (folder / "judges").iterdir()
+    file.write_text(file.read_text()[:500])
+    assert main(["import", bo, "--key", key]) == 1
+    assert "set aside as" in (words := capsys.readouterr().err) and "everyone else's again" in words
+    assert main(["import", anna, "--key", key]) == 0
+    (again,) = judged(runs).values()
+    assert again["samples"]["last"]["items"] == content["samples"]["last"]["items"]
+
+
 def test_the_last_answers_of_a_person_count(tmp_path: Path) -> None:
     runs = made_runs(tmp_path / "runs", ["ramp"], [0.3], [0])
     page, _ = exported(runs, tmp_path / "s.html", "--items", "6")
@@ -261,7 +280,7 @@ def test_equal_answers_are_ties_that_nobody_is_asked_about(
     folder = made_run(tmp_path / "runs", "ramp", 0.3, 0, lines)
     page, _ = exported(tmp_path / "runs", tmp_path / "s.html", "--items", "8")
     assert len(page["items"]) == 5
-    assert "3  with two equal answers" in capsys.readouterr().out
+    assert "3  with two equal responses" in capsys.readouterr().out
     answers = written(tmp_path / "a.json", answered(page, by_worth))
     assert main(["import", answers, "--key", str(tmp_path / "s.key.json")]) == 0
     there = judged(tmp_path / "runs")[folder]["samples"]["last"]
@@ -308,7 +327,7 @@ def test_agreement_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> Non
 
 
 BAD_ANSWERS: list[tuple[Callable[[Study], Any], list[str]]] = [
-    (lambda said: [], ["no file of answers"]),
+    (lambda said: [], ["not a file of answers"]),
     (lambda said: {**said, "study": "0" * 12}, ["study='000000000000'"]),
     (lambda said: {**said, "annotator": " "}, ["annotator=' '"]),
     (lambda said: {**said, "answers": [3]}, ["answer 1"]),
@@ -356,9 +375,9 @@ def test_other_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     for arguments, words in (
         (["import", one, two, "--key", key], ["annotator='Anna'", "two files"]),
-        (["import", one, "--key", one], ["one.json", "no key"]),
+        (["import", one, "--key", one], ["one.json", "not the key"]),
         (["import", str(tmp_path / "none.json"), "--key", key], ["none.json"]),
-        (["export", str(tmp_path / "nowhere")], ["nowhere", "no folder"]),
+        (["export", str(tmp_path / "nowhere")], ["nowhere", "not a folder"]),
         (["export", str(tmp_path / "runs"), "--noise-at-least", "0.4"], ["0.4", "1 with less"]),
         (["export", str(tmp_path / "runs"), "--noise-at-least", "0.7"], ["0.7", "[0, 0.5)"]),
         (["export", str(tmp_path / "runs"), "--items", "5"], ["--items=5", "at most 4"]),

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from sympo.judges.base import JudgeStopped
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judging import Judged, comparison, judge_answers
+from sympo.protocols.judging import JudgeStopped
 from sympo.types import BadInput
 from tests.judges.scripted import Scripted, line, longer
 
@@ -19,7 +19,7 @@ LINES = [
 
 
 def judge_all(judge: Scripted, folder: Path, lines: list | None = None) -> Judged:
-    cache = VerdictCache(folder / "verdicts.sqlite", judge.key())
+    cache = VerdictCache(folder / "verdicts.sqlite", judge)
     try:
         return judge_answers(judge, LINES if lines is None else lines, cache, lambda *_: None)
     finally:
@@ -108,10 +108,10 @@ def test_one_question_is_asked_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"against": "nobody"}, "judge.against=nobody"),
-        ({"protocol": "fair"}, "judge.protocol=fair"),
-        ({"samples": []}, r"judge.samples=\[\]"),
-        ({"samples": ["best"]}, "judge.samples"),
+        ({"against": "nobody"}, "against=nobody"),
+        ({"protocol": "fair"}, "protocol=fair"),
+        ({"samples": []}, r"samples=\[\]"),
+        ({"samples": ["best"]}, "samples"),
     ],
 )
 def test_bad_settings(settings: dict, words: str) -> None:

@@ -12,14 +12,14 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    LlamaConfig,
 )
 
-from sympo.data.chat import PLAIN
+from sympo.data.chat_format import PLAIN
 from sympo.data.preferences import PreferenceSet
 from sympo.judges.reward_model import RewardModelJudge
 from sympo.types import BadInput, Comparison, Verdict
 from tests.data.made_tokenizers import tokenizer
+from tests.judges.made_model import model_folder
 
 TEXTS = PreferenceSet(path="anywhere", validation_pairs=1)
 ASKED = [
@@ -27,24 +27,6 @@ ASKED = [
     {"role": "assistant", "content": "hi, what is it?"},
     {"role": "user", "content": "name a colour"},
 ]
-
-
-def model_folder(folder: Path, kind: str = "plain", auto: Any = None, **config: Any) -> Path:
-    """A small random model with its tokenizer, in the hub's format."""
-    made = tokenizer(kind)
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
-    settings = LlamaConfig(
-        vocab_size=len(made) + 1, num_attention_heads=2, max_position_embeddings=256,
-        pad_token_id=len(made), **{**sizes, "num_labels": 1, **config},
-    )  # fmt: skip
-    model = (auto or AutoModelForSequenceClassification).from_config(settings)
-    with torch.no_grad():  # far enough apart that rewards differ
-        for parameter in model.parameters():
-            parameter.mul_(4)
-    model.save_pretrained(folder)
-    made.save_pretrained(folder)
-    return folder
 
 
 def judged(judge: RewardModelJudge, comparisons: list[Comparison]) -> list[Verdict]:
@@ -121,7 +103,7 @@ def test_dialogue_that_the_template_refuses_is_invalid(tmp_path: Path) -> None:
 def test_untrained_head_is_refused(tmp_path: Path) -> None:
     folder = model_folder(tmp_path, auto=AutoModelForCausalLM)
     judge = RewardModelJudge(name_or_path=str(folder))
-    with pytest.raises(BadInput, match="LlamaForCausalLM, has no reward head"):
+    with pytest.raises(BadInput, match="LlamaForCausalLM, which has no reward head"):
         judge.check()
     config = json.loads((folder / "config.json").read_text())
     config["architectures"] = ["LlamaForSequenceClassification"]
@@ -158,11 +140,11 @@ def test_reward_model_that_cannot_read_the_texts_is_refused(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"name_or_path": None}, "judge.name_or_path is not set"),
-        ({"name_or_path": "/nowhere"}, "judge.name_or_path=/nowhere"),
-        ({"precision": "float8"}, "judge.precision=float8"),
-        ({"max_length": 0}, "judge.max_length=0"),
-        ({"tokens_per_pass": 0}, "judge.tokens_per_pass=0"),
+        ({"name_or_path": None}, "name_or_path=None is not set"),
+        ({"name_or_path": "/nowhere"}, "name_or_path=/nowhere"),
+        ({"precision": "float8"}, "precision=float8"),
+        ({"max_length": 0}, "max_length=0"),
+        ({"tokens_per_pass": 0}, "tokens_per_pass=0"),
     ],
 )
 def test_bad_settings(settings: dict[str, Any], words: str) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from sympo.losses import DrDPO, Logistic, MarginLoss, Sigmoid
 from sympo.types import BadInput
-from tests.losses.test_losses import every_loss
+from tests.losses.every_loss import every_loss
 
 Z = torch.tensor([-30.0, -3, -0.6, 0, 0.3, 2, 25], dtype=torch.float64)
 
@@ -84,5 +84,5 @@ def test_reduced_gradient_is_finite_at_huge_margins(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("temperature", [0, -1.0, math.inf, math.nan, None])
 def test_bad_temperature(temperature: float) -> None:
-    with pytest.raises(BadInput, match=r"loss.temperature=.* is not allowed"):
+    with pytest.raises(BadInput, match=r"^temperature=.* is not allowed"):
         DrDPO(temperature)

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from sympo.losses import DrDPO, Logistic
-from tests.training.test_preference import make_rows, trainer, weights
+from tests.training.made_pairs import make_rows, trainer, weights
 
 
 def main(out: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sympo.losses import DrDPO, Logistic, MarginLoss
-from tests.training.test_preference import make_rows, trainer, weights
+from tests.training.made_pairs import make_rows, trainer, weights
 
 
 @pytest.fixture(scope="module")

@@ -5,19 +5,24 @@ import sys
 from pathlib import Path
 
 from sympo.evaluation.verdicts import items_needed
-from sympo.judges.base import OPPONENTS, SAMPLES
-from sympo.judges.human.answers import read_answers, write_back
 from sympo.judges.human.export import Study, export
+from sympo.judges.human.importing import read_answers, write_back
 from sympo.judges.human.key import Key
 from sympo.judges.human.table import table
-from sympo.types import BadInput
+from sympo.protocols.judging import OPPONENTS, SAMPLES
+from sympo.types import BadArgument, BadInput
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make a page on which people judge answers, blind, and bring their verdicts back."""
+    """Make a page on which people judge responses blindly, and import their verdicts."""
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options)
+        code: int = options.command(options)
+        return code
+    except BadArgument as error:  # such as items, which is --items here
+        option = error.argument.replace("_", "-")
+        print(f"--{option}={error.value} {error.rule}", file=sys.stderr)
+        return 2
     except BadInput as error:
         print(error, file=sys.stderr)
         return 2
@@ -28,11 +33,11 @@ def _export(options: argparse.Namespace) -> int:
     made = export(options.runs, options.out, Study(**settings))
     print(*(f"{count:5d}  {name}" for name, count in made.asked.items()), sep="\n")
     if made.equal:
-        print(f"{made.equal:5d}  with two equal answers: ties, which nobody is asked about")
+        print(f"{made.equal:5d}  with two equal responses: ties, which nobody is asked about")
     widths = ", ".join(f"±{100 * h:.0f}: {items_needed(h, 0.0)}" for h in (0.05, 0.1, 0.15))
     print(f"Items a method for a win rate's 95% interval, in points, if none is a tie: {widths}")
     print(f"For the annotators: {made.page}")
-    print(f"For you alone, and needed to read the answers: {made.key}")
+    print(f"For you only, and needed to read the answers: {made.key}")
     return 0
 
 
@@ -51,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sympo.judges.human", description=main.__doc__)
     commands = parser.add_subparsers(required=True)
 
-    made = commands.add_parser("export", help="draw answers from run folders, write page and key")
+    made = commands.add_parser("export", help="draw responses from run folders, write page and key")
     made.set_defaults(command=_export)
     made.add_argument("runs", nargs="+", type=Path, help="folders that hold complete runs")
     made.add_argument("--out", type=Path, default=Path("study.html"), help="default: %(default)s")
@@ -67,9 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         "--noise-at-least", type=float, default=Study.noise_at_least, metavar="RATE",
         help="leave out runs at lower noise (default: %(default)s)",
     )  # fmt: skip
-    made.add_argument("--title", default=Study.title, help="what the page is called")
+    made.add_argument("--title", default=Study.title, help="the title of the page")
 
-    read = commands.add_parser("import", help="bring downloaded answers into the run folders")
+    read = commands.add_parser("import", help="write downloaded answers into the run folders")
     read.set_defaults(command=_import)
     read.add_argument("answers", nargs="+", type=Path)
     read.add_argument("--key", type=Path, required=True, help="the key of the page's study")

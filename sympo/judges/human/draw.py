@@ -1,4 +1,4 @@
-"""Which answers people are asked about: every method as often, each prompt once in a page."""
+"""The responses that people judge: every method equally often, each prompt once per page."""
 
 import hashlib
 import json
@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from sympo import seeding
-from sympo.judges.judged import Samples
 from sympo.judges.judging import Line, prompt_id
-from sympo.records import run_folders
-from sympo.types import BadInput
+from sympo.judges.samples import Samples
+from sympo.runs.folder import run_folders
+from sympo.types import BadArgument, BadInput
 
 
 @dataclass(frozen=True)
 class Cell:
     """A complete run folder and the samples in it.
 
-    label: what it is in words; method: eight hexadecimal digits over all of its config but the
-    seed, so that cells that differ in anything else are never pooled.
+    label: what it is in words; method: eight hexadecimal digits over its config without the seed,
+    so that cells that differ in anything else are never pooled.
     """
 
     folder: Path
@@ -57,13 +57,13 @@ def find_cells(
 ) -> list[Cell]:
     """The complete cells with samples below some folders, by method and seed.
 
-    Raises BadInput where there is none, or where samples cannot be read.
+    Raises BadInput if there are none, or if samples cannot be read.
     """
     found: dict[tuple[str, ...], Cell] = {}
     lower = 0
     for root in roots:
         if not root.is_dir():
-            raise BadInput(f"{root} is no folder: give folders that hold runs")
+            raise BadInput(f"{root} is not a folder: give folders that hold runs")
         for folder in (Path(run).absolute() for run in run_folders(root)):
             if not (folder / "summary.json").is_file() or not Samples(folder, which).path.is_file():
                 continue
@@ -71,12 +71,12 @@ def find_cells(
             if summary["noise"] < noise_at_least:
                 lower += 1
                 continue
-            # the tail of a path names a cell, so one that is given twice is still one cell
+            # the tail of a path names a cell, so a cell that is given twice counts once
             found[folder.parts[-5:]] = _cell(folder, summary, which, against)
     if not found:
         raise BadInput(
             f"{', '.join(map(str, roots))}: no complete run with samples/{which}.jsonl and a noise "
-            f"rate of {noise_at_least:g} or more ({lower} with less): lower --noise-at-least, or "
+            f"rate of {noise_at_least:g} or more ({lower} with less): lower noise_at_least, or "
             "give folders that hold runs of job=policy"
         )
     return sorted(found.values(), key=lambda cell: (cell.label, cell.method, cell.seed))
@@ -85,9 +85,9 @@ def find_cells(
 def draw(cells: Sequence[Cell], count: int, seed: int, annotator_seed: int) -> list[Drawn]:
     """The items of one page, `count` of them.
 
-    No prompt comes twice: the opponent's answer to it would, and give itself away. Methods take
-    turns, and the turns are shifted by annotator_seed, so that as many pages in a row as there are
-    methods show all of them the same prompts, of the same seeds.
+    No prompt is shown twice: the opponent's response would be, too, and give itself away. Methods
+    take turns, shifted by annotator_seed, so that n consecutive pages of n methods show all methods
+    on the same prompts and seeds.
     """
     methods: dict[str, dict[int, Cell]] = {}
     for cell in cells:
@@ -105,9 +105,11 @@ def draw(cells: Sequence[Cell], count: int, seed: int, annotator_seed: int) -> l
             if (prompt := next((p for p in left[cell.folder] if p not in used), None)) is not None:
                 break
         else:
-            raise BadInput(
-                f"--items={count} is more than there are prompts, since none is shown twice in a "
-                f"page: at most {turn} here"
+            raise BadArgument(
+                "items",
+                count,
+                "is more than there are prompts, since none is shown twice on a page: at most "
+                f"{turn} here",
             )
         used.add(prompt)
         drawn.append(Drawn(cell, cell.rows[prompt]))
@@ -115,7 +117,7 @@ def draw(cells: Sequence[Cell], count: int, seed: int, annotator_seed: int) -> l
 
 
 def method_names(cells: Sequence[Cell]) -> dict[str, str]:
-    """What each method is called: its label, and its hash where another has the same label."""
+    """The name of each method: its label, and its hash if another has the same label."""
     labels = {cell.method: cell.label for cell in cells}
     shared = Counter(labels.values())
     return {
@@ -125,7 +127,7 @@ def method_names(cells: Sequence[Cell]) -> dict[str, str]:
 
 
 def _prompts(methods: Sequence[dict[int, Cell]], seed: int) -> list[str]:
-    """All prompts in a random order, those that most methods answered first."""
+    """All prompts in a random order, those answered by most methods first."""
     answered = Counter(
         prompt
         for method in methods
@@ -148,7 +150,7 @@ def _cell(folder: Path, summary: Mapping[str, Any], which: str, against: str) ->
 def _summary(folder: Path) -> dict[str, Any]:
     path = folder / "summary.json"
     try:
-        summary = json.loads(path.read_text())
+        summary: dict[str, Any] = json.loads(path.read_text())
         missing = {"dataset", "loss", "noise", "seed", "config"} - set(summary)
     except (ValueError, TypeError) as error:
         raise BadInput(f"{path} cannot be read: {error}") from error

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from sympo import seeding
+from sympo import ranges, seeding
 from sympo.disk import write_atomically
 from sympo.judges.human.draw import Cell, Drawn, draw, find_cells, method_names
 from sympo.judges.human.key import Key, KeyCell, KeyItem, relative
 from sympo.judges.human.page import CRITERIA, render
 from sympo.judges.judging import comparison
+from sympo.ranges import Count, Rate, Seed
 from sympo.types import BadInput
 
 
@@ -22,33 +23,28 @@ from sympo.types import BadInput
 class Study:
     """What is drawn, and how it is shown.
 
-    annotator_seed: pages of one study that differ in it hold the same prompts, but another method's
-    answer to each, in another order. The rest as in `sympo.judges.base.Judge`.
+    annotator_seed: pages of one study that differ in it hold the same prompts, but the response of
+    another method to each, in another order. The rest as in `sympo.judges.Judge`.
     """
 
-    items: int = 100
+    items: Count = 100
     against: str = "chosen"
     samples: str = "last"
-    seed: int = 0
-    annotator_seed: int = 0
-    noise_at_least: float = 0.3
+    seed: Seed = 0
+    annotator_seed: Seed = 0
+    noise_at_least: Rate = 0.3
     title: str = "Which answer is better?"
 
     def __post_init__(self) -> None:
-        for name, lowest in (("items", 1), ("seed", 0), ("annotator_seed", 0)):
-            if (value := getattr(self, name)) < lowest:
-                option = name.replace("_", "-")
-                raise BadInput(f"--{option}={value} must be a whole number from {lowest} on")
-        if not 0 <= self.noise_at_least < 0.5:
-            raise BadInput(f"--noise-at-least={self.noise_at_least:g} must be in [0, 0.5)")
+        ranges.check(self)
 
 
 @dataclass(frozen=True)
 class Exported:
     """What was written.
 
-    asked: the number of items of each method that people are to judge; equal: of those with two
-    equal answers.
+    asked: the number of items of each method that people are to judge; equal: the number with two
+    equal responses.
     """
 
     page: Path
@@ -67,8 +63,8 @@ def export(roots: Sequence[Path], out: Path, study: Study) -> Exported:
     for one in drawn:
         _check(one)
     digests = [cell.samples.digest for cell in cells]
-    # chance hangs on the samples too, which annotators do not have: from the seed, the code and the
-    # page nobody can work out which side is whose
+    # the draw depends on the samples too, which annotators do not have: seed, code and page do not
+    # reveal which side is whose
     names = json.dumps([asdict(study), sorted(digests)], sort_keys=True)
     random = seeding.generator(study.seed, "human page", names)
     sides = _sides([one.cell for one in drawn], random)
@@ -108,8 +104,8 @@ def export(roots: Sequence[Path], out: Path, study: Study) -> Exported:
 
 
 def _sides(cells: Sequence[Cell], random: np.random.Generator) -> list[bool]:
-    """Whether the policy's answer is A: at random, and for half the items of each method, so that
-    a liking for one side touches all methods alike."""
+    """Whether the policy's response is A: at random, and for half the items of each method, so that
+    a preference for one side affects all methods alike."""
     sides = [False] * len(cells)
     for method in sorted({cell.method for cell in cells}):
         own = [number for number, cell in enumerate(cells) if cell.method == method]
@@ -120,7 +116,7 @@ def _sides(cells: Sequence[Cell], random: np.random.Generator) -> list[bool]:
 
 
 def _shown(name: str, drawn: Drawn, against: str, policy_first: bool) -> dict[str, Any]:
-    """An item as the page holds it: texts, and nothing that tells where they come from."""
+    """An item on the page: texts, and nothing that reveals their origin."""
     seen = comparison(drawn.line, against, policy_first)
     dialogue = [{key: message[key] for key in ("role", "content")} for message in seen.dialogue]
     return {

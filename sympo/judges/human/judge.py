@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from sympo.judges.base import Judge, JudgeStopped, OnVerdict
 from sympo.judges.human.page import CRITERIA
+from sympo.protocols.judging import Judge, JudgeStopped, OnVerdict
 from sympo.types import Comparison
 
 
 @dataclass(frozen=True, kw_only=True)
 class Human(Judge):
-    """People, each of whom sees a pair in one order; the score is the mean over them."""
+    """People, each of whom sees a pair in one order; the score is their mean."""
+
+    identity: ClassVar[str] = "human"
 
     protocol: str = "one_order"
 

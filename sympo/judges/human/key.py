@@ -1,4 +1,4 @@
-"""Whose answer is whose: the file that stays with the researcher."""
+"""The key of a study: whose response is whose. It stays with the researcher."""
 
 import json
 import os
@@ -21,7 +21,7 @@ class KeyCell:
 
 @dataclass(frozen=True)
 class KeyItem:
-    """A line of a cell's samples, counted from 0, and whether A is the policy's answer to it."""
+    """A line of a cell's samples, counted from 0, and whether A is the policy's response."""
 
     cell: int
     row: int
@@ -30,10 +30,10 @@ class KeyItem:
 
 @dataclass(frozen=True)
 class Key:
-    """What a page's items are.
+    """The items of a page.
 
-    against, samples: as for any judge. items: by the name that the page gives them. equal: lines
-    whose two answers are one, ties that nobody is asked about.
+    against, samples: as for any judge. items: by their names on the page. equal: lines
+    with two equal responses, ties that nobody is asked about.
     """
 
     study: str
@@ -44,8 +44,8 @@ class Key:
     equal: list[KeyItem]
 
     def write(self, path: Path) -> None:
-        """Raises BadInput where the file is another study's key, without which its answers are
-        worth nothing."""
+        """Raises BadInput if the file is another study's key, without which that study's answers
+        are worthless."""
         if path.exists() and (other := Key.read(path).study) != self.study:
             raise BadInput(
                 f"{path} is the key of another study, {other}: its answers could not be read "
@@ -55,7 +55,7 @@ class Key:
 
     @classmethod
     def read(cls, path: Path) -> "Key":
-        """Raises BadInput where the file is no key."""
+        """Raises BadInput if the file is not a key."""
         content = read_json(path)
         try:
             return cls(
@@ -65,7 +65,7 @@ class Key:
                 equal=[KeyItem(**item) for item in content["equal"]],
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise BadInput(f"{path} is no key of a study, which `export` writes") from error
+            raise BadInput(f"{path} is not the key of a study, as `export` writes it") from error
 
 
 def relative(folder: Path, key: Path) -> str:
@@ -74,10 +74,10 @@ def relative(folder: Path, key: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; BadInput where there is none."""
+    """The content of a JSON file; raises BadInput."""
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise BadInput(f"{path} is no JSON: {error}") from error
+        raise BadInput(f"{path} is not JSON: {error}") from error

@@ -1,5 +1,5 @@
-"""The page that people judge on: one file, nothing else needed, and nothing in it tells whose
-answer is whose."""
+"""The page on which people judge: one self-contained file that does not reveal whose response is
+whose."""
 
 import base64
 import hashlib
@@ -27,7 +27,7 @@ def render(study: str, title: str, items: Sequence[Mapping[str, Any]]) -> str:
     """The page's source, ASCII.
 
     items: each with id, criterion, dialogue (messages), a and b (answers). Texts go in as JSON and
-    reach the reader as text only. Only the page's own script and style may run: the content
+    are shown as text only. Only the page's own script and style may run: the content
     security policy names their hashes, and forbids to load, send or parse anything.
     """
     script, style = _part("page.js"), _part("page.css")
@@ -38,7 +38,7 @@ def render(study: str, title: str, items: Sequence[Mapping[str, Any]]) -> str:
     )
     data = {"id": study, "title": title, "criteria": CRITERIA, "items": list(items)}
     source = _part("page.html")
-    # texts last, so that nothing in them is taken for a place to fill
+    # texts last, so that nothing in them is replaced
     for place, content in (
         ("{{allowed}}", allowed),
         ("{{style}}", style),
@@ -50,7 +50,7 @@ def render(study: str, title: str, items: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _as_data(content: Any) -> str:
-    """JSON that no HTML parser sees the end of a script in."""
+    """JSON in which no HTML parser sees the end of a script."""
     text = json.dumps(content, ensure_ascii=True)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")

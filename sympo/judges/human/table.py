@@ -1,15 +1,15 @@
-"""What people's verdicts come to, as plain text."""
+"""The results of people's verdicts, as plain text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from sympo.evaluation.verdicts import agreement, position_bias, win_rate
-from sympo.judges.human.answers import preferred
+from sympo.judges.human.importing import preferred
 from sympo.judges.judging import Item
 
 
 def table(methods: Mapping[str, Sequence[Item]]) -> str:
-    """Win rates by method with 95% intervals over prompts, then how far people agree."""
+    """Win rates by method with 95% intervals over prompts, then how much people agree."""
     every = [item for items in methods.values() for item in items]
     if not any(item["verdicts"] for item in every):
         return "no item is judged"

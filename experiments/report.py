@@ -1,0 +1,104 @@
+"""The results of a process's cells, and the report that closes a sweep."""
+
+import json
+import shlex
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sympo.disk import write_atomically
+from sympo.pipelines.result import RunResult
+from sympo.types import printable
+
+# settings that name files
+PATHS = frozenset({"path", "name_or_path", "tokenizer_path"})
+
+
+# the results of this process, which `run.py` turns into its exit code
+outcomes: list[RunResult] = []
+
+
+def report(
+    found: Sequence[RunResult],
+    out: Path,
+    provenance: Callable[[Sequence[Path]], tuple[str, str]],
+    words: tuple[str, str, str] = ("cells", "run", "already complete"),
+) -> None:
+    """Report on many runs: write tables and figures, print counts and failures with their logs.
+
+    provenance: returns the name and text of a file that records how the complete folders were made.
+    words: what to call the runs, those done now, and those done before.
+    """
+    try:
+        _draw(list(dict.fromkeys(outcome.folder for outcome in found)), out, provenance)
+    except Exception as error:  # the cells are safe in their folders, and listed below
+        if isinstance(error, OSError):  # such as a full disk: a traceback would not help
+            print(f"error: {printable(f'could not report to {out}: {error}')}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+        outcomes.append(RunResult("report", out, "failed", str(error)))
+    count = Counter(outcome.status for outcome in found)
+    what, done, before = words
+    if len(found) == 1:
+        what = what.removesuffix("s")
+    print(
+        f"\n{len(found)} {what}: {count['complete']} {done}, {count['skipped']} {before}, "
+        f"{count['failed']} failed"
+    )
+    for outcome in found:
+        if outcome.status == "failed":
+            print(f"failed: {outcome.cell}: {printable(outcome.error)}")
+            if outcome.log:
+                print(f"  {outcome.log}")
+
+
+def _draw(
+    folders: Sequence[Path], out: Path, provenance: Callable[[Sequence[Path]], tuple[str, str]]
+) -> None:
+    from sympo.analysis import Collection, write_report
+
+    collection = Collection.from_runs(folders)
+    for sentence in collection.set_aside:
+        outcomes.append(RunResult("report", out, "failed", sentence))
+    if collection.cells.empty:
+        print("", *collection.set_aside, sep="\n")
+        return
+    written = write_report(collection, out)
+    incomplete = set(collection.unfinished)
+    name, text = provenance([folder for folder in folders if str(folder) not in incomplete])
+    write_atomically(out / name, text)
+    print(f"\n{written.table}\n")
+    for figure in written.figures:
+        print(figure)
+
+
+def command(flags: str, overrides: Sequence[str]) -> str:
+    """The command with these overrides, without paths of files: every cell's hash covers their
+    content, and their location does not matter."""
+    shown = [_without_path(o) for o in overrides if not o.startswith("results_dir=")]
+    return f"python run.py {flags}" + shlex.join(shown)
+
+
+def _without_path(override: str) -> str:
+    key, _, value = override.partition("=")
+    path = Path(value.strip("'"))
+    place = path.is_absolute() or key.split(".")[-1] in PATHS
+    return f"{key}=FOLDER" if place and path.exists() else override
+
+
+def cell_provenance(overrides: Sequence[str], folders: Sequence[Path]) -> tuple[str, str]:
+    """The provenance of the cells: command, commits, devices, versions and seeds; JSON."""
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
+    versions = {json.dumps(summary["versions"], sort_keys=True) for summary in summaries}
+    made = {
+        "command": command("-m ", overrides),
+        "cells": len(summaries),
+        "git_commit": sorted({str(summary["git_commit"]) for summary in summaries}),
+        "device": sorted({summary["device"] for summary in summaries}),
+        "seed": sorted({summary["seed"] for summary in summaries}),
+        "wall_seconds_of_all_cells": round(sum(summary["wall_seconds"] for summary in summaries)),
+        "versions": [json.loads(text) for text in sorted(versions)],
+    }
+    return "provenance.json", json.dumps(made, indent=1) + "\n"

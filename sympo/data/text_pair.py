@@ -1,0 +1,37 @@
+"""One preference as texts: a prompt of messages and two responses to it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# `role` (system, user, assistant or tool) and `content`, a text; with tools also `tool_calls`,
+# `name` and `tool_call_id`, as chat templates name them
+Message = dict[str, Any]
+# what people and judges see of a pair
+TEXTS = ("prompt", "chosen", "rejected", "criterion")
+
+
+@dataclass(frozen=True)
+class TextPair:
+    """Two responses to one prompt.
+
+    prompt: messages, oldest first, such as `[{"role": "user", "content": "Hi"}]`.
+    criterion: why people preferred the chosen one, `helpful` or `harmless`.
+    gap: distance of the scores that came with the label; None if there are none.
+    notes: what was changed in reading the row, to be counted.
+    """
+
+    prompt: list[Message]
+    chosen: str
+    rejected: str
+    criterion: str = "helpful"
+    gap: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def score_gaps(pairs: Sequence[TextPair]) -> np.ndarray | None:
+    """(n,) the gaps between the scores; None unless every pair has one."""
+    gaps = [pair.gap for pair in pairs]
+    return None if None in gaps else np.array(gaps, dtype=np.float64)

@@ -1,0 +1,49 @@
+"""Metrics of a policy on preference pairs, and of its responses to prompts."""
+
+import numpy as np
+import numpy.typing as npt
+
+from sympo import seeding
+from sympo.evaluation.rewards import agreement, clustered_error, gaps
+from sympo.statistics import percentile_mean
+from sympo.types import PreferencePairs
+
+Floats = npt.NDArray[np.float64]
+
+
+def implicit_metrics(
+    rewards: Floats, pairs: PreferencePairs, cluster: npt.NDArray[np.int64]
+) -> dict[str, float]:
+    """How often implicit rewards prefer the chosen response, with its standard error over prompts;
+    how often they tie; and the mean of r(chosen) - r(rejected).
+
+    rewards: (2n,), the implicit reward of every response. cluster: (n,), the prompt of each pair as
+    an integer, at least 0.
+    """
+    gap = gaps(rewards, pairs)
+    scores = agreement(gap, pairs.label)
+    return {
+        "implicit_accuracy": float(scores.mean()),
+        "implicit_accuracy_se": clustered_error(scores, cluster),
+        "tie_rate": float((gap == 0).mean()),
+        "margin_mean": float((gap * pairs.label).mean()),
+    }
+
+
+def wins(own: Floats, other: Floats) -> Floats:
+    """1 if the policy's response has the higher gold reward, 0 if the other has, 1/2 on ties; (n,).
+
+    own, other: (n,), gold rewards of two responses to the same prompts.
+    """
+    return agreement(own - other, np.ones(len(own)))
+
+
+def mean_metrics(name: str, values: Floats, seed: int) -> dict[str, float]:
+    """The mean of one value per prompt, its standard error and its 95% bootstrap interval."""
+    found = percentile_mean(values, seeding.generator(seed, "bootstrap", name))
+    return {
+        name: found.value,
+        f"{name}_se": found.se,
+        f"{name}_low": found.low,
+        f"{name}_high": found.high,
+    }

@@ -1,0 +1,158 @@
+"""Every metric, declared once: what it is called, its unit and range, and where it is shown.
+
+Records, validity checks, figures, tables and reports read from here. A metric is called by its path
+below the epoch it was measured at, `test/order_accuracy`; the last part, its name, says what it
+is.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+# the epochs that a run reports, as summaries name them and as readers see them
+EPOCHS = {"last": "Last epoch", "selected": "Epoch chosen by noisy validation"}
+
+Axis = Literal["noise", "kl", "epochs", "digit"]
+_AXES: tuple[Axis, ...] = ("noise", "kl", "epochs", "digit")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    name: the last part of its path; where: the part before it, for what is shown.
+    title, unit: how it is written; factor: from the stored to the written value.
+    low, high: the range of stored values; a value outside of it is damage.
+    floor: the least true value, if estimates can fall below it.
+    line: the written value that figures mark with a line, such as chance.
+    note, over_seeds: what a caption says of it, always and for intervals over seeds.
+    figures: the axes it is drawn against; figure: what those files are called instead of `name`.
+    section: figures of one section are sorted by axis, sections follow one another.
+    headline: jobs are judged by the first such metric that they measure.
+    """
+
+    name: str
+    where: str = ""
+    title: str = ""
+    unit: str = ""
+    factor: float = 1.0
+    low: float = -math.inf
+    high: float = math.inf
+    floor: float = -math.inf
+    line: float | None = None
+    note: str = ""
+    over_seeds: str = ""
+    figures: tuple[Axis, ...] = ()
+    figure: str = ""
+    section: int = 2
+    headline: bool = False
+
+    @property
+    def path(self) -> str:
+        """`test/order_accuracy`."""
+        return f"{self.where}/{self.name}" if self.where else self.name
+
+    @property
+    def written_range(self) -> tuple[float, float]:
+        """The range of true values, as written."""
+        return max(self.factor * self.low, self.floor), self.factor * self.high
+
+    @property
+    def label(self) -> str:
+        """`Test order accuracy (%)`."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+@dataclass(frozen=True)
+class MetricFigure:
+    """A figure of one metric; name: of its files, `accuracy_vs_noise`."""
+
+    name: str
+    metric: Metric
+    axis: Axis
+
+
+METRICS = (
+    Metric("epoch", low=0),
+    Metric(
+        "order_accuracy", "test", "Test order accuracy", "%", 100, 0, 1,
+        figures=("noise", "epochs"), figure="accuracy", section=0, headline=True,
+    ),
+    Metric(
+        "label_accuracy", "test", "Accuracy on test labels as released", "%", 100, 0, 1, line=50,
+        note="The test labels are as released: they are noisy themselves, so that 100% cannot be "
+        "reached.",
+        over_seeds="All seeds have the same test pairs: the interval says how training varies, not "
+        "what other pairs would give.",
+        figures=("noise", "epochs"), section=1, headline=True,
+    ),
+    Metric(
+        "win_rate", "policy", "Win rate over the reference", "%", 100, 0, 1, line=50,
+        figures=("noise", "kl", "epochs"), headline=True,
+    ),
+    Metric(
+        "win_rate_chosen", "policy", "Win rate over the chosen answers", "%", 100, 0, 1, line=50,
+        figures=("noise",),
+    ),
+    Metric("gold_reward", "policy", "Gold reward", figures=("kl", "epochs")),
+    Metric(
+        "implicit_accuracy", "test", "Implicit reward accuracy", "%", 100, 0, 1, line=50,
+        figures=("noise", "epochs"), headline=True,
+    ),
+    Metric("kl", "policy", "KL to the reference", "nats per answer", floor=0, figures=("epochs",)),
+    Metric(
+        "flipped_memorised", "train", "Share of flipped training pairs memorised", "%", 100, 0, 1,
+        figures=("epochs",), figure="memorised",
+    ),
+    Metric(
+        "reward_mean", "test", "Learned reward", "standard deviations",
+        figures=("digit",), figure="reward",
+    ),
+    Metric("tie_rate", low=0, high=1),
+    Metric("tie_rate_chosen", low=0, high=1),
+    Metric("ece", low=0, high=1),
+    Metric("spearman", low=-1, high=1),
+    Metric("kendall", low=-1, high=1),
+    Metric("truncated", low=0, high=1),
+    Metric("length", low=0),
+)  # fmt: skip
+# names that metrics share: any accuracy, and any standard error
+_FAMILIES = (
+    (re.compile(r"(\w+_)?accuracy"), 0, 1),
+    (re.compile(r"\w+_se"), 0, math.inf),
+)
+_BY_NAME = {metric.name: metric for metric in METRICS}
+KL = _BY_NAME["kl"].path
+HEADLINES = tuple(metric.path for metric in METRICS if metric.headline)
+
+
+def metric_of(path: str) -> Metric:
+    """The metric of a path, by its name; one that is not declared is called by its whole path."""
+    return _BY_NAME.get(path.rsplit("/", 1)[-1]) or Metric(path, title=path)
+
+
+@cache
+def bounds(path: str) -> tuple[float, float]:
+    """The range a metric can lie in, such as `test/order_accuracy` from 0 to 1."""
+    name = path.rsplit("/", 1)[-1]
+    if known := _BY_NAME.get(name):
+        return known.low, known.high
+    return next(
+        ((low, high) for pattern, low, high in _FAMILIES if pattern.fullmatch(name)),
+        (-math.inf, math.inf),
+    )
+
+
+def is_metric(name: str) -> bool:
+    """Whether a recorded name is that of a number; other values are not checked."""
+    return name == "epoch" or "/" in name
+
+
+def figures() -> Iterable[MetricFigure]:
+    """Every figure of one metric, in the order of reports."""
+    drawn = [(metric, axis) for axis in _AXES for metric in METRICS if axis in metric.figures]
+    for metric, axis in sorted(drawn, key=lambda pair: pair[0].section):
+        yield MetricFigure(f"{metric.figure or metric.name}_vs_{axis}", metric, axis)

@@ -1,0 +1,3 @@
+"""Convolution, max-pool and ReLU: compiled C++ on CPU, Triton on a GPU, PyTorch anywhere else."""
+
+__all__: list[str] = []

@@ -1,0 +1,70 @@
+"""Causal language models as policies: log-probabilities of answers, in one pass per row."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.scorers import PretrainedScorer
+from sympo.models.texts.token_logps import token_logps
+
+# of one token's log-probability, in float32
+TOLERANCE = 1e-4
+
+
+class Policy(PretrainedScorer):
+    """A causal language model of `transformers`; it scores an answer by its log-probability."""
+
+    def logps(self, rows: PackedRows, index: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Summed log-probabilities of the answers of rows, and their numbers of tokens.
+
+        Both (rows, sides), float32.
+        """
+        lengths = torch.as_tensor(rows.lengths[index], dtype=torch.float32)
+        return self.scores(rows, index), lengths.to(self.device)
+
+    def _shared(self, rows: PackedRows, index: np.ndarray) -> Tensor:
+        packed = rows.pack(index, self.device)
+        head = self._base.get_output_embeddings()
+        scored = packed.scored
+        hidden = self._hidden(packed).index_select(0, scored.predictor)
+        logps = token_logps(hidden, head.weight, head.bias, scored.target)
+        return scored.sums(logps).view(len(index), rows.sides)
+
+    def _separate(self, rows: PackedRows, index: np.ndarray) -> Tensor:
+        padded = rows.pad(index, self.device)
+        logits = self.model(
+            input_ids=padded.input_ids, attention_mask=padded.mask, use_cache=False
+        ).logits
+        scored = padded.scored
+        logps = torch.log_softmax(logits.flatten(0, 1)[scored.predictor].float(), -1)
+        own = logps.gather(1, scored.target[:, None])[:, 0]
+        return scored.sums(own).view(len(index), rows.sides)
+
+    def _can_share(self) -> bool:
+        return type(self._base.get_output_embeddings()) is nn.Linear
+
+    def _differ(self, shared: Tensor, separate: Tensor, rows: PackedRows) -> bool:
+        lengths = torch.as_tensor(rows.lengths, device=shared.device)
+        return not bool(((shared - separate).abs() / lengths).max() < TOLERANCE)
+
+    @torch.no_grad()
+    def generate(self, input_ids: Tensor, mask: Tensor, **settings: Any) -> Tensor:
+        """`transformers`' generation with exactly these settings: a penalty in the model's own
+        `generation_config`, for example, would change the distribution that is sampled.
+
+        input_ids, mask: (n, length), padded on the left. Returns (n, length + new).
+        """
+        from transformers import GenerationConfig
+
+        self.model.eval()
+        own = self._base.generation_config
+        self._base.generation_config = GenerationConfig(**settings)  # type: ignore[no-untyped-call]
+        try:
+            with self._computing():
+                made: Tensor = self.model.generate(input_ids=input_ids, attention_mask=mask)
+                return made
+        finally:
+            self._base.generation_config = own

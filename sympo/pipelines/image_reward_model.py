@@ -1,0 +1,194 @@
+"""The job that trains reward models of images on noisy preference pairs."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from sympo.noise import flip
+from sympo.pipelines.cell import Cell, draw
+from sympo.protocols.jobs import Listener
+from sympo.runs import checkpoints
+from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
+from sympo.types import BadInput, Evaluation, within
+
+# the work that a kill may cost; much longer than saving takes
+SECONDS_BETWEEN_CHECKPOINTS = 10
+_noted: set[str] = set()  # advice is shown once per process
+
+
+@dataclass(frozen=True)
+class RewardModelJob(Schedule):
+    """Draws pairs, flips labels, trains by the schedule, and evaluates against the true order."""
+
+    identity: ClassVar[str] = "reward_model"
+
+    # progress shows the first headline; noisy validation selects an epoch by the other metric
+    headlines: ClassVar[tuple[str, ...]] = ("test/order_accuracy",)
+    selected_by: ClassVar[str] = "validation/noisy_accuracy"
+    leaves_samples: ClassVar[bool] = False
+    # cells that share data set, model and schedule share every pass
+    together: ClassVar[bool] = True
+
+    def check(self, cell: Cell) -> None:
+        """Refuse a cell that cannot run; raises BadInput."""
+        if cell.loss.average_log_ratio:
+            raise BadInput(f"loss={cell.name.loss} needs log-ratios per token: use job=policy")
+        if cell.dataset.holds != "images":
+            raise BadInput(
+                f"dataset={cell.name.dataset} is not an image data set; a text data set must "
+                "suggest what job=reward_model needs, see conf/dataset/hh.yaml"
+            )
+        if cell.model.reads != "images":
+            raise BadInput(f"model={cell.name.model} is not an image model; use small_cnn or cnn")
+        _reward_cell(cell)
+        images = draw(cell.dataset, cell.name.seed).pixels
+        with within("model"):
+            cell.model.check((images.shape[1], images.shape[2]))
+
+    def content(self) -> str | None:
+        return None
+
+    def lacks(self, cell: Cell) -> str:
+        return ""  # image networks are not saved
+
+    def images(self, cell: Cell) -> int:
+        """How many images a cell sends through its network in training, a proxy for its time."""
+        pairs: int = cell.dataset.train_pairs
+        return 2 * pairs * self.epochs
+
+    def bytes_per_cell(self, cell: Cell) -> int:
+        """The peak GPU memory that each further cell adds to a batch, measured in a step and an
+        evaluation with a new seed, the most expensive case."""
+        peaks = []
+        index = torch.arange(min(self.batch_size, cell.dataset.train_pairs), device=cell.device)
+        for seeds in (1, 2):
+            data = {seed: draw(cell.dataset, seed) for seed in range(seeds)}
+            one = _reward_cell(cell)
+            cells = [replace(one, seed=seed) for seed in data]
+            trainer = CellTrainer(cells, data, cell.model, self, cell.device)
+            torch.cuda.reset_peak_memory_stats(cell.device)
+            trainer.step(index.repeat(seeds, 1))
+            trainer.rewards()
+            peaks.append(torch.cuda.max_memory_allocated(cell.device))
+            del trainer
+        return max(1, peaks[1] - peaks[0])
+
+    def train(self, cells: Sequence[Cell], listener: Listener) -> None:
+        """Train cells that share data set, model, schedule and device, from their last checkpoints;
+        cells at the same epoch are trained together."""
+        states = [checkpoints.load(cell.folder, listener.note) for cell in cells]
+        epochs = [0 if state is None else state["trainer"]["epoch"] for state in states]
+        for epoch in sorted(set(epochs)):
+            # cells of one seed are adjacent
+            numbers = sorted(
+                (n for n, done in enumerate(epochs) if done == epoch),
+                key=lambda n: cells[n].name.seed,
+            )
+            _Pass(self, numbers, cells, states, listener).train()
+
+
+class ImageScorer:
+    """One cell's reward model, a `TrainedScorer`.
+
+    model: the stacked networks of all cells that were trained together. place: the index of the
+        cell's own network.
+    """
+
+    def __init__(self, trainer: CellTrainer, place: int) -> None:
+        self.model, self.place, self._trainer = trainer.model, place, trainer
+
+    def rewards(self, split: str) -> np.ndarray:
+        pairs = getattr(self._trainer.data[self.place], split)
+        found = self._trainer.rewards()[self.place]
+        return np.stack([found[pairs.first], found[pairs.second]], 1)
+
+    def rewards_of(self, images: np.ndarray) -> np.ndarray:
+        """Rewards of images (n, H, W), in the data set's units; (n,) float64."""
+        return self._trainer.rewards_of(images, self.place)
+
+
+class _Pass:
+    """Trains cells that are at the same epoch, up to their last evaluation.
+
+    numbers: the indices of these cells. states: the checkpoint of each cell, None if it has none.
+    """
+
+    def __init__(
+        self,
+        job: RewardModelJob,
+        numbers: Sequence[int],
+        cells: Sequence[Cell],
+        states: Sequence[Mapping[str, Any] | None],
+        listener: Listener,
+    ) -> None:
+        self.numbers, self.cells, self.listener = numbers, [cells[n] for n in numbers], listener
+        self.selected_by = job.selected_by
+        self.trainer = _trainer(job, self.cells)
+        self.evaluations: list[list[tuple[int, Evaluation]]] = [[] for _ in numbers]
+        self.saved = time.monotonic()
+        for cell, scored in zip(self.cells, self.trainer.test, strict=True):
+            cell.folder.keep_test_set(scored.test_set)
+        kept = [state for n in numbers if (state := states[n]) is not None]
+        if kept:
+            self.trainer.restore([state["trainer"] for state in kept])
+            listener.resumed(self.trainer.epoch)
+            for place, state in enumerate(kept):
+                for epoch, metrics, outcomes in state["evaluations"]:
+                    self._record(place, epoch, Evaluation(metrics, outcomes))
+
+    def train(self) -> None:
+        advice = self.trainer.model.advice
+        if advice and advice not in _noted:
+            self.listener.note(advice)
+            _noted.add(advice)
+        self.trainer.train(self._after_epoch)
+        for place, number in enumerate(self.numbers):
+            if place not in self.trainer.diverged:
+                self.listener.trained(number, ImageScorer(self.trainer, place))
+
+    def _record(self, place: int, epoch: int, found: Evaluation) -> None:
+        self.evaluations[place].append((epoch, found))
+        self.listener.evaluation(self.numbers[place], epoch, found)
+
+    def _after_epoch(self, epoch: int, found: list[Evaluation] | None) -> None:
+        diverged = self.trainer.diverged
+        for place, error in diverged.items():
+            self.listener.failed(self.numbers[place], error)
+        for place, one in enumerate(found or ()):
+            if place not in diverged:
+                self._record(place, epoch, one)
+        if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
+            self._save()
+        self.listener.step(epoch)
+
+    def _save(self) -> None:
+        for place, state in enumerate(self.trainer.state()):
+            if place not in self.trainer.diverged:
+                evaluations = checkpoints.kept(self.evaluations[place], self.selected_by)
+                kept = {"trainer": state, "evaluations": evaluations}
+                checkpoints.save(kept, self.cells[place].folder)
+        self.saved = time.monotonic()
+
+
+def _trainer(job: RewardModelJob, cells: Sequence[Cell]) -> CellTrainer:
+    return CellTrainer(
+        [_reward_cell(cell) for cell in cells],
+        {cell.name.seed: draw(cell.dataset, cell.name.seed) for cell in cells},
+        cells[0].model,
+        job,
+        cells[0].device,
+    )
+
+
+def _reward_cell(cell: Cell) -> RewardCell:
+    data, noise, seed = draw(cell.dataset, cell.name.seed), cell.name.noise, cell.name.seed
+    return RewardCell(
+        seed=seed,
+        loss=cell.loss,
+        train=flip(cell.noise_model, noise, data.train, seed),
+        validation=flip(cell.noise_model, noise, data.validation, seed),
+    )

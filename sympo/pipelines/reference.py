@@ -1,0 +1,65 @@
+"""Settings of the reference policy: its fine-tuning and its sampling."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from sympo.models.texts.cudnn_attention import without_cudnn_attention
+from sympo.models.texts.language_models import LanguageModel
+from sympo.models.texts.policies import Policy
+from sympo.ranges import Amount, Count, Seed
+from sympo.sampling import Sampling
+from sympo.training.optimizer import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning(Recipe):
+    """Supervised fine-tuning on the released chosen responses, the same for every cell; 0 epochs
+    leave the model unchanged."""
+
+    identity: ClassVar[str] = "fine_tuning"
+
+    epochs: Amount = 1
+    seed: Seed = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The policy that a cell starts from, or whose responses form its pairs.
+
+    model: before supervised fine-tuning. precision: of the matrix products, float32 or bfloat16.
+    """
+
+    identity: ClassVar[str] = "reference"
+    outside_identity: ClassVar[frozenset[str]] = frozenset(
+        {"tokens_per_pass", "gradient_checkpointing", "attention", "compile"}
+    )
+
+    model: LanguageModel
+    sft: FineTuning = field(default_factory=FineTuning)
+    sampling: Sampling = field(default_factory=Sampling)
+    precision: str = "float32"
+    gradient_checkpointing: bool = False
+    tokens_per_pass: Count = 4096
+    attention: str = "auto"
+    compile: bool = False
+
+    def policy(self, model: Any, longest: int, device: str) -> Policy:
+        """Wrap a model as a policy on a device, for sequences of at most `longest` tokens."""
+        if self.gradient_checkpointing:
+            checkpoint_activations(model)
+        return Policy(model.to(device), self.precision, longest, self.attention, self.compile)
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Enable activation checkpointing in a `transformers` model."""
+    # transformers before 5.2x has only the old name
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    (enable or model.gradient_checkpointing_enable)(
+        {"use_reentrant": False, "context_fn": _contexts}
+    )
+
+
+def _contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Of the forward pass, and of its recomputation outside `PretrainedScorer.scores`."""
+    return nullcontext(), without_cudnn_attention()

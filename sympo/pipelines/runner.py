@@ -1,0 +1,134 @@
+"""Runs cells, alone or in batches: locks, skips or trains, records, and returns results."""
+
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from sympo.pipelines.cell import Cell
+from sympo.pipelines.cell_run import CellRun, reason_of
+from sympo.pipelines.progress import Progress, Screen, Terminal, percent
+from sympo.pipelines.result import RunResult
+from sympo.process import keep_freed_memory
+from sympo.protocols.jobs import TrainedScorer
+from sympo.types import Evaluation
+
+THREADS = torch.get_num_threads()
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    after: float = 0.0,
+    screen: Screen | None = None,
+    place: int = 0,
+    wait: bool = False,
+) -> list[RunResult]:
+    """Run cells that share data set, model, schedule and device together; returns their results.
+
+    after: the work that follows in the sweep, as a multiple of this batch. screen, place: where to
+    show progress. wait: whether to wait for cells that other processes hold.
+    """
+    screen = Terminal(sys.stdout) if screen is None else screen
+    return run_all([CellRun(cell, screen, place) for cell in cells], after, wait)
+
+
+def run_all(runs: Sequence[CellRun], after: float = 0.0, wait: bool = False) -> list[RunResult]:
+    """`run_cells` for cells that already have a screen."""
+    try:
+        for run in runs:
+            run.take(wait)
+        _train([run for run in runs if run.to_train], after)
+        for run in runs:
+            run.judge()
+    finally:
+        for run in runs:
+            run.release()
+    return [run.outcome for run in runs if run.outcome is not None]
+
+
+def _train(runs: Sequence[CellRun], after: float) -> None:
+    reason = _attempt(runs, after) if runs else ""
+    left = [run for run in runs if run.to_train]
+    # not inside `except`, where the error keeps the memory of the failed batch alive
+    if reason and left:
+        # one cell may be at fault, or the batch may exceed the memory
+        left[0].progress.note(f"batch of {len(left)} cells failed; retrying in halves: {reason}")
+        torch.cuda.empty_cache()
+        half = -(-len(left) // 2)
+        _train(left[:half], after)
+        _train(left[half:], after)
+
+
+def _attempt(runs: Sequence[CellRun], after: float) -> str:
+    """Train cells together; returns why the batch failed, empty if it did not or had one cell."""
+    try:
+        _train_together(runs, after)
+    except Exception as error:
+        if len(runs) > 1:
+            return reason_of(error)
+        runs[0].fail(error)
+    return ""
+
+
+def _train_together(runs: Sequence[CellRun], after: float) -> None:
+    cell = runs[0].cell
+    torch.set_num_threads(cell.config["threads"] or THREADS)
+    keep_freed_memory()
+    if cell.device != "cpu":
+        torch.cuda.reset_peak_memory_stats(cell.device)
+    started = time.monotonic()
+    recorder = Recorder(runs, after)
+    try:
+        for run in runs:
+            run.start()
+        cell.job.train([run.cell for run in runs], recorder)
+        for run in runs:
+            if run.outcome is None:
+                run.finish((time.monotonic() - started) / len(runs), len(runs))
+    finally:
+        for run in runs:
+            run.untrack()
+
+
+class Recorder:
+    """The listener of a job: records its reports in run folders, on W&B and on the screen."""
+
+    def __init__(self, runs: Sequence[CellRun], after: float) -> None:
+        self.runs, one = runs, runs[0].progress
+        head = one.head
+        if len(runs) > 1:
+            numbers = sorted(run.at for run in runs)
+            head = f"[{numbers[0]}-{numbers[-1]}/{runs[0].of}] {len(runs)} cells"
+        self.progress = Progress(head, one.epochs, after, one.screen, one.place)
+        self.progress.update(0)
+        self.latest: dict[int, float] = {}
+
+    def evaluation(self, cell: int, epoch: float, found: Evaluation) -> None:
+        run = self.runs[cell]
+        run.record(epoch, found)
+        value = found.metrics[run.headline]
+        self.latest[cell] = float("nan") if value is None else value
+        self.progress.metric = f"{run.headline} {percent(float(np.mean([*self.latest.values()])))}"
+
+    def failed(self, cell: int, error: Exception) -> None:
+        if self.runs[cell].outcome is None:
+            self.runs[cell].fail(error)
+
+    def trained(self, cell: int, scorer: TrainedScorer) -> None:
+        run = self.runs[cell]
+        run.scorer = scorer if run.keeps_scorer else None
+
+    def resumed(self, epoch: float) -> None:
+        self.progress.note(f"resumes from epoch {epoch:.3g}")
+        self.progress.restart(epoch)
+
+    def step(self, epoch: float) -> None:
+        self.progress.update(epoch)
+
+    def status(self, text: str) -> None:
+        self.progress.status(text)
+
+    def note(self, text: str) -> None:
+        self.progress.note(text)

@@ -1,0 +1,6 @@
+"""Run folders, shared stages, checkpoints and their mirror on W&B."""
+
+from sympo.runs.folder import CellName, RunFolder, run_folders
+from sympo.runs.stages import Stages
+
+__all__ = ["CellName", "RunFolder", "Stages", "run_folders"]

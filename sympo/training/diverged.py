@@ -1,0 +1,5 @@
+"""The error of a training run whose numbers are no longer finite."""
+
+
+class Diverged(RuntimeError):
+    """A training loss or a reward is not finite."""

@@ -1,0 +1,118 @@
+"""Trains a scorer of texts on pairs: scores, margins, a loss of the margins, a step."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sympo.models.texts.packed_rows import send
+from sympo.objective import Objective
+from sympo.protocols.models import Scorer, Splittable
+from sympo.training import processes
+from sympo.training.diverged import Diverged
+from sympo.training.optimizer import Optimizer, Recipe, batches
+
+
+class PreferenceTrainer:
+    """Trains a scorer, a policy or a reward model, on pairs with labels.
+
+    rows: of two sides, chosen and rejected; labels: (n,) +1, or -1 if the label is flipped.
+    reference: (n, 2) scores of the answers by the reference policy, None for margins without one.
+    tokens: that pass through the model at a time.
+
+    A loss that weights the pairs of a batch (Dr. DPO) is trained by sum w grad l / sum w over a
+    whole step, however many passes and processes of a `torch.distributed` group compute it; w is
+    divided by the largest one so far, so that not all of them can underflow.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        rows: Splittable,
+        labels: np.ndarray,
+        reference: np.ndarray | None,
+        objective: Objective,
+        recipe: Recipe,
+        seed: int,
+        tokens: int,
+    ) -> None:
+        self.scorer, self.rows, self.objective, self.recipe = scorer, rows, objective, recipe
+        self.seed, self.tokens = seed, tokens
+        self.labels, self.lengths = self._tensor(labels), self._tensor(rows.lengths)
+        self.reference = None if reference is None else self._tensor(reference)
+        self.steps_per_epoch = recipe.steps_per_epoch(len(rows))
+        self.steps = recipe.epochs * self.steps_per_epoch
+        self.optimizer = Optimizer(scorer.model, recipe, self.steps)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array, dtype=torch.float32).to(self.scorer.device)
+
+    @property
+    def done(self) -> int:
+        """Steps taken."""
+        return self.optimizer.done
+
+    def train(self, on_step: Callable[[float], None]) -> None:
+        """Take the remaining steps; on_step(loss of the step) after each."""
+        for batch in batches(len(self.rows), self.recipe, self.seed, "preferences", self.done):
+            self.scorer.model.train()
+            loss = self.step(batch)
+            if not math.isfinite(loss):
+                raise Diverged(
+                    f"the training loss of {self.objective.loss} is {loss} at step {self.done}; a "
+                    "lower learning rate may help"
+                )
+            on_step(loss)
+
+    def step(self, batch: np.ndarray) -> float:
+        """One update on the pairs `batch`; returns the reduced loss before it."""
+        objective, parameters = self.objective, self.optimizer.parameters
+        largest, total, seen = -math.inf, 0.0, [torch.empty(0, device=self.scorer.device)]
+        own = processes.share(batch)
+        # by length, so that the rows of a pass attend in few groups; a step's sums have no order
+        own = own[np.argsort(self.rows.tokens[own], kind="stable")]
+        for part in self.rows.batches(own, self.tokens):
+            index = send(self.scorer.device, part)
+            scores = self.scorer.scores(self.rows, part)
+            reference = None if self.reference is None else self.reference[index]
+            lengths, labels = self.lengths[index], self.labels[index]
+            z = objective.z_of_scores(scores, reference, lengths, labels)
+            losses = objective.losses(z)
+            log_weights = objective.log_weights(losses.detach())
+            before, largest = largest, max(largest, float(log_weights.max()))
+            processes.rescale(parameters, math.exp(before - largest))
+            total *= math.exp(before - largest)
+            weights = torch.exp(log_weights - largest)
+            # before the backward pass: a GPU computes it while the next rows are packed
+            total += float(weights.sum())
+            torch.autograd.backward((weights * losses).sum())
+            seen.append(losses.detach())
+        self.optimizer.step(processes.add_up(parameters, largest, total))
+        return float(objective.reduced(processes.gather(torch.cat(seen))))
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the remaining steps depend on."""
+        model = self.scorer.model
+        weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+        device = self.scorer.device
+        cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        return {
+            "weights": weights,
+            "optimizer": self.optimizer.state(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": cuda,
+        }
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, Any]) -> None:
+        """Resume from a `state`."""
+        for name, parameter in self.scorer.model.named_parameters():
+            if parameter.requires_grad:
+                parameter.copy_(state["weights"][name])
+        self.optimizer.restore(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.scorer.device)

@@ -1,0 +1,278 @@
+"""Trains reward models of images, a batch of cells at a time; a single run is a batch of one.
+
+A cell is one point of a sweep. The cells of one seed see the same pairs in the same order, start
+from the same weights and drop the same units; they differ in their flips and their loss. Each cell
+has its own weights, stacked along a leading dimension, and every step of the optimizer is
+elementwise, so cells do not affect each other.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sympo import ranges, seeding
+from sympo.evaluation import rewards as evaluation
+from sympo.margins import Reward
+from sympo.outcomes import Scored
+from sympo.protocols.models import ImageModel, Loss
+from sympo.ranges import Count, Positive
+from sympo.training.adam import Adam
+from sympo.training.diverged import Diverged
+from sympo.training.stacked_objective import StackedObjective
+from sympo.types import Evaluation, ImagePreferences, NoisyPairs
+
+EVALUATION_IMAGES = 1024
+
+
+@dataclass(frozen=True)
+class RewardCell:
+    """One cell: its seed, its loss, and the pairs with the flips that it sees."""
+
+    seed: int
+    loss: Loss
+    train: NoisyPairs
+    validation: NoisyPairs
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How every cell of a batch is trained.
+
+    epochs: passes over the training pairs; batch_size: in pairs; learning_rate: Adam's.
+    evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
+    """
+
+    epochs: Count = 100
+    batch_size: Count = 512
+    learning_rate: Positive = 1e-3
+    evaluate_every: Count = 5
+
+    def __post_init__(self) -> None:
+        ranges.check(self)
+
+
+# called after every epoch with the number of epochs done and each cell's evaluation, if one is due
+AfterEpoch = Callable[[int, list[Evaluation] | None], None]
+
+
+class CellTrainer:
+    """Trains cells side by side on one device.
+
+    cells: those of one seed are adjacent; all have equally many training pairs.
+    data: the draw of each seed.
+
+    epoch: epochs done. diverged: the cells that diverged, by number; they do not affect the others,
+    and their later numbers mean nothing.
+    """
+
+    def __init__(
+        self,
+        cells: Sequence[RewardCell],
+        data: Mapping[int, ImagePreferences],
+        model: ImageModel,
+        schedule: Schedule,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.cells, self.schedule = list(cells), schedule
+        self.device = torch.device(device)
+        self.seeds = list(dict.fromkeys(cell.seed for cell in cells))
+        counts = [sum(cell.seed == seed for cell in cells) for seed in self.seeds]
+        if [cell.seed for cell in cells] != [
+            seed for seed, count in zip(self.seeds, counts, strict=True) for _ in range(count)
+        ]:
+            raise ValueError("the cells of one seed must be adjacent")
+        draws = [data[seed] for seed in self.seeds]
+        self.data = [data[cell.seed] for cell in cells]
+        self.dtype = torch.get_default_dtype()
+        pixels = draws[0].pixels
+        size = (pixels.shape[1], pixels.shape[2])
+        self.model = model.build(size, self.seeds, counts).to(self.device)
+        self.optimizer = Adam(list(self.model.parameters()), schedule.learning_rate)
+        self.pixels = self._tensor(pixels)
+        shape = (-1, 1, 1, 1)
+        self.mean = self._tensor(np.array([draw.mean for draw in draws])).to(self.dtype).view(shape)
+        self.std = self._tensor(np.array([draw.std for draw in draws])).to(self.dtype).view(shape)
+        self.first = self._tensor(np.stack([draw.train.first for draw in draws]))
+        self.second = self._tensor(np.stack([draw.train.second for draw in draws]))
+        self.seed_of_cell = self._tensor(np.repeat(np.arange(len(draws)), counts))
+        labels = np.stack([cell.train.noisy_label for cell in cells])
+        self.label = self._tensor(labels).to(self.dtype)
+        self.objective = StackedObjective(
+            Reward(), [cell.loss for cell in cells], self.device, shared=self.device.type != "cpu"
+        )
+        self.scored = [_scored_images(draw) for draw in draws]
+        test = {seed: _test_pairs(data[seed]) for seed in self.seeds}
+        self.test = [test[cell.seed] for cell in cells]
+        self.epoch = 0
+        self.diverged: dict[int, Diverged] = {}
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def train(self, after_epoch: AfterEpoch) -> None:
+        """Train the remaining epochs, or until all cells have diverged, evaluating on schedule."""
+        every, epochs = self.schedule.evaluate_every, self.schedule.epochs
+        while self.epoch < epochs and len(self.diverged) < len(self.cells):
+            losses = self.train_epoch()
+            due = self.epoch % every == 0 or self.epoch == epochs
+            found = self.evaluate() if due else None
+            for one, loss in zip(found or (), losses, strict=False):
+                one.metrics["train/loss"] = float(loss)
+            after_epoch(self.epoch, found)
+
+    def train_epoch(self) -> np.ndarray:
+        """One pass over the training pairs, in an order drawn from seed and epoch.
+
+        Returns the mean loss of each cell over the epoch, as it was at each step; (C,).
+        """
+        self.epoch += 1
+        self.model.train()
+        count = self.first.shape[1]
+        order = self._tensor(
+            np.stack(
+                [
+                    seeding.generator(seed, "batches", str(self.epoch)).permutation(count)
+                    for seed in self.seeds
+                ]
+            )
+        )
+        total = torch.zeros(len(self.cells), device=self.device, dtype=self.dtype)
+        for start in range(0, count, self.schedule.batch_size):
+            total += self.step(order[:, start : start + self.schedule.batch_size])
+        losses = (total / count).cpu().numpy()
+        for number in np.flatnonzero(~np.isfinite(losses)).tolist():
+            self._diverges(
+                number,
+                f"the mean training loss of {{cell}} is {losses[number]} in epoch {self.epoch}; a "
+                "lower learning rate may help",
+            )
+        return losses
+
+    def _diverges(self, number: int, what: str) -> None:
+        cell = self.cells[number]
+        error = Diverged(what.format(cell=f"{cell.loss} at seed {cell.seed}"))
+        self.diverged.setdefault(number, error)
+
+    def state(self) -> list[dict[str, Any]]:
+        """The checkpoint of each cell, which can be resumed in any batch."""
+        model = self.model.state_dict()
+        return [
+            {
+                "epoch": self.epoch,
+                "model": {key: _of_cell(value, number) for key, value in model.items()},
+                "optimizer": self.optimizer.state(number),
+            }
+            for number in range(len(self.cells))
+        ]
+
+    def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Resume from the `state` of each cell; all were trained equally long."""
+        self.epoch = states[0]["epoch"]
+        model: dict[str, Any] = {}
+        for key, value in states[0]["model"].items():
+            stacked = isinstance(value, Tensor)
+            model[key] = torch.stack([s["model"][key] for s in states]) if stacked else value
+        self.model.load_state_dict(model)
+        self.optimizer.restore([state["optimizer"] for state in states])
+
+    def step(self, index: Tensor) -> Tensor:
+        """One update on the training pairs `index` (S, b); the sum of each cell's losses, (C,)."""
+        # both images of a pair go through one pass, so that batch norm sees them together
+        images = torch.cat([self.first.gather(1, index), self.second.gather(1, index)], 1)
+        reward = self.model(self._images(images))
+        first, second = reward.chunk(2, dim=1)
+        label = self.label.gather(1, index[self.seed_of_cell])
+        total, sums = self.objective(first, second, label)
+        self.optimizer.step(total)
+        return sums
+
+    def _images(self, index: Tensor) -> Tensor:
+        """Normalised images (S, n, H, W) of image numbers (S, n)."""
+        shape = (*index.shape, *self.pixels.shape[1:])
+        # selected as rows, which is ten times as fast as indexing images
+        rows = self.pixels.flatten(1).index_select(0, index.flatten())
+        return rows.to(self.dtype).view(shape).sub_(self.mean).div_(self.std)
+
+    @torch.no_grad()
+    def rewards(self) -> list[np.ndarray]:
+        """The reward of every image that a split uses, in evaluation mode; NaN elsewhere.
+
+        One (N,) float64 array per cell, over all N images of the data set.
+        """
+        self.model.eval()
+        # seeds may use different numbers of images: repeat the last one to a common length, a
+        # multiple of what a cache line holds, so that products round alike for every cell
+        longest = -(-max(map(len, self.scored)) // 16) * 16
+        index = np.stack([np.pad(s, (0, longest - len(s)), mode="edge") for s in self.scored])
+        batches = torch.split(self._tensor(index), EVALUATION_IMAGES, 1)
+        parts = [self.model(self._images(batch)) for batch in batches]
+        found = torch.cat(parts, 1).double().cpu().numpy()
+        filled = []
+        for number, (place, reward) in enumerate(
+            zip(self.seed_of_cell.tolist(), found, strict=True)
+        ):
+            if not np.isfinite(reward).all():
+                self._diverges(number, "rewards of {cell} are not finite")
+            values = np.full(len(self.pixels), np.nan)
+            values[index[place]] = reward
+            filled.append(values)
+        return filled
+
+    @torch.no_grad()
+    def rewards_of(self, images: np.ndarray, cell: int) -> np.ndarray:
+        """One cell's rewards of any images (n, H, W), in evaluation mode; (n,) float64."""
+        self.model.eval()
+        rows = self._tensor(images).to(self.dtype).expand(len(self.seeds), *images.shape)
+        parts = torch.split((rows - self.mean) / self.std, EVALUATION_IMAGES, 1)
+        found = torch.cat([self.model(part)[cell] for part in parts])
+        return found.double().cpu().numpy()
+
+    def evaluate(self) -> list[Evaluation]:
+        """Each cell's metrics on its train, validation and test splits; none if it diverged."""
+        rewards = self.rewards()
+        return [
+            Evaluation({}, {}) if number in self.diverged else _evaluation(reward, cell, draw, test)
+            for number, (reward, cell, draw, test) in enumerate(
+                zip(rewards, self.cells, self.data, self.test, strict=True)
+            )
+        ]
+
+
+def _of_cell(value: Any, number: int) -> Any:
+    # a copy, since a view would be saved with all that it is a view of
+    return value[number].cpu().clone() if isinstance(value, Tensor) else value
+
+
+def _scored_images(draw: ImagePreferences) -> np.ndarray:
+    pairs = (draw.train, draw.validation, draw.test)
+    used = [images for split in pairs for images in (split.first, split.second)]
+    return np.unique(np.concatenate([*used, draw.test_images]))
+
+
+def _test_pairs(draw: ImagePreferences) -> Scored:
+    # two pairs that share an image are correlated
+    return Scored(draw.test.ids, np.stack([draw.test.first, draw.test.second], 1))
+
+
+def _evaluation(
+    reward: np.ndarray, cell: RewardCell, draw: ImagePreferences, scored: Scored
+) -> Evaluation:
+    assert draw.test.gap is not None  # the true rewards of images are known
+    shown = draw.test_images
+    test = evaluation.order_metrics(reward, draw.test) | evaluation.rank_metrics(
+        reward[shown], draw.rewards[shown], draw.levels[shown]
+    )
+    found = {
+        "test": test,
+        "train": evaluation.label_metrics(reward, cell.train),
+        "validation": evaluation.label_metrics(reward, cell.validation),
+    }
+    right = evaluation.agreement(evaluation.gaps(reward, draw.test), draw.test.gap)
+    return Evaluation(
+        {f"{split}/{name}": part[name] for split, part in found.items() for name in part},
+        {"test/order_accuracy": scored.pack(right)},
+    )

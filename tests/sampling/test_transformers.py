@@ -1,0 +1,99 @@
+"""Answers are draws from the model's own distribution, also in padded batches."""
+
+import numpy as np
+import pytest
+import torch
+
+from sympo.models.texts.language_models import TinyLM
+from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.policies import Policy
+from sympo.sampling import Sampling, Transformers
+from sympo.types import BadInput, Vocabulary
+
+VOCABULARY = Vocabulary(size=6, bos=None, eos=4, pad=5)
+sample = Transformers().sample
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    model = TinyLM(hidden_size=16, intermediate_size=24, layers=2, heads=2, max_positions=32)
+    built = model.build(VOCABULARY, 0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for parameter in built.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.4)
+    return Policy(built)
+
+
+def settings(**changes: object) -> Sampling:
+    given = {"prompts": 8, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 6}
+    return Sampling(**{"batch_size": 64, **given, **changes})  # type: ignore[arg-type]
+
+
+def test_draws_follow_the_model(policy: Policy) -> None:
+    prompts = [np.array([0, 1, 2])] * 4000
+    answers = sample(policy, prompts, VOCABULARY, settings(batch_size=4000), 0)
+    with torch.no_grad():
+        expected = policy.model(torch.tensor([[0, 1, 2]])).logits[0, -1].softmax(-1).numpy()
+    first = np.bincount([ids[0] for ids in answers.ids], minlength=6) / 4000
+    assert np.abs(first - expected).max() < 4 * 0.5 / np.sqrt(4000)
+    # whole answers too: each of the commonest is drawn as often as the engine says
+    seen, first_at, times = np.unique(
+        [str(ids.tolist()) for ids in answers.ids], return_index=True, return_counts=True
+    )
+    chance = np.exp(policy.score(PackedRows(answers.after(prompts)), 4096)[first_at, 0])
+    common = np.argsort(times)[-5:]
+    error = 4 * np.sqrt(chance[common] / 4000)
+    assert len(seen) > 5 and (np.abs(times[common] / 4000 - chance[common]) < error).all()
+
+
+def test_padding_does_not_change_an_answer(policy: Policy) -> None:
+    draw = np.random.default_rng(0)
+    prompts = [draw.integers(0, 4, size) for size in (1, 2, 3, 5, 8)]
+    greedy = {"top_p": 1e-6}
+    together = sample(policy, prompts, VOCABULARY, settings(), 0, **greedy)
+    for i, prompt in enumerate(prompts):
+        alone = sample(policy, [prompt], VOCABULARY, settings(), 0, **greedy)
+        assert np.array_equal(together.ids[i], alone.ids[0])
+        with torch.no_grad():
+            best = policy.model(torch.tensor(prompt)[None]).logits[0, -1].argmax()
+        assert together.ids[i][0] == best
+
+
+def test_answers_end_or_are_marked(policy: Policy) -> None:
+    answers = sample(policy, [np.array([0])] * 200, VOCABULARY, settings(), 0)
+    for ids, truncated in zip(answers.ids, answers.truncated, strict=True):
+        assert (ids[-1] == 4) != truncated
+        assert (ids[:-1] != 4).all() and 1 <= len(ids) <= 6
+    assert 0 < answers.truncated.mean() < 1
+
+
+def test_the_seed_alone_decides(policy: Policy) -> None:
+    prompts = [np.array([0, 1]), np.array([2])] * 20
+    state = torch.get_rng_state()
+    a, b, c = (sample(policy, prompts, VOCABULARY, settings(), seed).ids for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    assert not all(np.array_equal(x, y) for x, y in zip(a, c, strict=True))
+
+
+def test_generation_settings_of_the_model_are_not_used(policy: Policy) -> None:
+    prompts = [np.array([0, 1])] * 50
+    before = sample(policy, prompts, VOCABULARY, settings(), 0).ids
+    own = policy.model.generation_config
+    own.repetition_penalty, own.suppress_tokens, own.min_p = 5.0, [0, 1, 2], 0.5
+    try:
+        after = sample(policy, prompts, VOCABULARY, settings(), 0).ids
+        assert policy.model.generation_config is own
+    finally:
+        own.repetition_penalty = own.suppress_tokens = own.min_p = None
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"prompts": 0}, {"temperature": 0.0}, {"top_p": 0.0}, {"max_new_tokens": 0}]
+)
+def test_bad_settings(changes: dict[str, float]) -> None:
+    with pytest.raises(BadInput, match=f"^{next(iter(changes))}"):
+        settings(**changes)
