@@ -1,13 +1,15 @@
 """From samples to items: orders, ties, what is asked, what is kept."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judging import Judged, comparison, judge_answers
-from sympo.protocols.judging import JudgeStopped
-from sympo.types import BadInput
+from sympo.protocols.judging import JudgeStopped, OnVerdict
+from sympo.types import BadInput, Comparison, Verdict
 from tests.judges.scripted import Scripted, line, longer
 
 LINES = [
@@ -117,3 +119,25 @@ def test_one_question_is_asked_once(tmp_path: Path) -> None:
 def test_bad_settings(settings: dict, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         Scripted(says=longer, **settings).check()
+
+
+class Careless(Scripted):
+    """Reports what `says` returns, and only on every second comparison."""
+
+    def compare(self, comparisons: Sequence[Comparison], on_verdict: OnVerdict) -> None:
+        for number, one in enumerate(comparisons):
+            if number % 2 == 0:
+                on_verdict(number, self.says(one))  # type: ignore[arg-type]
+
+
+def test_a_judge_that_reports_too_little_or_the_wrong_thing(tmp_path: Path) -> None:
+    def verdict(_: Comparison) -> Any:
+        return Verdict(1.0, "A")
+
+    words = (
+        "Careless.compare reported no verdict for 3 of 6 comparisons, the first of them number 1"
+    )
+    with pytest.raises(JudgeStopped, match=words):
+        judge_all(Careless(says=verdict), tmp_path / "few")
+    with pytest.raises(TypeError, match="reported 'A' for comparison 0; it must be a Verdict"):
+        judge_all(Careless(says=lambda _: "A"), tmp_path / "odd")  # type: ignore[arg-type]
