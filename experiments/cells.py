@@ -42,7 +42,7 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     judge = _judge(choices["judge"], settings["judge"], parts["job"], parts["dataset"])
     options = {group: str(option) for group, option in choices.items()}
     with within("job"):
-        return assemble(settings, options, parts, judge, options["judge"])
+        return assemble(settings, options, parts, settings, judge, options["judge"])
 
 
 def run_cell(config: DictConfig, choices: Mapping[str, Any], wait: bool) -> RunResult:

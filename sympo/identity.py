@@ -50,7 +50,8 @@ class Identity:
     """Settings with a stable name for each part, and which of them have their class's default.
 
     settings: every setting of every part, nested. at_default: dotted names of the settings at their
-        default, which are not hashed.
+        default, which are not hashed. classes: the Python path of each part's class, recorded to
+        distinguish a class that was exchanged from one that moved.
     """
 
     settings: Mapping[str, Any]

@@ -51,16 +51,16 @@ def assemble(
     config: dict[str, Any],
     options: Mapping[str, str],
     parts: Mapping[str, Any],
+    settings: Mapping[str, Any],
     judge: Any = None,
     judge_name: str = "",
-    of_objects: bool = False,
 ) -> Cell:
     """Assemble built parts into a checked cell; raises BadInput, in one sentence, if it cannot run.
 
     config: the settings to record, with parts as mappings that have a `_target_`. options: the
         option name of each part. parts: `job`, `dataset`, `loss`, `noise_model`, `model`,
-        `sampler`. of_objects: whether the identity is that of the objects, whose classes need not
-        be found by their Python path.
+        `sampler`. settings: what the identity is made of, with parts as in config, or as objects,
+        whose classes need no Python path.
     """
     device = resolve_device(str(config["device"]))
     job, dataset, model = (parts[key] for key in ("job", "dataset", "model"))
@@ -74,7 +74,6 @@ def assemble(
     with failures(f"dataset={options['dataset']}"):
         data = fingerprint(dataset)
     contents = {"dataset": data, "model": content, "job": job.content()}
-    settings = {**config, **(parts if of_objects else {})}
     identity = identity_of({key: settings[key] for key in IDENTITY}, named, contents)
     sampler = part_identity(settings["sampler"]) if job.leaves_samples else None
     folder = RunFolder(config["results_dir"], name, identity, sampler)

@@ -96,7 +96,12 @@ class TextRewardModelJob(PreferenceJob):
                 run.train()
 
     def content(self) -> str | None:
-        return fingerprint(self.reference.model) or None if self.reference else None
+        if self.reference is None:
+            return None
+        try:
+            return fingerprint(self.reference.model) or None
+        except BadArgument as error:
+            raise error.inside("reference.model") from error
 
     def lacks(self, cell: Cell) -> str:
         # models that are linear in words are not saved

@@ -228,11 +228,13 @@ def _train(
         }
         options = {key: stable_name(type(part)) for key, part in parts.items()} | {"job": job}
         screen: Screen = Terminal(sys.stdout) if progress else Silent()
-        cell = assemble(config, options, parts, of_objects=True)
+        cell = assemble(config, options, parts, {**config, **parts})
         run = CellRun(cell, screen, 0, keeps_scorer=True)
         before = torch.get_num_threads()
-        (result,) = run_all([run], wait=True)
-        torch.set_num_threads(before)
+        try:
+            (result,) = run_all([run], wait=True)
+        finally:
+            torch.set_num_threads(before)
         if result.status == "failed":
             log = result.log.read_text() if result.log else ""
             raise TrainingFailed(f"{result.error}\n{log}".rstrip())

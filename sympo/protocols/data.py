@@ -1,7 +1,7 @@
 """What jobs ask of data sets and noise models."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeGuard
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -182,23 +182,3 @@ class NoiseModel(Protocol):
         noise: the rate in [0, 0.5) that a user asks for, an average over the pairs. Raises BadInput
         if this model cannot reach it on these pairs.
         """
-
-
-def holds_images(dataset: Dataset) -> TypeGuard[ImageData]:
-    """Whether a data set holds images."""
-    return dataset.holds == "images"
-
-
-def holds_texts(dataset: Dataset) -> TypeGuard[TextData]:
-    """Whether a data set holds texts."""
-    return dataset.holds == "texts"
-
-
-def is_released(dataset: TextData) -> TypeGuard[ReleasedTexts]:
-    """Whether pairs of texts exist before any model."""
-    return not dataset.from_policy
-
-
-def has_gold_reward(dataset: TextData) -> TypeGuard[GoldTexts]:
-    """Whether the true reward of texts is known."""
-    return dataset.gold_reward is not None
