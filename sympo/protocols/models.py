@@ -227,10 +227,14 @@ class Scorer(Protocol):
 
 
 class Sampler(Protocol):
-    """Draws responses from a policy; which sampler draws cannot change their distribution."""
+    """Draws responses from a policy; which sampler draws cannot change their distribution.
+
+    stacks: `sympo.sampling.stacked` makes its draws for policies that are trained together.
+    """
 
     identity: ClassVar[str]
     outside_identity: ClassVar[frozenset[str]]
+    stacks: ClassVar[bool]
 
     def check(self, device: str) -> None:
         """Raise BadInput if it cannot sample from a policy on this device."""

@@ -18,6 +18,7 @@ class Transformers(BaseSampler):
 
     identity: ClassVar[str] = "transformers"
     outside_identity: ClassVar[frozenset[str]] = frozenset()
+    stacks: ClassVar[bool] = True
 
     def check(self, device: str) -> None:
         pass

@@ -4,20 +4,24 @@ Rows of similar length waste little padding, and a grid needs no copies in atten
 data set are padded once; a batch is a selection, cut to its longest row.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.packed_rows import PackedRows, parts
+
+# tokens of a grid: on a CPU its activations should stay in the caches, on a GPU launches are dear
+TOKENS, TOKENS_ON_GPU = 512, 1 << 14
 
 
 @dataclass(frozen=True)
 class RowGrid:
     """R rows of at most L tokens, padded on the right.
 
-    ids, positions: (R, L). bias: (R, 1, L, L), 0 for a key that a query attends to, -inf for others.
+    ids, positions: (R, L). bias: (R, 1, L, L), 0 for a key that a query sees, else -inf.
     targets: (R, L, sides), the id that a token predicts for each side; scored: (R, L, sides), 1 for
         predictions that count, 0 for others.
     """
@@ -33,11 +37,12 @@ class RowTable:
     """All rows of a data set, padded; its parts are those of `RowGrid`, with the data set's longest
     row.
 
-    shared, first, lengths: (rows,), as in `PackedRow`.
+    shared, first: (rows,), as in `PackedRow`; lengths: (rows,), tokens of each.
     """
 
     def __init__(self, rows: PackedRows, device: torch.device, dtype: torch.dtype) -> None:
-        self.lengths = rows.tokens
+        self.lengths, self.sides = rows.tokens, rows.sides
+        self.tokens = TOKENS if device.type == "cpu" else TOKENS_ON_GPU
         shape = (len(rows), int(self.lengths.max()))
         ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         targets = np.zeros((*shape, rows.sides), np.int64)
@@ -55,6 +60,10 @@ class RowTable:
             torch.tensor([getattr(row, name) for row in rows.rows]).to(device)
             for name in ("shared", "first")
         )
+
+    def grids(self, index: np.ndarray) -> Iterator[RowGrid]:
+        """The rows with these numbers, in their order, which should be by length."""
+        return (self.grid(part) for part in parts(self.lengths, index, self.tokens))
 
     def grid(self, index: np.ndarray) -> RowGrid:
         """The rows with these numbers."""

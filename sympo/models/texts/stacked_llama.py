@@ -5,7 +5,7 @@ product over cells. The weights of a cell are one row of a matrix, so that norms
 are a handful of calls. A cell's numbers do not depend on the cells beside it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,9 +105,10 @@ class StackedLlama(nn.Module):
     def weights_by_part(self) -> dict[str, Tensor]:
         """Views (C, *shape) of the weights, by part."""
         parts = self.shape.parts
-        split = self.weights.split([torch.Size(shape).numel() for shape in parts.values()], 1)
+        split = torch.split(self.weights, [torch.Size(own).numel() for own in parts.values()], 1)
         return {
-            name: own.view(-1, *shape) for (name, shape), own in zip(parts.items(), split, strict=True)
+            name: own.view(-1, *shape)
+            for (name, shape), own in zip(parts.items(), split, strict=True)
         }
 
     def hidden(self, ids: Tensor, attend: Attend, weights: Mapping[str, Tensor]) -> Tensor:
@@ -147,7 +148,9 @@ class StackedLlama(nn.Module):
         # (C, tokens, sides): a token may predict the first token of both sides
         targets = grid.targets.flatten(0, 1).expand(self.cells, -1, -1)
         own = every.gather(2, targets) * grid.scored.flatten(0, 1)
-        return own.unflatten(1, grid.ids.shape).sum(2)
+        rows, longest = grid.ids.shape
+        found: Tensor = own.view(self.cells, rows, longest, -1).sum(2)
+        return found
 
 
 _PARTS = ("attention_norm", "qkv", "out", "mlp_norm", "gate_up", "down")
@@ -159,7 +162,9 @@ def _scaled(weight: Tensor, norm: Tensor) -> Tensor:
 
 
 def _frequencies(shape: LlamaShape) -> Tensor:
-    return 1 / shape.rope_theta ** (torch.arange(0, shape.head, 2, dtype=torch.float64) / shape.head)
+    return 1 / shape.rope_theta ** (
+        torch.arange(0, shape.head, 2, dtype=torch.float64) / shape.head
+    )
 
 
 def _complex(dtype: torch.dtype) -> torch.dtype:
@@ -208,8 +213,9 @@ class _SwiGLU(torch.autograd.Function):
 
 
 class _Attention(torch.autograd.Function):
-    """Rotary embedding and attention of rows (R, L) with a bias (R, 1, L, L); qkv (C, R L, 3 hidden)
-    -> (C, R L, hidden).
+    """Rotary embedding and attention of rows (R, L) with a bias (R, 1, L, L).
+
+    qkv (C, R L, 3 hidden) -> (C, R L, hidden).
 
     turns: (R, L, 2, head / 2) complex, of queries and keys; back: their conjugates.
     """
@@ -258,7 +264,7 @@ class _Attention(torch.autograd.Function):
 
 def _pairs(split: Tensor) -> Tensor:
     """Queries and keys as complex numbers, a view; (C, R, L, 2, heads, head / 2)."""
-    return torch.view_as_complex(split.unflatten(-1, (-1, 2))[:, :, :, :2])
+    return torch.view_as_complex(split.view(*split.shape[:-1], -1, 2)[:, :, :, :2])
 
 
 def _by_head(x: Tensor) -> Tensor:
@@ -314,7 +320,7 @@ def _flat(state: Mapping[str, Tensor], shape: LlamaShape) -> Tensor:
 
 def _state(weights: Tensor, shape: LlamaShape) -> dict[str, Tensor]:
     """The inverse of `_flat`, by the names of `transformers`."""
-    split = weights.split([torch.Size(part).numel() for part in shape.parts.values()])
+    split = torch.split(weights, [torch.Size(part).numel() for part in shape.parts.values()])
     own = {
         name: value.view(part)
         for (name, part), value in zip(shape.parts.items(), split, strict=True)
