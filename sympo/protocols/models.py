@@ -227,14 +227,15 @@ class Scorer(Protocol):
 
 
 class Sampler(Protocol):
-    """Draws responses from a policy; which sampler draws cannot change their distribution.
-
-    stacks: `sympo.sampling.stacked` makes its draws for policies that are trained together.
-    """
+    """Draws responses from a policy; which sampler draws cannot change their distribution."""
 
     identity: ClassVar[str]
     outside_identity: ClassVar[frozenset[str]]
-    stacks: ClassVar[bool]
+
+    @property
+    def stacks(self) -> bool:
+        """Whether `sample_stacked` makes its draws for policies that are trained together."""
+        ...
 
     def check(self, device: str) -> None:
         """Raise BadInput if it cannot sample from a policy on this device."""

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 
@@ -14,12 +13,12 @@ from sympo.types import Vocabulary
 
 
 class BaseSampler(ABC):
-    """Draws responses from a policy; every sampler draws from the same distribution.
+    """Draws responses from a policy; every sampler draws from the same distribution."""
 
-    stacks: `sample_stacked` draws for it from policies that are trained together.
-    """
-
-    stacks: ClassVar[bool] = False
+    @property
+    def stacks(self) -> bool:
+        """Whether `sample_stacked` makes its draws for policies that are trained together."""
+        return False
 
     @abstractmethod
     def check(self, device: str) -> None:

@@ -167,8 +167,10 @@ class _Generation:
             values[:, :, :, start:end] = split[:, :, :, 2].transpose(2, 3)
             score = turned[:, :, :, 0].transpose(2, 3) @ keys[:, :, :, :end].mT
             found = torch.softmax(score + bias, -1) @ values[:, :, :, :end]
-            return found.transpose(2, 3).reshape(self.cells, -1, heads * size)
+            flat: Tensor = found.transpose(2, 3).reshape(self.cells, -1, heads * size)
+            return flat
 
         hidden = self.model.hidden(ids.flatten(1), attend, self.weights)
         last: Tensor = hidden.view(self.cells, self.n, steps, -1)[:, :, -1]
-        return self.model.logits(last, self.weights)
+        logits: Tensor = self.model.logits(last, self.weights)
+        return logits
