@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -81,13 +82,12 @@ class Replayed:
 class CUDAGraphs:
     """Records calls as CUDA graphs that share their memory, since one runs after the other."""
 
-    def __init__(self) -> None:
-        self._pool: object = None
+    @cached_property
+    def _pool(self) -> Any:  # an opaque handle
+        return torch.cuda.graph_pool_handle()
 
     def __call__(self, function: Function, inputs: Sequence[Tensor]) -> tuple[Graph, Tensor]:
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device_of(inputs[0]), torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.device(inputs[0].device), torch.cuda.graph(graph, pool=self._pool):
             output = function(*inputs)
         return graph, output

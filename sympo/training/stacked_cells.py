@@ -92,6 +92,7 @@ class CellTrainer:
             seed for seed, count in zip(self.seeds, counts, strict=True) for _ in range(count)
         ]:
             raise ValueError("the cells of one seed must be adjacent")
+        self.cells_per_seed = counts
         draws = [data[seed] for seed in self.seeds]
         self.data = [data[cell.seed] for cell in cells]
         self.dtype = torch.get_default_dtype()
@@ -242,7 +243,7 @@ class CellTrainer:
         for number in torch.nonzero(~finite).flatten().tolist():
             self._diverges(number, "rewards of {cell} are not finite")
             found[number] = 0
-        parts = found.split(torch.bincount(self.seed_of_cell).tolist())
+        parts = torch.split(found, self.cells_per_seed)
         return [part[:, : len(images)] for part, images in zip(parts, scored, strict=True)]
 
     def rewards(self) -> list[np.ndarray]:

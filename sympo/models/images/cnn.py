@@ -224,9 +224,9 @@ class StackedCNN(nn.Module):
             return [None] * len(self._widths)
         kept = _kept(self.draw(n) if drawn is None else drawn, rate)
         factors = kept.to(images.dtype).div_(1 - rate)
-        parts = factors.split([4 * _words(width * n) for width in self._widths], 1)
+        parts = torch.split(factors, [4 * _words(width * n) for width in self._widths], 1)
         return [
-            part[:, : width * n].unflatten(1, (width, n))
+            part[:, : width * n].view(len(part), width, n)
             for part, width in zip(parts, self._widths, strict=True)
         ]
 
