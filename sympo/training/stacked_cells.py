@@ -28,9 +28,9 @@ from sympo.training.stacked_objective import StackedObjective
 from sympo.types import Evaluation, ImagePreferences, NoisyPairs
 
 EVALUATION_IMAGES = 1024
-# Up to here a step is recorded as a CUDA graph: 64 cells of 512 pairs of MNIST, whose 190 KB for
-# each image take an H200 as long as the launches (results/benchmarks/step_traffic.json). Larger
-# steps gain nothing, and the memory of a graph is not shared with evaluations.
+# Up to here a step is recorded as a CUDA graph: 64 cells with 512 pairs of MNIST. On an H200 a step
+# waited 6 ms for its launches, and 175 cells took 0.09 ms a cell (docs/speed.md). Larger steps gain
+# nothing, and evaluations cannot use the memory of a graph.
 RECORDED_PIXELS = 64 * 1024 * 28 * 28
 
 
