@@ -1,7 +1,7 @@
 """The job that trains reward models of images on noisy preference pairs."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -129,7 +129,7 @@ class _Pass:
     ) -> None:
         self.numbers, self.cells, self.listener = numbers, [cells[n] for n in numbers], listener
         self.selected_by = job.selected_by
-        self.trainer = _trainer(job, self.cells)
+        self.trainer = _trainer(job, self.cells, self._note_once)
         self.evaluations: list[list[tuple[int, Evaluation]]] = [[] for _ in numbers]
         self.saved = time.monotonic()
         for cell, scored in zip(self.cells, self.trainer.test, strict=True):
@@ -144,13 +144,17 @@ class _Pass:
 
     def train(self) -> None:
         advice = self.trainer.model.advice
-        if advice and advice not in _noted:
-            self.listener.note(advice)
-            _noted.add(advice)
+        if advice:
+            self._note_once(advice)
         self.trainer.train(self._after_epoch)
         for place, number in enumerate(self.numbers):
             if place not in self.trainer.diverged:
                 self.listener.trained(number, ImageScorer(self.trainer, place))
+
+    def _note_once(self, text: str) -> None:
+        if text not in _noted:
+            self.listener.note(text)
+            _noted.add(text)
 
     def _record(self, place: int, epoch: int, found: Evaluation) -> None:
         self.evaluations[place].append((epoch, found))
@@ -176,13 +180,16 @@ class _Pass:
         self.saved = time.monotonic()
 
 
-def _trainer(job: RewardModelJob, cells: Sequence[Cell]) -> CellTrainer:
+def _trainer(
+    job: RewardModelJob, cells: Sequence[Cell], note: Callable[[str], object]
+) -> CellTrainer:
     return CellTrainer(
         [_reward_cell(cell) for cell in cells],
         {cell.name.seed: draw(cell.dataset, cell.name.seed) for cell in cells},
         cells[0].model,
         job,
         cells[0].device,
+        note,
     )
 
 

@@ -86,12 +86,22 @@ class StackedModel(Protocol):
 
     Every tensor of its `state_dict` has the cells as first dimension; other state is the same for
     all cells that were trained equally long. advice: how to speed up training here, or "".
+
+    A training pass is a function of its arguments and of tensors that stay in place, so that a GPU
+    can repeat it as one recorded graph: its random numbers come from `draw`.
     """
 
     @property
     def advice(self) -> str: ...
 
-    def __call__(self, images: Tensor) -> Tensor: ...
+    def draw(self, images: int) -> Tensor:
+        """The random numbers of the next training pass over this many images of each seed, of one
+        shape for one number of images; empty if it needs none."""
+        ...
+
+    def __call__(self, images: Tensor, drawn: Tensor | None = None) -> Tensor:
+        """drawn: what `draw` returned; in evaluation, None."""
+        ...
 
     def parameters(self) -> Iterator[torch.nn.Parameter]: ...
 

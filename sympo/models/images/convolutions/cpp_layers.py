@@ -71,8 +71,8 @@ class Convolutions:
         seed = torch.arange(len(images)).repeat_interleave(torch.tensor(cells_per_seed))
         x = F.pad(images, (padding,) * 4 + (0, spare)) if padding or spare else images
         x = x.reshape(len(images), -1, self.lanes, self.image).transpose(2, 3).contiguous()
-        if mask is not None and spare:
-            mask = F.pad(mask, (0, spare))
+        if mask is not None:
+            mask = F.pad(mask, (0, spare)) if spare else mask.contiguous()
         features: Tensor = _Features.apply(
             self, torch.is_grad_enabled(), seed, x, mask, *one, *two
         )  # fmt: skip
