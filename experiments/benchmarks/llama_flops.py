@@ -50,14 +50,14 @@ def flops(shape: Shape, lengths: np.ndarray, scored: float, again: bool = True) 
     return 6 * shape.weights * lengths.sum() + attention + head
 
 
-def matrix_rate(shape: Shape, device: str) -> float:
+def matrix_rate(shape: Shape, device: str, logits: bool = True) -> float:
     """FLOP/s of matrix products in the model's sizes: those of a layer on 3,072 tokens, and the
-    logits of one chunk of our head; bfloat16 on a GPU."""
+    logits, if it has any, of one chunk of our head; bfloat16 on a GPU."""
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     sizes = [(3072, shape.hidden, shape.hidden)] * 4
     sizes += [(3072, shape.hidden, shape.intermediate)] * 3
-    logits = chunk(shape.vocabulary, torch.device(device))
-    sizes += [(logits, shape.hidden, shape.vocabulary)]
+    if logits:
+        sizes += [(chunk(shape.vocabulary, torch.device(device)), shape.hidden, shape.vocabulary)]
     operands = [
         (
             torch.randn(n, k, device=device, dtype=dtype),

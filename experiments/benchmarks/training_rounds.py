@@ -1,4 +1,4 @@
-"""The measurements of `dpo_vs_trl`: an engine's time, memory and FLOPs over some steps."""
+"""Measures an engine's time, memory and FLOPs over some steps."""
 
 import argparse
 import re
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from experiments.benchmarks.dpo_engines import Engine
-from experiments.benchmarks.dpo_pairs import Pairs, our_flops
+from experiments.benchmarks.engines import Engine
 from experiments.benchmarks.llama_flops import SHAPES, matrix_rate
+from experiments.benchmarks.preference_pairs import Pairs, our_flops
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ def measure(
     torch.set_num_threads(arguments.threads)
     watch, size = Watch(arguments.device), len(timed[0])
     engine.train([pairs.first_batch(size), *warmup, *timed], pairs, arguments)
-    shape = SHAPES[arguments.shape]
+    shape, logits = SHAPES[arguments.shape], engine.task.logits
     return Round(
         seconds=watch.ends[-1] - watch.ends[len(warmup)],
         pairs=size * len(timed),
         memory=watch.peak() - watch.state,
         flops=sum(engine.flops(shape, pairs, batch) for batch in timed),
-        model_flops=our_flops(shape, pairs, timed, again=False),
-        rate=matrix_rate(shape, arguments.device),
+        model_flops=our_flops(shape, pairs, timed, logits, again=False),
+        rate=matrix_rate(shape, arguments.device, logits),
     )
 
 
