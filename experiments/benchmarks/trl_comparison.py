@@ -25,7 +25,8 @@ clipping and AdamW, and the metrics that TRL computes at every step; nothing is 
 evaluated. Untimed steps come first: one on pairs of a few tokens, after which weights, gradients
 and moments are in memory, and --warmup steps on batches like the timed ones. Peak memory is the
 increase of the resident peak (VmHWM; on a GPU, of allocations) over memory use after the first
-step, and the highest round counts. Speeds are medians over rounds, and ratios are medians of
+step, and the highest round counts. On a shared machine, --processor-time counts the time that the one
+thread of a process computes. Speeds are medians over rounds, and ratios are medians of
 per-round ratios. Model FLOPs count our matrix products without recomputation.
 """
 
@@ -101,6 +102,12 @@ def parsed(name: str, text: str) -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="the layers, in all engines")
     parser.add_argument("--gradient-checkpointing", action="store_true", help="in all engines")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="time that processes compute, which other work on the machine does not lengthen; needs "
+        "--threads 1",
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pairs", type=int, default=1600, help="of the data set")
     parser.add_argument("--steps", type=int, default=10, help="optimizer steps in a round")
@@ -111,6 +118,9 @@ def parsed(name: str, text: str) -> argparse.Namespace:
     needed = arguments.rounds * arguments.steps * arguments.batch
     if arguments.pairs < needed:
         parser.error(f"--pairs={arguments.pairs} must be at least {needed}, which the rounds use")
+    if arguments.processor_time and (arguments.threads != 1 or arguments.device != "cpu"):
+        # several threads wait for each other by computing, and a GPU does not count
+        parser.error("--processor-time needs --threads 1 and --device cpu")
     arguments.micro_batch = sorted(set(arguments.micro_batch or [min(8, arguments.batch)]))
     for most in arguments.micro_batch:
         if most < 1 or arguments.batch % most:
@@ -165,7 +175,7 @@ def report(found: Found, failures: Mapping[str, str], arguments: argparse.Namesp
         device = torch.cuda.get_device_name(arguments.device)
     kept = (
         *("shape", "length", "batch", "tokens", "attention", "compile", "gradient_checkpointing"),
-        *("threads", "pairs"),
+        *("threads", "processor_time", "pairs"),
     )
     packages = ["trl", "accelerate", *(["liger-kernel"] if find_spec("liger_kernel") else [])]
     return write(
