@@ -25,9 +25,9 @@ clipping and AdamW, and the metrics that TRL computes at every step; nothing is 
 evaluated. Untimed steps come first: one on pairs of a few tokens, after which weights, gradients
 and moments are in memory, and --warmup steps on batches like the timed ones. Peak memory is the
 increase of the resident peak (VmHWM; on a GPU, of allocations) over memory use after the first
-step, and the highest round counts. On a shared machine, --processor-time counts the time that the one
-thread of a process computes. Speeds are medians over rounds, and ratios are medians of
-per-round ratios. Model FLOPs count our matrix products without recomputation.
+step, and the highest round counts. --processor-time counts the time that processes of one thread
+compute, for a machine that other work shares. Speeds are medians over rounds, and ratios are
+medians of per-round ratios. Model FLOPs count our matrix products without recomputation.
 """
 
 import argparse
@@ -105,8 +105,7 @@ def parsed(name: str, text: str) -> argparse.Namespace:
     parser.add_argument(
         "--processor-time",
         action="store_true",
-        help="time that processes compute, which other work on the machine does not lengthen; needs "
-        "--threads 1",
+        help="time that processes compute, for a shared machine; needs --threads 1",
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pairs", type=int, default=1600, help="of the data set")
