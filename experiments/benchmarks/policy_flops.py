@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()
     kept = {name: kept_bytes(SHAPES[shape]) for name, shape in MODELS.items()}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for title, (folder, length) in DATA.items():
         pairs = read(
             argparse.Namespace(
@@ -105,8 +105,8 @@ def kept_bytes(shape: Shape) -> float:
     config = LlamaConfig(
         hidden_size=shape.hidden, intermediate_size=shape.intermediate,
         num_attention_heads=shape.heads, num_key_value_heads=shape.key_heads,
-        attn_implementation="sdpa",
     )  # fmt: skip
+    config._attn_implementation = "sdpa"
     layer, rotary = LlamaDecoderLayer(config, 0), LlamaRotaryEmbedding(config)
 
     def kept(tokens: int) -> int:

@@ -47,9 +47,13 @@ def weights(model: torch.nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()]).double()
 
 
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("task", [DPOTask(), RewardTask()], ids=lambda task: type(task).__name__)
-def test_losses_and_steps_are_equal(task: Task, arguments: argparse.Namespace) -> None:
+def test_losses_and_steps_are_equal(
+    task: Task, compiled: bool, arguments: argparse.Namespace
+) -> None:
     pytest.importorskip("trl")
+    arguments.compile = compiled
     made, batches = pairs(), np.split(np.arange(8), STEPS)
     if isinstance(task, DPOTask):
         # with an offset, so that the first margins are not zero

@@ -216,6 +216,14 @@ def test_passes_must_divide_a_step(
     assert "--micro-batch=3 must divide --batch=8" in capsys.readouterr().err
 
 
+def test_processor_time_is_of_one_thread(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(monkeypatch, tmp_path, [], "--processor-time", "--threads", "2")
+    assert "--processor-time needs --threads 1" in capsys.readouterr().err
+
+
 def test_an_engine_with_another_pass_is_another_key() -> None:
     one, *_ = engines.peers(TASK, "cpu")
     assert replace(one, most=4) != one and hash(replace(one)) == hash(one)
