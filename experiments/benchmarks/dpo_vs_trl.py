@@ -3,8 +3,8 @@
     python -m experiments.benchmarks.dpo_vs_trl --data FOLDER --tokenizer FOLDER [--device cuda
         --shape llama-3.2-3b --length 2048 --batch 64 --micro-batch 4 8 16 --compile]
 
-All engines take the same precomputed reference log-probabilities; beta is 0.1. The rest is said in
-`trl_comparison`.
+All engines take the same precomputed reference log-probabilities; beta is 0.1. See
+`trl_comparison` for data, engines and measurement.
 """
 
 import argparse
