@@ -17,6 +17,7 @@ from sympo.models.texts import adapters
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
 from sympo.pipelines.cell import Cell
+from sympo.pipelines.compiling import compile_layers
 from sympo.pipelines.pair_files import (
     ACCOUNT,
     SPLITS,
@@ -126,8 +127,12 @@ class Shared:
             rows = PackedRows(self.dataset.corpus(self.tokenizer))
             adapted = model.adapt(built, seeding.derive(sft.seed, "fine-tuning"))
             policy = source.policy(adapted, self.dataset.max_length, self.cell.device)
-            if note := sft.slow_start(len(rows)):
-                self.stages.note(f"sft: {note}")
+            for note in (
+                sft.slow_start(len(rows)),
+                self._compile(policy, sft.epochs * int(rows.tokens.sum())),
+            ):
+                if note:
+                    self.stages.note(f"sft: {note}")
             with drawing(self.cell.device, sft.seed, "fine-tuning"):
                 fine_tune(
                     policy, rows, sft, sft.seed, source.tokens_per_pass,
@@ -140,6 +145,10 @@ class Shared:
         built.save_pretrained(folder)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
+
+    def _compile(self, policy: Policy, tokens: int) -> str:
+        source, longest = self.source, self.dataset.max_length
+        return compile_layers(source.compile, policy, source.precision, tokens, longest)
 
     def reference(self) -> Policy:
         """The reference policy."""
@@ -179,6 +188,8 @@ class Shared:
         def make(folder: Path) -> None:
             rows = self.rows()
             policy = self.reference()
+            if note := self._compile(policy, sum(int(rows[name].tokens.sum()) for name in rows)):
+                self.stages.note(f"reference: {note}")
             scores: Any = {
                 name: policy.score(rows[name], self.source.tokens_per_pass) for name in rows
             }
