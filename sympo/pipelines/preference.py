@@ -16,7 +16,9 @@ from sympo.models.texts.scorers import AUTOCAST
 from sympo.models.texts.shared_prefix_attention import ATTENTION
 from sympo.noise import flip
 from sympo.objective import Objective
+from sympo.pipelines import compiling
 from sympo.pipelines.cell import Cell
+from sympo.pipelines.compiling import Compile
 from sympo.process import quiet_transformers
 from sympo.protocols.jobs import Listener
 from sympo.protocols.models import Margin, Scorer, Splittable
@@ -47,7 +49,7 @@ class PreferenceJob(Recipe):
     tokens_per_pass: tokens per forward and backward pass; the gradients of a step are accumulated.
     attention: how packed rows attend, `grouped`, or `auto`: in one variable-length call on CUDA in
         bfloat16, grouped elsewhere.
-    compile: whether to torch.compile the model's layers.
+    compile: whether to torch.compile the model's layers; auto: on CUDA, if that pays off.
     checkpoint_minutes: minutes between checkpoints, the most work that a kill may cost.
     evaluated_train_pairs: how many training pairs the memorised share is measured on.
     """
@@ -57,7 +59,7 @@ class PreferenceJob(Recipe):
     gradient_checkpointing: bool = False
     tokens_per_pass: Count = 4096
     attention: str = "auto"
-    compile: bool = False
+    compile: Compile = "auto"
     checkpoint_minutes: NotNegative = 10
     evaluated_train_pairs: Count = 1024
 
@@ -76,6 +78,7 @@ class PreferenceJob(Recipe):
             raise BadArgument(
                 "precision", self.precision, f"is not known: use one of {', '.join(AUTOCAST)}"
             )
+        compiling.check(self.compile)
         if self.attention == "flex":
             raise BadArgument("attention", "flex", "was removed: use attention=auto")
         if self.attention not in ATTENTION:
@@ -234,8 +237,16 @@ class Training:
     def __init__(self, run: Run, rows: Mapping[str, Splittable], scorer: Scorer) -> None:
         self.run, self.rows, self.scorer = run, rows, scorer
         self.listener, self.job = run.listener, run.job
-        if scorer.note:
-            self.listener.note(scorer.note)
+        trained = rows["train"].tokens
+        compiled = compiling.compile_layers(
+            run.job.compile,
+            scorer,
+            run.job.precision,
+            tokens=run.job.epochs * int(trained.sum()),
+            longest=int(trained.max()),
+        )
+        for line in filter(None, (scorer.note, compiled)):
+            self.listener.note(line)
         self.trainer = PreferenceTrainer(
             scorer,
             rows["train"],

@@ -19,6 +19,7 @@ from sympo.models.texts.policies import Policy
 from sympo.models.texts.stacked_llama import StackedLlama
 from sympo.models.texts.stacked_scorer import StackedScorer
 from sympo.pipelines.cell import Cell
+from sympo.pipelines.compiling import compile_layers
 from sympo.pipelines.pair_files import (
     ACCOUNT,
     SPLITS,
@@ -127,12 +128,13 @@ class Shared:
         if sft.epochs:
             rows = PackedRows(self.dataset.corpus(self.tokenizer))
             adapted = model.adapt(built, seeding.derive(sft.seed, "fine-tuning"))
-            stacked = source.plain and model.stacks
-            policy = (
-                StackedScorer(StackedLlama.of(built.to(self._device), 1), rows)
-                if stacked
-                else source.policy(adapted, self.dataset.max_length, self.cell.device)
-            )
+            if source.plain and model.stacks:
+                built = built.to(self._device)
+                policy = StackedScorer(StackedLlama.of(built, 1), rows)
+            else:
+                policy = source.policy(adapted, self.dataset.max_length, self.cell.device)
+                if note := self._compile(policy, sft.epochs * int(rows.tokens.sum())):
+                    self.stages.note(f"sft: {note}")
             if note := sft.slow_start(len(rows)):
                 self.stages.note(f"sft: {note}")
             with drawing(self.cell.device, sft.seed, "fine-tuning"):
@@ -150,6 +152,10 @@ class Shared:
         built.save_pretrained(folder)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
+
+    def _compile(self, policy: Policy, tokens: int) -> str:
+        source, longest = self.source, self.dataset.max_length
+        return compile_layers(source.compile, policy, source.precision, tokens, longest)
 
     def reference(self) -> Policy:
         """The reference policy."""
@@ -203,6 +209,8 @@ class Shared:
         def make(folder: Path) -> None:
             rows = self.rows()
             policy = self.reference()
+            if note := self._compile(policy, sum(int(rows[name].tokens.sum()) for name in rows)):
+                self.stages.note(f"reference: {note}")
             scores: Any = {
                 name: policy.score(rows[name], self.source.tokens_per_pass) for name in rows
             }

@@ -180,9 +180,8 @@ class _Tokens:
             checkpoint_activations(built)
         longest = self.cell.dataset.max_length
         return RewardModel(
-            built.to(self.cell.device), self.job.precision, longest, self.job.attention,
-            self.job.compile,
-        )  # fmt: skip
+            built.to(self.cell.device), self.job.precision, longest, self.job.attention
+        )
 
     def save(self, scorer: Any, folder: Path) -> None:
         scorer.use_default_attention()

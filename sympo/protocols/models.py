@@ -235,6 +235,11 @@ class Scorer(Protocol):
         sides) float64."""
         ...
 
+    def compile_layers(self, longest: int) -> str:
+        """Compile the model's layers for training on sequences of at most `longest` tokens; returns
+        why they could not be, or an empty string."""
+        ...
+
 
 class Sampler(Protocol):
     """Draws responses from a policy; which sampler draws cannot change their distribution."""

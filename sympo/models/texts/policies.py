@@ -1,5 +1,6 @@
 """Causal language models as policies: log-probabilities of answers, in one pass per row."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,9 @@ class Policy(PretrainedScorer):
         head = self._base.get_output_embeddings()
         scored = packed.scored
         hidden = self._hidden(packed).index_select(0, scored.predictor)
-        logps = token_logps(hidden, head.weight, head.bias, scored.target)
+        logps = token_logps(
+            hidden, head.weight, head.bias, scored.target, self._original(head.weight)
+        )
         return scored.sums(logps).view(len(index), rows.sides)
 
     def _separate(self, rows: PackedRows, index: np.ndarray) -> Tensor:
@@ -42,6 +45,12 @@ class Policy(PretrainedScorer):
         logps = torch.log_softmax(logits.flatten(0, 1)[scored.predictor].float(), -1)
         own = logps.gather(1, scored.target[:, None])[:, 0]
         return scored.sums(own).view(len(index), rows.sides)
+
+    def _linear_layers(self) -> Iterator[nn.Module]:
+        yield from super()._linear_layers()
+        head = self._base.get_output_embeddings()
+        if type(head) is nn.Linear:
+            yield head
 
     def _can_share(self) -> bool:
         return type(self._base.get_output_embeddings()) is nn.Linear
@@ -63,7 +72,7 @@ class Policy(PretrainedScorer):
         own = self._base.generation_config
         self._base.generation_config = GenerationConfig(**settings)  # type: ignore[no-untyped-call]
         try:
-            with self._computing():
+            with self._computing(), self._eager_layers():
                 made: Tensor = self.model.generate(input_ids=input_ids, attention_mask=mask)
                 return made
         finally:
