@@ -20,10 +20,12 @@ from sympo.pipelines.cell import Cell
 from sympo.process import quiet_transformers
 from sympo.protocols.jobs import Listener
 from sympo.protocols.models import Margin, Scorer, Splittable
-from sympo.ranges import Count, NotNegative, Positive
+from sympo.ranges import Count, NotNegative, Positive, TokensPerPass
 from sympo.runs import checkpoints
 from sympo.training.optimizer import Recipe
 from sympo.training.pairwise import PreferenceTrainer
+from sympo.training.pass_memory import scoring_tokens, training_tokens
+from sympo.training.passes import Passes
 from sympo.types import (
     BadArgument,
     BadInput,
@@ -45,6 +47,7 @@ class PreferenceJob(Recipe):
         after the last step are always made.
     precision: of the matrix products, float32 or bfloat16; weights are float32 in both.
     tokens_per_pass: tokens per forward and backward pass; the gradients of a step are accumulated.
+        `auto`: as many as fit a GPU's memory; 4096 on a CPU.
     attention: how packed rows attend, `grouped`, or `auto`: in one variable-length call on CUDA in
         bfloat16, grouped elsewhere.
     compile: whether to torch.compile the model's layers.
@@ -55,7 +58,7 @@ class PreferenceJob(Recipe):
     evaluate_every: Positive = 0.25
     precision: str = "float32"
     gradient_checkpointing: bool = False
-    tokens_per_pass: Count = 4096
+    tokens_per_pass: TokensPerPass = "auto"
     attention: str = "auto"
     compile: bool = False
     checkpoint_minutes: NotNegative = 10
@@ -152,8 +155,14 @@ class Run(ABC):
             Objective(margin, cell.loss),
             job,
             cell.name.seed,
-            job.tokens_per_pass,
+            training_tokens(
+                job.tokens_per_pass, scorer, rows["train"], job.batch_size, listener.note
+            ),
+            listener.note,
         )
+        longest = max(int(own.tokens.max()) for own in rows.values())
+        tokens = scoring_tokens(job.tokens_per_pass, scorer.device)
+        self.scoring = Passes(tokens, longest, scorer.device, listener.note)
         self.evaluations: list[tuple[float, Evaluation]] = []
         self.losses: list[float] = []
         self.saved = time.monotonic()
@@ -192,7 +201,7 @@ class Run(ABC):
     def rewards(self, name: str, pairs: int | None = None) -> np.ndarray:
         """Rewards of the responses in a split's first pairs (None: all), item by item; (2n,)."""
         rows = self.rows[name]
-        scores = self.scorer.score(rows, self.job.tokens_per_pass, pairs)
+        scores = self.scoring.run(lambda tokens: self.scorer.score(rows, tokens, pairs))
         parts = (
             None if part is None else torch.from_numpy(part[:pairs])
             for part in (scores, self.reference_scores.get(name), rows.lengths)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from sympo.models.texts.cudnn_attention import without_cudnn_attention
 from sympo.models.texts.language_models import LanguageModel
 from sympo.models.texts.policies import Policy
-from sympo.ranges import Amount, Count, Seed
+from sympo.ranges import Amount, Seed, TokensPerPass
 from sympo.sampling import Sampling
 from sympo.training.optimizer import Recipe
 
@@ -40,7 +40,7 @@ class Reference:
     sampling: Sampling = field(default_factory=Sampling)
     precision: str = "float32"
     gradient_checkpointing: bool = False
-    tokens_per_pass: Count = 4096
+    tokens_per_pass: TokensPerPass = "auto"
     attention: str = "auto"
     compile: bool = False
 

@@ -110,7 +110,7 @@ class ResponseEvaluation:
             drawn = self._draw(policy, "exact answers", temperature=1.0, top_p=1.0)
         rows = PackedRows(drawn.after(self.prompts))
         own, reference = (
-            scorer.score(rows, self.job.tokens_per_pass)[:, 0]
+            self.shared.scored(scorer, rows)[:, 0]
             for scorer in (policy, self.reference_policy)
         )
         ratio = own - reference

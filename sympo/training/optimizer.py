@@ -93,6 +93,10 @@ class Optimizer:
         self.adam.zero_grad(set_to_none=True)
         self.done += 1
 
+    def discard(self) -> None:
+        """Drop the gradients of an interrupted step."""
+        self.adam.zero_grad(set_to_none=True)
+
     def state(self) -> dict[str, Any]:
         return {"adam": self.adam.state_dict(), "done": self.done}
 
