@@ -31,6 +31,8 @@ class ResponseEvaluation:
         self.cell, self.job, self.shared, self.seed = cell, job, shared, cell.name.seed
         self.test = shared.preferences().test
         self.prompts = self.test.prompts[: job.sampling.prompts]
+        if note := cell.sampler.note(cell.device, len(self.prompts), job.sampling):
+            shared.stages.note(note)
         self.reference = shared.reference_answers()
         self.reference_policy = shared.reference()
         keys = prompt_keys(prompt.tolist() for prompt in self.prompts)
@@ -110,8 +112,7 @@ class ResponseEvaluation:
             drawn = self._draw(policy, "exact answers", temperature=1.0, top_p=1.0)
         rows = PackedRows(drawn.after(self.prompts))
         own, reference = (
-            self.shared.scored(scorer, rows)[:, 0]
-            for scorer in (policy, self.reference_policy)
+            self.shared.scored(scorer, rows)[:, 0] for scorer in (policy, self.reference_policy)
         )
         ratio = own - reference
         error = float(ratio.std(ddof=1) / math.sqrt(len(ratio))) if len(ratio) > 1 else None

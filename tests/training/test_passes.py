@@ -61,7 +61,8 @@ def test_the_step_is_that_of_half_the_tokens(backward: bool) -> None:
     assert small.failed == 1 and own.passes.tokens == other.passes.tokens == 42
     assert found[0] == found[1] and torch.equal(weights(own), weights(other))
     assert notes == [
-        "out of GPU memory: repeating with 42 tokens per pass, which changes numbers by rounding only"
+        "out of GPU memory: repeating with 42 tokens per pass, which changes numbers by rounding "
+        "only"
     ]
 
 

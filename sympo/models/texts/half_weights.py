@@ -5,16 +5,15 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 
 @contextmanager
 def half_weights(model: nn.Module, dtype: torch.dtype | None) -> Iterator[None]:
     """Inside the context, linear layers have copies of their weights in `dtype`; None: no change.
 
-    Under autocast to `dtype` the results are the same bit for bit: autocast casts the weights of
-    these layers in each call, and keeps only the casts of weights that are trained. Embeddings,
-    also those tied to a head, and norms stay as they are. Nothing inside may change the weights.
+    Under autocast to `dtype`, results are the same bit for bit. Autocast casts weights in each
+    call, and keeps only the casts of those that require gradients. Embeddings (also if tied to the
+    head) and norms stay in float32. Nothing inside may train the weights.
     """
     replaced = [] if dtype is None else _replaced(model, dtype)
     try:
@@ -25,11 +24,14 @@ def half_weights(model: nn.Module, dtype: torch.dtype | None) -> Iterator[None]:
 
 
 def _replaced(model: nn.Module, dtype: torch.dtype) -> list[tuple[nn.Module, str, nn.Parameter]]:
+    from transformers.pytorch_utils import Conv1D
+
     found = []
     for module in model.modules():
+        # exactly these: a subclass may read its weights in float32
         if type(module) in (nn.Linear, Conv1D):
             for name, original in list(module.named_parameters(recurse=False)):
-                copy = nn.Parameter(original.detach().to(dtype), requires_grad=False)
-                module.register_parameter(name, copy)
+                half = nn.Parameter(original.detach().to(dtype), requires_grad=False)
+                module.register_parameter(name, half)
                 found.append((module, name, original))
     return found
