@@ -1,6 +1,7 @@
 """Tokens per second of sampling for win rates, against `model.generate` of `transformers`.
 
     python -m experiments.benchmarks.generation --hh FOLDER --model FOLDER [--device cuda]
+    [--precision bfloat16] [--sampler vllm]
 
 FOLDERs hold HH and a causal model in the hub's format. Prompts come from HH. Every response has
 exactly --tokens tokens, because the end token is disabled, so that all do the same work. Ours is
@@ -25,9 +26,12 @@ from sympo.data.hh import HH
 from sympo.models.texts.language_models import Hub
 from sympo.models.texts.policies import Policy
 from sympo.models.texts.scorers import AUTOCAST
-from sympo.sampling import Sampling, Transformers
+from sympo.sampling import VLLM, Sampling, Transformers
+from sympo.sampling.base import BaseSampler
 from sympo.sampling.transformers import padded
 from sympo.types import Vocabulary
+
+SAMPLERS: dict[str, BaseSampler] = {"transformers": Transformers(), "vllm": VLLM()}
 
 
 def main() -> None:
@@ -36,6 +40,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="float32", choices=AUTOCAST)
+    parser.add_argument("--sampler", default="transformers", choices=SAMPLERS)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--prompts", type=int, default=128)
     parser.add_argument("--tokens", type=int, default=128)
@@ -62,7 +67,7 @@ def main() -> None:
     policy.model.requires_grad_(False)  # as the reference
     peer = model.build(vocabulary, 0).to(device, getattr(torch, precision)).eval()
     sampling = Sampling(len(prompts), 0.7, 0.95, arguments.tokens, arguments.batch)
-    sampler = Transformers()
+    sampler = SAMPLERS[arguments.sampler]
 
     def ours() -> None:
         answers = sampler.sample(policy, prompts, vocabulary, sampling, seed=0)
@@ -103,7 +108,8 @@ def main() -> None:
     rows = [row(what, tokens, took["ours"], took[name], name) | about for name in peers]
     cuda = device != "cpu"
     name = torch.cuda.get_device_name(device) if cuda else processor()
-    path = arguments.out / f"{'generation_gpu' if cuda else 'generation'}.json"
+    kind = "" if arguments.sampler == "transformers" else f"_{arguments.sampler}"
+    path = arguments.out / f"generation{kind}{'_gpu' if cuda else ''}.json"
     print(write(path, rows, device=name, threads=arguments.threads))
 
 
