@@ -22,10 +22,12 @@ from sympo.pipelines.compiling import Compile
 from sympo.process import quiet_transformers
 from sympo.protocols.jobs import Listener
 from sympo.protocols.models import Margin, Scorer, Splittable
-from sympo.ranges import Count, NotNegative, Positive
+from sympo.ranges import Count, NotNegative, Positive, TokensPerPass
 from sympo.runs import checkpoints
 from sympo.training.optimizer import Recipe
 from sympo.training.pairwise import PreferenceTrainer
+from sympo.training.pass_memory import scoring_tokens, training_tokens
+from sympo.training.passes import Passes
 from sympo.types import (
     BadArgument,
     BadInput,
@@ -47,6 +49,7 @@ class PreferenceJob(Recipe):
         after the last step are always made.
     precision: of the matrix products, float32 or bfloat16; weights are float32 in both.
     tokens_per_pass: tokens per forward and backward pass; the gradients of a step are accumulated.
+        `auto`: as many as fit a GPU's memory; 4096 on a CPU.
     attention: how packed rows attend, `grouped`, or `auto`: in one variable-length call on CUDA in
         bfloat16, grouped elsewhere.
     compile: whether to torch.compile the model's layers; auto: on CUDA, if that pays off.
@@ -57,7 +60,7 @@ class PreferenceJob(Recipe):
     evaluate_every: Positive = 0.25
     precision: str = "float32"
     gradient_checkpointing: bool = False
-    tokens_per_pass: Count = 4096
+    tokens_per_pass: TokensPerPass = "auto"
     attention: str = "auto"
     compile: Compile = "auto"
     checkpoint_minutes: NotNegative = 10
@@ -255,8 +258,18 @@ class Training:
             Objective(run.margin, run.cell.loss),
             run.job,
             run.cell.name.seed,
-            run.job.tokens_per_pass,
+            training_tokens(
+                run.job.tokens_per_pass,
+                scorer,
+                rows["train"],
+                run.job.batch_size,
+                run.listener.note,
+            ),
+            run.listener.note,
         )
+        longest = max(int(own.tokens.max()) for own in rows.values())
+        tokens = scoring_tokens(run.job.tokens_per_pass, scorer.device)
+        self.scoring = Passes(tokens, longest, scorer.device, run.listener.note)
         self.saved = time.monotonic()
 
     @property
@@ -279,7 +292,8 @@ class Training:
 
     def score(self, name: str, pairs: int | None = None) -> np.ndarray:
         """Scores of the responses in a split's first pairs (None: all); (n, 2)."""
-        return self.scorer.score(self.rows[name], self.job.tokens_per_pass, pairs)
+        rows = self.rows[name]
+        return self.scoring.run(lambda tokens: self.scorer.score(rows, tokens, pairs))
 
     def _after_step(self, loss: float) -> None:
         trainer = self.trainer

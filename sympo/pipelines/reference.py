@@ -10,7 +10,7 @@ from sympo.models.texts.language_models import LanguageModel
 from sympo.models.texts.policies import Policy
 from sympo.models.texts.working_copies import in_use_again
 from sympo.pipelines.compiling import Compile
-from sympo.ranges import Amount, Count, Seed
+from sympo.ranges import Amount, Seed, TokensPerPass
 from sympo.sampling import Sampling
 from sympo.training.optimizer import Recipe
 
@@ -43,7 +43,7 @@ class Reference:
     sampling: Sampling = field(default_factory=Sampling)
     precision: str = "float32"
     gradient_checkpointing: bool = False
-    tokens_per_pass: Count = 4096
+    tokens_per_pass: TokensPerPass = "auto"
     attention: str = "auto"
     compile: Compile = "auto"
 

@@ -41,6 +41,9 @@ class ResponseEvaluation:
         self.dataset, self.sampler = cell.dataset, cell.sampler
         self.test = shared.preferences().test
         self.prompts = self.test.prompts[: job.sampling.prompts]
+        alone = job.trained_with(cell) is None
+        if alone and (note := cell.sampler.note(cell.device, len(self.prompts), job.sampling)):
+            shared.stages.note(note)
         self.reference = shared.reference_answers()
         keys = prompt_keys(prompt.tolist() for prompt in self.prompts)
         self.scored = Scored(self.test.pairs.ids[: len(self.prompts)], keys)
@@ -56,8 +59,7 @@ class ResponseEvaluation:
             own = self._draw(policy, "exact answers", temperature=1.0, top_p=1.0)
         rows = PackedRows(own.after(self.prompts))
         mine, theirs = (
-            scorer.score(rows, self.job.tokens_per_pass)[:, 0]
-            for scorer in (policy, self.reference_policy)
+            self.shared.scored(scorer, rows)[:, 0] for scorer in (policy, self.reference_policy)
         )
         return drawn, self.evaluation(drawn, mine - theirs)
 
@@ -85,13 +87,14 @@ class ResponseEvaluation:
         the data set has one. KL(policy || reference) is the mean of log_ratio (n,), log pi -
         log pi_ref of responses from the policy's own distribution.
         """
-        error = float(log_ratio.std(ddof=1) / math.sqrt(len(log_ratio)))
+        n = len(log_ratio)
+        error = float(log_ratio.std(ddof=1) / math.sqrt(n)) if n > 1 else None
         found: Metrics = {
             "policy/length": float(drawn.lengths.mean()),
             "policy/truncated": float(drawn.truncated.mean()),
             "reference/length": float(self.reference.lengths.mean()),
             "policy/kl": float(log_ratio.mean()),
-            "policy/kl_se": error if len(log_ratio) > 1 else None,
+            "policy/kl_se": error,
         }
         compared = self._compared(drawn)
         return Evaluation(found | compared.metrics, compared.outcomes)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from sympo.pipelines.reference import Reference
 from sympo.runs.stages import Stages
 from sympo.sampling import Responses, Transformers
 from sympo.training.fine_tuning import fine_tune
+from sympo.training.pass_memory import scoring_tokens, training_tokens
+from sympo.training.passes import Passes
 from sympo.types import Account, Preferences, Vocabulary
 
 # the fixed sampler of pairs, for data sets that consist of a policy's responses
@@ -116,6 +118,9 @@ class Shared:
             sampler=part_identity(PAIRS_DRAWN_BY),
         )
 
+    def _noting(self, stage: str) -> Callable[[str], None]:
+        return lambda text: self.stages.note(f"{stage}: {text}")
+
     def reference_folder(self) -> Path:
         """The model after supervised fine-tuning, in the hub's format."""
         if not self.source.sft.epochs and self.source.model.released is not None:
@@ -128,21 +133,25 @@ class Shared:
         if sft.epochs:
             rows = PackedRows(self.dataset.corpus(self.tokenizer))
             adapted = model.adapt(built, seeding.derive(sft.seed, "fine-tuning"))
+            note = self._noting("sft")
+            if warning := sft.slow_start(len(rows)):
+                note(warning)
+            policy: StackedScorer | Policy
             if source.plain and model.stacks:
-                built = built.to(self._device)
-                policy = StackedScorer(StackedLlama.of(built, 1), rows)
+                policy = StackedScorer(StackedLlama.of(built.to(self._device), 1), rows)
+                tokens = int(rows.tokens.sum())  # it divides the rows itself
             else:
                 policy = source.policy(adapted, self.dataset.max_length, self.cell.device)
-                if note := self._compile(policy, sft.epochs * int(rows.tokens.sum())):
-                    self.stages.note(f"sft: {note}")
-            if note := sft.slow_start(len(rows)):
-                self.stages.note(f"sft: {note}")
+                if line := self._compile(policy, sft.epochs * int(rows.tokens.sum())):
+                    note(line)
+                tokens = training_tokens(source.tokens_per_pass, policy, rows, sft.batch_size, note)
             with drawing(self.cell.device, sft.seed, "fine-tuning"):
                 fine_tune(
-                    policy, rows, sft, sft.seed, source.tokens_per_pass,
+                    policy, rows, sft, sft.seed, tokens,
                     lambda step, steps, loss: self.on_step(
                         f"sft: step {step}/{steps}, {loss:.3f} nats per token"
                     ),
+                    note,
                 )  # fmt: skip
             if isinstance(policy, StackedScorer):
                 policy.model.write(0, built)
@@ -211,14 +220,18 @@ class Shared:
             policy = self.reference()
             if note := self._compile(policy, sum(int(rows[name].tokens.sum()) for name in rows)):
                 self.stages.note(f"reference: {note}")
-            scores: Any = {
-                name: policy.score(rows[name], self.source.tokens_per_pass) for name in rows
-            }
+            scores: Any = {name: self.scored(policy, rows[name]) for name in rows}
             np.savez(folder / "logps.npz", **scores)
 
         key = joined(policy=self._sft_key, pairs=self._preferences_key)
         with np.load(self.stages.get("reference-logps", key, make) / "logps.npz") as found:
             return {name: found[name] for name in SPLITS}
+
+    def scored(self, policy: Policy, rows: PackedRows) -> np.ndarray:
+        """A policy's log-probabilities of the responses of rows; (rows, sides)."""
+        tokens = scoring_tokens(self.source.tokens_per_pass, policy.device)
+        passes = Passes(tokens, int(rows.tokens.max()), policy.device, self.stages.note)
+        return passes.run(partial(policy.score, rows))
 
     def reference_answers(self) -> Responses:
         """The reference policy's responses to the first prompts of the test split."""

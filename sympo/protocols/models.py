@@ -256,6 +256,10 @@ class Sampler(Protocol):
         """Raise BadInput if it cannot sample from a policy on this device."""
         ...
 
+    def note(self, device: str, prompts: int, sampling: Sampling) -> str:
+        """One line about an unusual way of sampling so many responses; empty otherwise."""
+        ...
+
     def sample(
         self,
         policy: Any,

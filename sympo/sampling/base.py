@@ -24,6 +24,10 @@ class BaseSampler(ABC):
     def check(self, device: str) -> None:
         """Raise BadInput if it cannot sample from a policy on this device."""
 
+    def note(self, device: str, prompts: int, sampling: Sampling) -> str:
+        """One line about an unusual way of sampling so many responses; empty by default."""
+        return ""
+
     def sample(
         self,
         policy: Policy,

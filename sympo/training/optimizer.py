@@ -107,6 +107,10 @@ class Optimizer:
         # 1e-6 as in `torch.nn.utils.clip_grad_norm_`
         return whole / (self.recipe.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
 
+    def discard(self) -> None:
+        """Drop the gradients of an interrupted step."""
+        self.adam.zero_grad(set_to_none=True)
+
     def state(self) -> dict[str, Any]:
         return {"adam": self.adam.state_dict(), "done": self.done}
 

@@ -18,6 +18,10 @@ class StackedScorer:
     def __init__(self, model: StackedLlama, rows: PackedRows) -> None:
         self.model, self._table = model, RowTable(rows, model.device, model.weights.dtype)
 
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
     def logps(self, rows: PackedRows, index: np.ndarray) -> tuple[Tensor, Tensor]:
         """Summed log-probabilities of the answers of rows, sorted by length, and their numbers of
         tokens; both (rows, sides)."""
