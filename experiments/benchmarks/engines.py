@@ -221,7 +221,9 @@ def scorer(task: Task, pairs: Pairs, arguments: argparse.Namespace) -> Pretraine
     if arguments.gradient_checkpointing:
         checkpoint_activations(model)
     precision = "float32" if arguments.device == "cpu" else "bfloat16"
-    made = task.scorer(model, precision, arguments.length, arguments.attention, arguments.compile)
+    made = task.scorer(model, precision, arguments.length, arguments.attention)
+    if arguments.compile and (failure := made.compile_layers(arguments.length)):
+        raise RuntimeError(f"the layers do not compile: {failure}")
     if made.note:  # a fallback is not measured for the operator
         print(made.note, flush=True)
     return made
