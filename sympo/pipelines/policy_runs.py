@@ -1,5 +1,6 @@
 """What the policies of a seed share, and what each of them records and keeps."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,7 +39,10 @@ class PolicyInputs:
     def __init__(self, cell: Cell, job: "PolicyJob", listener: Listener) -> None:
         self.shared = shared = job.shared(cell, listener)
         self.data, self.rows = shared.preferences(), shared.rows()
-        self.reference_logps = {} if job.margin.reference_free else shared.reference_logps()
+        self.reference_logps: Mapping[str, np.ndarray] = {}
+        if not job.margin.reference_free:
+            stacked = job.trained_with(cell) is not None
+            self.reference_logps = shared.stacked_logps() if stacked else shared.reference_logps()
         self.responses = ResponseEvaluation(cell, job, shared)
         keys = prompt_keys(prompt.tolist() for prompt in self.data.test.prompts)
         self.cluster = np.unique(keys, return_inverse=True)[1]

@@ -69,16 +69,14 @@ class ResponseEvaluation:
         if not self.job.sampling.exact:
             exact = replace(self.job.sampling, temperature=1.0, top_p=1.0)
             own = self._draw_together(model, "exact answers", exact)
-        reference = self._stacked_reference
-        made = [responses for one in own for responses in one.responses.ids]
-        prompts = [*self.prompts] * model.cells
-        rows = PackedRows(Responses(made, np.empty(0, bool)).after(prompts))
-        table = RowTable(rows, model.device, model.weights.dtype)
-        theirs = score(reference, table)[0, :, 0].reshape(model.cells, -1)
-        return [
-            (one.responses, self.evaluation(one.responses, mine.logps - other))
-            for one, mine, other in zip(drawn, own, theirs, strict=True)
-        ]
+        found = []
+        for one, free in zip(drawn, own, strict=True):
+            # cell by cell, because a score is rounded as the rows around it demand
+            rows = PackedRows(free.responses.after(self.prompts))
+            theirs = score(self._stacked_reference, RowTable(rows, *self.shared.stacked_on))
+            ratio = free.logps - theirs[0, :, 0]
+            found.append((one.responses, self.evaluation(one.responses, ratio)))
+        return found
 
     def evaluation(self, drawn: Responses, log_ratio: np.ndarray) -> Evaluation:
         """Evaluate a policy's responses.

@@ -16,6 +16,7 @@ from sympo.identity import Identity, identity_of, joined, part_identity
 from sympo.models.texts import adapters
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
+from sympo.models.texts.row_grids import RowTable
 from sympo.models.texts.stacked_llama import StackedLlama
 from sympo.models.texts.stacked_scorer import StackedScorer
 from sympo.pipelines.cell import Cell
@@ -35,6 +36,7 @@ from sympo.sampling import Responses, Transformers
 from sympo.training.fine_tuning import fine_tune
 from sympo.training.pass_memory import scoring_tokens, training_tokens
 from sympo.training.passes import Passes
+from sympo.training.stacked_policies import score
 from sympo.types import Account, Preferences, Vocabulary
 
 # the fixed sampler of pairs, for data sets that consist of a policy's responses
@@ -214,18 +216,35 @@ class Shared:
 
     def reference_logps(self) -> dict[str, np.ndarray]:
         """Reference log-probabilities of both responses of every pair; (n, 2) by split."""
-
-        def make(folder: Path) -> None:
-            rows = self.rows()
-            policy = self.reference()
-            if note := self._compile(policy, sum(int(rows[name].tokens.sum()) for name in rows)):
-                self.stages.note(f"reference: {note}")
-            scores: Any = {name: self.scored(policy, rows[name]) for name in rows}
-            np.savez(folder / "logps.npz", **scores)
-
         key = joined(policy=self._sft_key, pairs=self._preferences_key)
+        return self._logps(key, self._score_pairs)
+
+    def stacked_logps(self) -> dict[str, np.ndarray]:
+        """`reference_logps` as small policies are computed together: rounded alike, so that their
+        margins are 0 before training."""
+        key = joined(policy=self._sft_key, pairs=self._preferences_key, computed="stacked")
+        return self._logps(key, self._score_stacked)
+
+    def _logps(self, key: Identity, made: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
+        def make(folder: Path) -> None:
+            np.savez(folder / "logps.npz", **made())
+
         with np.load(self.stages.get("reference-logps", key, make) / "logps.npz") as found:
             return {name: found[name] for name in SPLITS}
+
+    def _score_pairs(self) -> dict[str, np.ndarray]:
+        rows = self.rows()
+        policy = self.reference()
+        if note := self._compile(policy, sum(int(rows[name].tokens.sum()) for name in rows)):
+            self.stages.note(f"reference: {note}")
+        return {name: self.scored(policy, rows[name]) for name in rows}
+
+    def _score_stacked(self) -> dict[str, np.ndarray]:
+        model = self.stacked_reference(1)
+        return {
+            name: score(model, RowTable(rows, *self.stacked_on))[0]
+            for name, rows in self.rows().items()
+        }
 
     def scored(self, policy: Policy, rows: PackedRows) -> np.ndarray:
         """A policy's log-probabilities of the responses of rows; (rows, sides)."""
