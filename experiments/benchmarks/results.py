@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.benchmarks import charts
 from sympo.disk import write_atomically
-from sympo.models.images.convolutions.cpp_compiler import compiled
+from sympo.native.cpp_compiler import compiled
 from sympo.runs.provenance import git_commit, versions
 
 PEAK = Path(__file__).with_name("peak.cpp")

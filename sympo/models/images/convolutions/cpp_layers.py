@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sympo.models.images.convolutions.cpp_compiler import compiled
+from sympo.native.cpp_compiler import compiled
 
 SOURCE = resources.files(__package__) / "convolutions.cpp"
 TYPES = {torch.float32: "float", torch.float64: "double"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sympo.models.images.convolutions.cpp_compiler import compiled
+from sympo.native.cpp_compiler import compiled
 from tests.conftest import ROOT
 
 
@@ -45,7 +45,7 @@ def test_a_broken_file_in_the_cache_is_made_again(source: Path, tmp_path: Path) 
     before = kept(tmp_path)
     # elsewhere, because what a process has loaded must not be written to
     code = "from pathlib import Path; "
-    code += "from sympo.models.images.convolutions.cpp_compiler import compiled; "
+    code += "from sympo.native.cpp_compiler import compiled; "
     code += f"assert compiled(Path({str(source)!r}), (('ANSWER', 7),))"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     (made,) = set(kept(tmp_path)) - set(before)

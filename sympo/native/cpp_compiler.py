@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.resources.abc import Traversable
@@ -22,16 +23,19 @@ NATIVE = (("-march=native",), ("-mcpu=native",), ())
 
 
 def compiled(
-    source: Traversable | Path, macros: tuple[tuple[str, str | int], ...]
+    source: Traversable | Path,
+    macros: tuple[tuple[str, str | int], ...],
+    before: Sequence[Traversable | Path] = (),
 ) -> ctypes.CDLL | None:
-    """A C++ file as a shared library, with macros defined; None if the file is missing or no
-    compiler works.
+    """A C++ file, after those before it, as a shared library, with macros defined; None if a file
+    is missing or no compiler works.
 
     Cached in the user's cache folder, keyed by the text, the macros and the processor.
     """
     defined = [f"-D{name}={value}" for name, value in macros]
     try:
-        text = source.read_text(encoding="utf-8")
+        # one text: an include would have to be found, and be part of the key
+        text = "".join(file.read_text(encoding="utf-8") for file in (*before, source))
         library = _cached(source.name, text, defined)
         with suppress(OSError):
             return ctypes.CDLL(str(library))

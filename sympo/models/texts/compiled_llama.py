@@ -1,0 +1,122 @@
+"""Log-probabilities under small Llamas on CPU, in C++ compiled for their shape and the processor.
+
+A few whole rows, without padding, pass through all layers while they are in cache. Tokens that
+predict nothing are left out if no other token sees them. Without a compiler, `StackedLlama`
+computes the same with PyTorch's operators.
+"""
+
+import ctypes
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sympo.models.texts.llama_shape import LlamaShape
+from sympo.models.texts.row_grids import PredictingTokens, RowGrid
+from sympo.native.cpp_calls import call, in_parts
+from sympo.native.cpp_compiler import compiled
+
+SOURCE = resources.files(__package__) / "llama.cpp"
+
+
+class CompiledLlama:
+    """The compiled passes of Llamas of one shape."""
+
+    def __init__(self, shape: LlamaShape, library: ctypes.CDLL) -> None:
+        self.shape, self.forward, self.backward = shape, library.forward, library.backward
+        self._kept = library.kept
+        self._kept.restype = ctypes.c_long
+        turns = shape.turns(torch.complex64)
+        width = library.head_width()
+        # cosines and sines of pairs, the sine's sign first negative; zero beyond a head
+        self.turns = torch.zeros(shape.positions, 2, width)
+        self.turns[:, 0, : shape.head] = turns.real.repeat_interleave(2, 1)
+        self.turns[:, 1, : shape.head] = torch.stack([-turns.imag, turns.imag], 2).flatten(1)
+        self._spare: list[Tensor] = []
+
+    def logps(self, weights: Tensor, grid: RowGrid) -> Tensor:
+        """Summed log-probabilities of the responses of rows; (C, rows, sides).
+
+        weights: (C, P) float32, contiguous, in the order of `LlamaShape.parts`.
+        """
+        trained = torch.is_grad_enabled() and weights.requires_grad
+        found: Tensor = _Logps.apply(self, trained, weights, grid)
+        return found
+
+    def floats(self, table: PredictingTokens, index: Tensor) -> int:
+        """How many numbers a pass keeps for the backward one, for each cell."""
+        found: int = call(self._kept, table.addresses, index, len(index))
+        return found
+
+    def memory(self, floats: int) -> "Memory":
+        """Memory that is used again once it is given up: fresh pages cost as much as a tenth of a
+        pass."""
+        for place, spare in enumerate(self._spare):
+            if len(spare) >= floats:
+                return Memory(self._spare.pop(place), self._spare)
+        self._spare.clear()
+        return Memory(torch.empty(floats), self._spare)
+
+
+class Memory:
+    """A buffer that goes back to `spare` when no pass needs it."""
+
+    def __init__(self, buffer: Tensor, spare: list[Tensor]) -> None:
+        self.buffer, self._spare = buffer, spare
+
+    def __del__(self) -> None:
+        self._spare.append(self.buffer)
+
+
+@cache
+def compiled_llama(shape: LlamaShape) -> CompiledLlama | None:
+    """The compiled passes of a shape, compiled once; None if they do not compile here."""
+    library = compiled(
+        SOURCE,
+        (
+            ("HIDDEN", shape.hidden),
+            ("INTERMEDIATE", shape.intermediate),
+            ("LAYERS", shape.layers),
+            ("HEADS", shape.heads),
+            ("HEAD", shape.head),
+            ("VOCABULARY", shape.vocabulary),
+        ),
+    )
+    return None if library is None else CompiledLlama(shape, library)
+
+
+class _Logps(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, llama: CompiledLlama, trained: bool, weights: Tensor, grid: RowGrid
+    ) -> Tensor:
+        table, cells, rows = grid.table.predicting, len(weights), len(grid.index)
+        index = torch.from_numpy(np.ascontiguousarray(grid.index, np.int64))
+        size, memory = 0, None
+        if trained:
+            size = llama.floats(table, index)
+            memory = llama.memory(cells * size)
+        scores = weights.new_empty(cells, rows, table.sides)
+        same = (
+            table.addresses, index, rows, table.sides, llama.turns, llama.shape.epsilon, weights,
+            None if memory is None else memory.buffer, size,
+        )  # fmt: skip
+        in_parts(cells, lambda _, start, end: call(llama.forward, start, end, *same, scores))
+        # the table and the memory must live as long as the pass
+        ctx.llama, ctx.same, ctx.alive = llama, (*same[:6], *same[7:]), (table, memory)
+        ctx.save_for_backward(weights)
+        return scores
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (weights,), grad = ctx.saved_tensors, grads[0].contiguous()
+        found = torch.empty_like(weights)
+        same = (*ctx.same[:6], weights, *ctx.same[6:])
+        in_parts(
+            len(weights),
+            lambda _, start, end: call(ctx.llama.backward, start, end, *same, grad, found),
+        )
+        return None, None, found, None
