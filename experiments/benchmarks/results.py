@@ -41,7 +41,7 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]], device: str, **more: An
 def multiply_add_rate() -> float | None:
     """FLOP/s of one core in float32, measured by multiply-adds in registers; None without a
     compiler."""
-    library = compiled(PEAK, ())
+    library = compiled([PEAK], ())
     if library is None:
         return None
     library.multiply_add.restype = ctypes.c_float

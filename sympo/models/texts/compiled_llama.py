@@ -13,13 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from sympo import native
 from sympo.models.texts.llama_shape import LlamaShape
 from sympo.models.texts.row_grids import PredictingTokens, RowGrid
 from sympo.native.cpp_calls import call, in_parts
 from sympo.native.cpp_compiler import compiled
 
-SOURCE = resources.files(__package__) / "llama.cpp"
+_FOLDER = resources.files(__package__) / "llama"
+SOURCES = (
+    resources.files(native) / "products.cpp",
+    *(_FOLDER / f"{name}.cpp" for name in ("weights", "blocks", "attention", "passes")),
+)
 
 
 class CompiledLlama:
@@ -75,7 +81,7 @@ class Memory:
 def compiled_llama(shape: LlamaShape) -> CompiledLlama | None:
     """The compiled passes of a shape, compiled once; None if they do not compile here."""
     library = compiled(
-        SOURCE,
+        SOURCES,
         (
             ("HIDDEN", shape.hidden),
             ("INTERMEDIATE", shape.intermediate),
@@ -111,6 +117,7 @@ class _Logps(torch.autograd.Function):
         return scores
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (weights,), grad = ctx.saved_tensors, grads[0].contiguous()
         found = torch.empty_like(weights)

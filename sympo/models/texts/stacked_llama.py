@@ -5,7 +5,7 @@ product over cells. The weights of a cell are one row of a matrix, so that norms
 are a handful of calls. A cell's numbers do not depend on the cells beside it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -60,7 +60,8 @@ class StackedLlama(nn.Module):
         parts = self.shape.parts
         split = self.weights.split([torch.Size(shape).numel() for shape in parts.values()], 1)
         return {
-            name: own.view(-1, *shape) for (name, shape), own in zip(parts.items(), split, strict=True)
+            name: own.view(-1, *shape)
+            for (name, shape), own in zip(parts.items(), split, strict=True)
         }
 
     def hidden(self, ids: Tensor, attend: Attend, weights: Mapping[str, Tensor]) -> Tensor:
