@@ -58,7 +58,7 @@ class StackedLlama(nn.Module):
     def weights_by_part(self) -> dict[str, Tensor]:
         """Views (C, *shape) of the weights, by part."""
         parts = self.shape.parts
-        split = self.weights.split([torch.Size(shape).numel() for shape in parts.values()], 1)
+        split = torch.split(self.weights, [torch.Size(own).numel() for own in parts.values()], 1)
         return {
             name: own.view(-1, *shape)
             for (name, shape), own in zip(parts.items(), split, strict=True)
@@ -119,7 +119,7 @@ class StackedLlama(nn.Module):
         # (C, tokens, sides): a token may predict the first token of both sides
         targets = grid.targets.flatten(0, 1).expand(self.cells, -1, -1)
         own = every.gather(2, targets) * grid.scored.flatten(0, 1)
-        return own.unflatten(1, grid.ids.shape).sum(2)
+        return own.view(self.cells, *grid.ids.shape, -1).sum(2)
 
 
 _PARTS = ("attention_norm", "qkv", "out", "mlp_norm", "gate_up", "down")
@@ -176,8 +176,8 @@ class _SwiGLU(torch.autograd.Function):
 
 
 class _Attention(torch.autograd.Function):
-    """Rotary embedding and attention of rows (R, L) with a bias (R, 1, L, L); qkv (C, R L, 3 hidden)
-    -> (C, R L, hidden).
+    """Rotary embedding and attention of rows (R, L) with a bias (R, 1, L, L); from qkv
+    (C, R L, 3 hidden) to (C, R L, hidden).
 
     turns: (R, L, 2, head / 2) complex, of queries and keys; back: their conjugates.
     """
@@ -226,7 +226,7 @@ class _Attention(torch.autograd.Function):
 
 def _pairs(split: Tensor) -> Tensor:
     """Queries and keys as complex numbers, a view; (C, R, L, 2, heads, head / 2)."""
-    return torch.view_as_complex(split.unflatten(-1, (-1, 2))[:, :, :, :2])
+    return torch.view_as_complex(split.view(*split.shape[:-1], -1, 2)[:, :, :, :2])
 
 
 def _by_head(x: Tensor) -> Tensor:
@@ -282,7 +282,7 @@ def _flat(state: Mapping[str, Tensor], shape: LlamaShape) -> Tensor:
 
 def _state(weights: Tensor, shape: LlamaShape) -> dict[str, Tensor]:
     """The inverse of `_flat`, by the names of `transformers`."""
-    split = weights.split([torch.Size(part).numel() for part in shape.parts.values()])
+    split = torch.split(weights, [torch.Size(part).numel() for part in shape.parts.values()])
     own = {
         name: value.view(part)
         for (name, part), value in zip(shape.parts.items(), split, strict=True)

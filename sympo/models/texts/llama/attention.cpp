@@ -126,7 +126,8 @@ struct Attention {
                                          query + i * Q, Q, false, to_key_value + place + j * 2 * Q,
                                          2 * Q);
                     product<TALL, false>(1, D, queries - i, weight + i * wide + j, 1, wide,
-                                         g + i * Q, Q, false, to_key_value + place + Q + j * 2 * Q, 2 * Q);
+                                         g + i * Q, Q, false,
+                                         to_key_value + place + Q + j * 2 * Q, 2 * Q);
                 }
             }
         }

@@ -111,14 +111,16 @@ struct Pass {
         for (float **each : {&h, &to_h, &to_x, &to_own}) *each = memory.take(tokens * W);
         for (float **each : {&act, &to_act}) *each = memory.take(tokens * I);
         for (float **each : {&to_query, &to_out}) *each = memory.take(tokens * Q);
-        to_gate_up = memory.take(tokens * std::max(2 * I, V)), to_key_value = memory.take(tokens * 2 * Q);
+        to_gate_up = memory.take(tokens * std::max(2 * I, V));
+        to_key_value = memory.take(tokens * 2 * Q);
         attention = {0, memory.take(D * longest), memory.take(longest * longest),
                      memory.take(longest * longest)};
     }
     static long size(long tokens, long longest) {
         tokens += TALL, longest = up(longest + TALL);
-        return MATRICES * 2 + tokens * (4 * W + 4 * I + V + 4 * Q) + D * longest + 2 * longest * longest +
-               16 * (2 * PARTS + 16);
+        // each part begins at a whole cache line
+        return MATRICES * 2 + tokens * (4 * W + 4 * I + V + 4 * Q) + D * longest +
+               2 * longest * longest + 16 * (2 * PARTS + 16);
     }
 
     void forward(const Block &block, long sides, const float *embedding, float *scores) {

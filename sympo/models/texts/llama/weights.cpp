@@ -35,8 +35,8 @@ static void add_gradient(int outer, const float *y, const float *x, long n, floa
     product<TALL_WEIGHT, true>(outer, W, n, y, 1, outer, x, W, false, grad, W);
 }
 
-// Where a matrix is in the weights of a cell: its rows in groups, each padded; gain: the norm before
-// it, which scales its columns, or -1; transposed: stored as HIDDEN x rows.
+// Where a matrix is in the weights of a cell: its rows in groups, each padded; gain: the norm
+// before it, which scales its columns, or -1; transposed: stored as HIDDEN x rows.
 struct Part {
     long at, gain;
     int rows, group, padded;
