@@ -15,11 +15,13 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from experiments.benchmarks.results import processor, write
 from sympo.data.gold_language import GoldLanguage
@@ -27,7 +29,7 @@ from sympo.models.texts.language_models import TinyLM
 from sympo.models.texts.llama_shape import LlamaShape
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
-from sympo.models.texts.row_grids import RowTable
+from sympo.models.texts.row_grids import RowGrid, RowTable
 from sympo.models.texts.stacked_llama import StackedLlama
 from sympo.types import Encoded
 
@@ -53,26 +55,26 @@ def main() -> None:
         raise SystemExit(stacked[1].advice)
 
     engines: dict[tuple[str, int], tuple[Scores, Any]] = {
-        ("transformers", 1): (lambda index: policy.logps(rows, index)[0], policy.model)
+        ("transformers", 1): (partial(policy.scores, rows), policy.model)
     }
     for cells, llama in stacked.items():
-        engines["compiled", cells] = (lambda index, own=llama: own.logps(table.grid(index)), llama)
-        engines["torch", cells] = (lambda index, own=llama: own._logps(table.grid(index)), llama)
+        for engine, logps in (("compiled", llama.logps), ("torch", llama._logps)):
+            engines[engine, cells] = (partial(of_grid, logps, table), llama)
     with torch.no_grad():
-        right = policy.logps(rows, batches[0])[0]
+        right = policy.scores(rows, batches[0])
         for score, _ in engines.values():
-            found = score(batches[0])
-            torch.testing.assert_close(found, right.expand_as(found), rtol=1e-5, atol=1e-3)
+            own = score(batches[0])
+            torch.testing.assert_close(own, right.expand_as(own), rtol=1e-5, atol=1e-3)
 
     took: dict[tuple[str, int, str], list[float]] = {}
     rates = []
     matrix = torch.randn(SIDE, SIDE)
     for number in range(arguments.rounds):
         index = batches[number % BATCHES]
-        rates.append(2 * SIDE**3 / timed(lambda: matrix @ matrix))
-        for (engine, cells), (score, own) in engines.items():
+        rates.append(2 * SIDE**3 / timed(partial(torch.mm, matrix, matrix)))
+        for (engine, cells), (score, model) in engines.items():
             for kind in KINDS:
-                seconds = timed(lambda s=score, i=index, o=own, k=kind: passes(s, i, o, k)) / cells
+                seconds = timed(partial(passes, score, index, model, kind)) / cells
                 took.setdefault((engine, cells, kind), []).append(seconds)
     products = statistics.mean(multiplications(table, index, stacked[1].shape) for index in batches)
     found = [
@@ -97,7 +99,11 @@ def main() -> None:
         print(f"{one['name']}: {one['ms']:.2f} ms a cell, {one['share']:.0%} of a large product")
 
 
-Scores = Callable[[np.ndarray], torch.Tensor]
+Scores = Callable[[np.ndarray], Tensor]
+
+
+def of_grid(logps: Callable[[RowGrid], Tensor], table: RowTable, index: np.ndarray) -> Tensor:
+    return logps(table.grid(index))
 
 
 def passes(score: Scores, index: np.ndarray, model: Any, kind: str) -> None:
@@ -115,19 +121,15 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def row(
-    name: tuple[str, int, str],
-    seconds: list[float],
-    peer: list[float],
-    rate: float,
-    products: float,
+    engine: str, cells: int, kind: str, seconds: list[float], peer: list[float], limit: float
 ) -> dict[str, Any]:
-    engine, cells, kind = name
     fastest = min(seconds)
     return {
         "name": f"{engine}, {cells} cells: {UNITS[kind]}_per_s",
         "engine": engine, "together": cells, "ours": 1 / fastest, "peer": 1 / min(peer),
-        "unit": f"{UNITS[kind]}/s of cells", "ratio": min(peer) / fastest, "peer_is": "transformers",
-        "limit": limit, "share": 1 / fastest / limit, "ms": 1e3 * fastest,
+        "unit": f"{UNITS[kind]}/s of cells", "ratio": min(peer) / fastest,
+        "peer_is": "transformers", "limit": limit, "share": 1 / fastest / limit,
+        "ms": 1e3 * fastest,
         "median_ms": 1e3 * statistics.median(seconds), "peer_ms": 1e3 * min(peer),
         "peer_median_ms": 1e3 * statistics.median(peer),
     }  # fmt: skip
