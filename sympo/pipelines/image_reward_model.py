@@ -17,6 +17,8 @@ from sympo.types import BadInput, Evaluation, within
 
 # the work that a kill may cost; much longer than saving takes
 SECONDS_BETWEEN_CHECKPOINTS = 10
+# starting a process takes as long as training on this many images
+IMAGES_WORTH_A_PROCESS = 1_000_000
 _noted: set[str] = set()  # advice is shown once per process
 
 
@@ -30,8 +32,6 @@ class RewardModelJob(Schedule):
     headlines: ClassVar[tuple[str, ...]] = ("test/order_accuracy",)
     selected_by: ClassVar[str] = "validation/noisy_accuracy"
     leaves_samples: ClassVar[bool] = False
-    # cells that share data set, model and schedule share every pass
-    together: ClassVar[bool] = True
 
     def check(self, cell: Cell) -> None:
         """Refuse a cell that cannot run; raises BadInput."""
@@ -55,10 +55,12 @@ class RewardModelJob(Schedule):
     def lacks(self, cell: Cell) -> str:
         return ""  # image networks are not saved
 
-    def images(self, cell: Cell) -> int:
-        """How many images a cell sends through its network in training, a proxy for its time."""
-        pairs: int = cell.dataset.train_pairs
-        return 2 * pairs * self.epochs
+    def trained_with(self, cell: Cell) -> str:
+        # cells that share data set, model and schedule share every pass
+        return ""
+
+    def starts(self, cell: Cell) -> float:
+        return float(2 * cell.dataset.train_pairs * self.epochs / IMAGES_WORTH_A_PROCESS)
 
     def bytes_per_cell(self, cell: Cell) -> int:
         """The peak GPU memory that each further cell adds to a batch, measured in a step and an

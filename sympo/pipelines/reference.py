@@ -44,11 +44,23 @@ class Reference:
     attention: str = "auto"
     compile: bool = False
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is computed as small models are together: in float32, without options."""
+        return is_plain(self)
+
     def policy(self, model: Any, longest: int, device: str) -> Policy:
         """Wrap a model as a policy on a device, for sequences of at most `longest` tokens."""
         if self.gradient_checkpointing:
             checkpoint_activations(model)
         return Policy(model.to(device), self.precision, longest, self.attention, self.compile)
+
+
+def is_plain(settings: Any) -> bool:
+    """Whether settings of a reference or a job ask for float32 and nothing else, as models that are
+    trained together are computed."""
+    options = settings.compile or settings.gradient_checkpointing
+    return settings.precision == "float32" and settings.attention == "auto" and not options
 
 
 def checkpoint_activations(model: Any) -> None:

@@ -16,6 +16,8 @@ from sympo.identity import Identity, identity_of, joined, part_identity
 from sympo.models.texts import adapters
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
+from sympo.models.texts.stacked_llama import StackedLlama
+from sympo.models.texts.stacked_scorer import StackedScorer
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.pair_files import (
     ACCOUNT,
@@ -125,7 +127,12 @@ class Shared:
         if sft.epochs:
             rows = PackedRows(self.dataset.corpus(self.tokenizer))
             adapted = model.adapt(built, seeding.derive(sft.seed, "fine-tuning"))
-            policy = source.policy(adapted, self.dataset.max_length, self.cell.device)
+            stacked = source.plain and model.stacks
+            policy = (
+                StackedScorer(StackedLlama.of(built.to(self._device), 1), rows)
+                if stacked
+                else source.policy(adapted, self.dataset.max_length, self.cell.device)
+            )
             if note := sft.slow_start(len(rows)):
                 self.stages.note(f"sft: {note}")
             with drawing(self.cell.device, sft.seed, "fine-tuning"):
@@ -135,8 +142,11 @@ class Shared:
                         f"sft: step {step}/{steps}, {loss:.3f} nats per token"
                     ),
                 )  # fmt: skip
-            policy.use_default_attention()
-            built = adapters.merged(adapted)
+            if isinstance(policy, StackedScorer):
+                policy.model.write(0, built)
+            else:
+                policy.use_default_attention()
+                built = adapters.merged(adapted)
         built.save_pretrained(folder)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
@@ -147,6 +157,20 @@ class Shared:
         return self.source.policy(
             model.requires_grad_(False), self.dataset.max_length, self.cell.device
         )
+
+    def stacked_reference(self, cells: int) -> StackedLlama:
+        """Copies of the reference policy to train together."""
+        model = self.source.model.load(self.reference_folder())
+        return StackedLlama.of(model.to(self._device), cells)
+
+    @property
+    def stacked_on(self) -> tuple[torch.device, torch.dtype]:
+        """Device and precision of policies that are trained together."""
+        return self._device, torch.float32
+
+    @property
+    def _device(self) -> Any:
+        return torch.device(self.cell.device)
 
     def preferences_folder(self) -> Path:
         """The pairs as token ids, with the account of the rows behind them."""

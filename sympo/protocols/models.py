@@ -232,6 +232,11 @@ class Sampler(Protocol):
     identity: ClassVar[str]
     outside_identity: ClassVar[frozenset[str]]
 
+    @property
+    def stacks(self) -> bool:
+        """Whether `sample_stacked` makes its draws for policies that are trained together."""
+        ...
+
     def check(self, device: str) -> None:
         """Raise BadInput if it cannot sample from a policy on this device."""
         ...

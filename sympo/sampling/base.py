@@ -15,6 +15,11 @@ from sympo.types import Vocabulary
 class BaseSampler(ABC):
     """Draws responses from a policy; every sampler draws from the same distribution."""
 
+    @property
+    def stacks(self) -> bool:
+        """Whether `sample_stacked` makes its draws for policies that are trained together."""
+        return False
+
     @abstractmethod
     def check(self, device: str) -> None:
         """Raise BadInput if it cannot sample from a policy on this device."""

@@ -19,6 +19,10 @@ class Transformers(BaseSampler):
     identity: ClassVar[str] = "transformers"
     outside_identity: ClassVar[frozenset[str]] = frozenset()
 
+    @property
+    def stacks(self) -> bool:
+        return type(self) is Transformers  # a subclass may draw otherwise
+
     def check(self, device: str) -> None:
         pass
 

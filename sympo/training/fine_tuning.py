@@ -1,17 +1,30 @@
 """Supervised fine-tuning: the mean negative log-likelihood of the answers' tokens."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
+from torch import Tensor, nn
 
 from sympo.models.texts.packed_rows import PackedRows
-from sympo.models.texts.policies import Policy
 from sympo.training.diverged import Diverged
 from sympo.training.optimizer import Optimizer, Recipe, batches
 
 
+class FineTuned(Protocol):
+    """What can be fine-tuned: a model, and the log-probabilities that it gives answers."""
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    def logps(self, rows: PackedRows, index: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Summed log-probabilities of the answers of rows, and their numbers of tokens; both (rows,
+        sides)."""
+        ...
+
+
 def fine_tune(
-    policy: Policy,
+    policy: FineTuned,
     rows: PackedRows,
     recipe: Recipe,
     seed: int,

@@ -6,6 +6,7 @@ computes the same with PyTorch's operators.
 """
 
 import ctypes
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -24,8 +25,10 @@ from sympo.native.cpp_compiler import compiled
 _FOLDER = resources.files(__package__) / "llama"
 SOURCES = (
     resources.files(native) / "products.cpp",
-    *(_FOLDER / f"{name}.cpp" for name in ("weights", "blocks", "attention", "passes")),
+    *(_FOLDER / f"{name}.cpp" for name in ("weights", "blocks", "attention", "passes", "sampling")),
 )
+# of a cell, 4 MiB
+MOST_WEIGHTS = 1 << 20
 
 
 class CompiledLlama:
@@ -33,7 +36,7 @@ class CompiledLlama:
 
     def __init__(self, shape: LlamaShape, library: ctypes.CDLL) -> None:
         self.shape, self.forward, self.backward = shape, library.forward, library.backward
-        self._kept = library.kept
+        self._kept, self._sample = library.kept, library.sample
         self._kept.restype = ctypes.c_long
         turns = shape.turns(torch.complex64)
         width = library.head_width()
@@ -51,6 +54,30 @@ class CompiledLlama:
         trained = torch.is_grad_enabled() and weights.requires_grad
         found: Tensor = _Logps.apply(self, trained, weights, grid)
         return found
+
+    def sample(
+        self, weights: Tensor, prompts: Sequence[np.ndarray], noise: Tensor, end: int, pad: int
+    ) -> tuple[Tensor, Tensor]:
+        """One response of each cell to each of n prompts: token v of a step that maximises
+        p_v / noise_v, up to and including `end`.
+
+        noise: (steps, n, vocabulary) float32, shared by cells. Returns ids (C, n, steps), `pad`
+        after the end, and the log-probability of each response (C, n), float64.
+        """
+        steps, n, _ = noise.shape
+        ids = torch.from_numpy(np.concatenate(prompts).astype(np.int64, copy=False))
+        offset = torch.tensor([0, *map(len, prompts)]).cumsum(0)
+        weights, noise, cells = weights.detach().contiguous(), noise.contiguous(), len(weights)
+        found = torch.empty(cells, n, steps, dtype=torch.int64)
+        total = torch.empty(cells, n, dtype=torch.float64)
+        in_parts(
+            cells,
+            lambda _, start, stop: call(
+                self._sample, start, stop, ids, offset, n, steps, end, pad, self.turns,
+                self.shape.epsilon, weights, noise, found, total,
+            ),
+        )  # fmt: skip
+        return found, total
 
     def floats(self, table: PredictingTokens, index: Tensor) -> int:
         """How many numbers a pass keeps for the backward one, for each cell."""
@@ -75,6 +102,11 @@ class Memory:
 
     def __del__(self) -> None:
         self._spare.append(self.buffer)
+
+
+def fits(shape: LlamaShape) -> bool:
+    """Whether a cell is small enough for passes that keep its weights in the caches."""
+    return shape.weights <= MOST_WEIGHTS
 
 
 @cache

@@ -53,6 +53,11 @@ class LlamaShape:
             }
         return found | {"norm": (self.hidden,)}
 
+    @property
+    def weights(self) -> int:
+        """Number of weights of a cell."""
+        return sum(torch.Size(part).numel() for part in self.parts.values())
+
     def turns(self, dtype: torch.dtype) -> Tensor:
         """The rotations of pairs at each position, complex numbers; (positions, head / 2)."""
         frequencies = self.rope_theta ** -(

@@ -4,6 +4,7 @@ Rows of similar length waste little padding, and a grid needs no copies in atten
 data set are padded once; a batch is a selection, cut to its longest row.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -11,7 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sympo.models.texts.packed_rows import PackedRows, send
+from sympo.models.texts.packed_rows import PackedRows, parts, send
+
+# tokens of a grid: with PyTorch's operators on a CPU, activations should stay in the caches;
+# compiled passes arrange a cell's weights once a grid; on a GPU launches are dear
+TOKENS, TOKENS_COMPILED, TOKENS_ON_GPU = 512, 1 << 12, 1 << 14
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,11 @@ class RowTable:
 
     ids, positions: (rows, longest). targets: (rows, longest, sides), the id that a token predicts
         for each side; scored: (rows, longest, sides), 1 for predictions that count, 0 for others.
-    shared, first, lengths: (rows,), as in `PackedRow`.
+    shared, first: (rows,), as in `PackedRow`; lengths: (rows,), tokens of each.
     """
 
     def __init__(self, rows: PackedRows, device: torch.device, dtype: torch.dtype) -> None:
-        self.lengths, self._rows = rows.tokens, rows
+        self.lengths, self.sides, self._rows = rows.tokens, rows.sides, rows
         shape = (len(rows), int(self.lengths.max()))
         ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         targets = np.zeros((*shape, rows.sides), np.int64)
@@ -103,6 +108,10 @@ class RowTable:
     def predicting(self) -> PredictingTokens:
         """The same rows, not padded, for compiled code."""
         return PredictingTokens.of(self._rows)
+
+    def grids(self, index: np.ndarray, most_tokens: int) -> Iterator["RowGrid"]:
+        """The rows with these numbers, in their order, which should be by length."""
+        return (self.grid(part) for part in parts(self.lengths, index, most_tokens))
 
     def grid(self, index: np.ndarray) -> "RowGrid":
         """The rows with these numbers."""
@@ -141,7 +150,7 @@ class RowGrid:
 
     @cached_property
     def bias(self) -> Tensor:
-        """(R, 1, L, L), 0 for a key that a query attends to, -inf for others."""
+        """(R, 1, L, L), 0 for a key that a query sees, else -inf."""
         chosen, table = self._chosen, self.table
         place = torch.arange(self._longest, device=chosen.device)
         shared, first = table.shared[chosen, None], table.first[chosen, None]

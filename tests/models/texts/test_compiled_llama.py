@@ -33,8 +33,7 @@ def one_thread() -> Iterator[None]:
 
 def llama(shape: LlamaShape = USED, cells: int = 3) -> StackedLlama:
     generator = torch.Generator().manual_seed(0)
-    count = sum(torch.Size(part).numel() for part in shape.parts.values())
-    model = StackedLlama(shape, torch.randn(cells, count, generator=generator) / 8)
+    model = StackedLlama(shape, torch.randn(cells, shape.weights, generator=generator) / 8)
     with torch.no_grad():
         for name, part in model.weights_by_part().items():
             if name.endswith("norm"):
@@ -119,6 +118,42 @@ def test_passes_keep_memory_of_their_own() -> None:
     both = [model.logps(half) for half in halves]
     for scores, expected in zip(both, right, strict=True):
         assert torch.equal(gradient(scores, model.weights), expected)
+
+
+@pytest.mark.parametrize("shape", [USED, ODD], ids=["used", "odd"])
+def test_samples_maximise_probability_over_noise(shape: LlamaShape) -> None:
+    """More prompts than slots, of several lengths."""
+    draw, model, end = np.random.default_rng(0), llama(shape), 5
+    prompts = [draw.integers(0, 20, draw.integers(1, 7)) for _ in range(40)]
+    noise = torch.empty(9, 40, shape.vocabulary)
+    noise.exponential_(generator=torch.Generator().manual_seed(0))
+    assert model.compiled is not None
+    ids, total = model.compiled.sample(model.weights, prompts, noise, end, 7)
+    made = ids.numpy()
+    stop = np.where((made == end).any(2), (made == end).argmax(2) + 1, 9)
+    assert len(np.unique(stop)) > 3
+    for cell in range(model.cells):
+        alone = StackedLlama(shape, model.weights[cell : cell + 1].detach().double())
+        sides = [
+            np.concatenate([prompt, own[:n]])
+            for prompt, own, n in zip(prompts, made[cell], stop[cell], strict=True)
+        ]
+        rows = PackedRows(
+            encoded(*((list(s), len(p)) for s, p in zip(sides, prompts, strict=True)))
+        )
+        grid = RowTable(rows, torch.device("cpu"), torch.float64).grid(np.arange(40))
+        torch.testing.assert_close(total[cell], alone.logps(grid)[0, :, 0], rtol=0, atol=2e-5)
+        # every token, by the score of the response cut after it with each other token instead
+        row = cell * 7
+        for step in range(stop[cell, row]):
+            before = np.concatenate([prompts[row], made[cell, row, :step]])
+            each = encoded(*(([*before, v], len(before)) for v in range(shape.vocabulary)))
+            table = RowTable(PackedRows(each), torch.device("cpu"), torch.float64)
+            logps = alone.logps(table.grid(np.arange(shape.vocabulary)))[0, :, 0]
+            assert (logps.exp() / noise[step, row]).argmax() == made[cell, row, step]
+        assert (made[cell, row, stop[cell, row] :] == 7).all()
+    alone_ids, alone_total = model.compiled.sample(model.weights[1:2], prompts, noise, end, 7)
+    assert torch.equal(alone_ids[0], ids[1]) and torch.equal(alone_total[0], total[1])
 
 
 def test_weights_that_changed_after_a_pass_are_an_error() -> None:
