@@ -29,7 +29,7 @@ from sympo.models.texts.language_models import TinyLM
 from sympo.models.texts.llama_shape import LlamaShape
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
-from sympo.models.texts.row_grids import RowGrid, RowTable
+from sympo.models.texts.row_grids import TOKENS, TOKENS_COMPILED, RowGrid, RowTable
 from sympo.models.texts.stacked_llama import StackedLlama
 from sympo.types import Encoded
 
@@ -47,7 +47,10 @@ def main() -> None:
     language = GoldLanguage()
     rows = random_rows(language)
     table = RowTable(rows, torch.device("cpu"), torch.float32)
-    batches = np.arange(PAIRS * BATCHES).reshape(BATCHES, PAIRS)
+    batches = [
+        start + np.argsort(rows.tokens[start : start + PAIRS], kind="stable")
+        for start in range(0, PAIRS * BATCHES, PAIRS)
+    ]
     model: Any = TinyLM().build(language.vocabulary(None), 0)
     policy = Policy(model, "float32", int(rows.tokens.max()))
     stacked = {cells: StackedLlama.of(model, cells) for cells in CELLS}
@@ -58,8 +61,10 @@ def main() -> None:
         ("transformers", 1): (partial(policy.scores, rows), policy.model)
     }
     for cells, llama in stacked.items():
-        for engine, logps in (("compiled", llama.logps), ("torch", llama._logps)):
-            engines[engine, cells] = (partial(of_grid, logps, table), llama)
+        for engine, logps, tokens in (
+            ("compiled", llama.logps, TOKENS_COMPILED), ("torch", llama._logps, TOKENS),
+        ):  # fmt: skip
+            engines[engine, cells] = (partial(of_grids, logps, tokens, table), llama)
     with torch.no_grad():
         right = policy.scores(rows, batches[0])
         for score, _ in engines.values():
@@ -89,10 +94,9 @@ def main() -> None:
         for (engine, cells, kind), seconds in took.items()
         if engine != "transformers"
     ]
-    tokens = float(rows.tokens.sum()) / BATCHES
     write(
         arguments.out / "policy_cells.json", found, device=processor(), threads=1, pairs=PAIRS,
-        tokens=tokens, gflop=KINDS["step"] * products / 1e9, large_product_gflops=max(rates) / 1e9,
+        tokens=float(rows.tokens.sum()) / BATCHES, gflop=KINDS["step"] * products / 1e9, large_product_gflops=max(rates) / 1e9,
         rounds=arguments.rounds,
     )  # fmt: skip
     for one in found:
@@ -102,8 +106,10 @@ def main() -> None:
 Scores = Callable[[np.ndarray], Tensor]
 
 
-def of_grid(logps: Callable[[RowGrid], Tensor], table: RowTable, index: np.ndarray) -> Tensor:
-    return logps(table.grid(index))
+def of_grids(
+    logps: Callable[[RowGrid], Tensor], tokens: int, table: RowTable, index: np.ndarray
+) -> Tensor:
+    return torch.cat([logps(grid) for grid in table.grids(index, tokens)], 1)
 
 
 def passes(score: Scores, index: np.ndarray, model: Any, kind: str) -> None:

@@ -75,7 +75,7 @@ def sample_stacked(
 def _compiled(model: StackedLlama, prompts: int, sampling: Sampling) -> CompiledLlama | None:
     """Compiled sampling from the policies' own distribution; None if it cannot be used."""
     draws = sampling.max_new_tokens * prompts * model.shape.vocabulary
-    if sampling.temperature != 1 or sampling.top_p != 1 or draws > MOST_DRAWS:
+    if not sampling.exact or draws > MOST_DRAWS:
         return None
     return model.compiled
 

@@ -41,7 +41,7 @@ class CompiledLlama:
         turns = shape.turns(torch.complex64)
         width = library.head_width()
         # cosines and sines of pairs, the sine's sign first negative; zero beyond a head
-        self.turns = torch.zeros(shape.positions, 2, width)
+        self.turns = torch.zeros(shape.positions, 2, width, dtype=torch.float32)
         self.turns[:, 0, : shape.head] = turns.real.repeat_interleave(2, 1)
         self.turns[:, 1, : shape.head] = torch.stack([-turns.imag, turns.imag], 2).flatten(1)
         self._spare: list[Tensor] = []
@@ -85,23 +85,21 @@ class CompiledLlama:
         return found
 
     def memory(self, floats: int) -> "Memory":
-        """Memory that is used again once it is given up: fresh pages cost as much as a tenth of a
-        pass."""
-        for place, spare in enumerate(self._spare):
-            if len(spare) >= floats:
-                return Memory(self._spare.pop(place), self._spare)
-        self._spare.clear()
-        return Memory(torch.empty(floats), self._spare)
+        """Memory that is used again when no pass needs it: fresh pages take time."""
+        spare = self._spare.pop() if self._spare else None
+        if spare is None or len(spare) < floats:
+            spare = torch.empty(floats, dtype=torch.float32)
+        return Memory(spare, self._spare)
 
 
 class Memory:
-    """A buffer that goes back to `spare` when no pass needs it."""
+    """A buffer that becomes the spare one when no pass needs it."""
 
     def __init__(self, buffer: Tensor, spare: list[Tensor]) -> None:
         self.buffer, self._spare = buffer, spare
 
     def __del__(self) -> None:
-        self._spare.append(self.buffer)
+        self._spare[:] = [self.buffer]
 
 
 def fits(shape: LlamaShape) -> bool:

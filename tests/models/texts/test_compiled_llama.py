@@ -15,6 +15,7 @@ from sympo.models.texts.llama_shape import LlamaShape
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.row_grids import RowGrid, RowTable
 from sympo.models.texts.stacked_llama import StackedLlama
+from sympo.types import Encoded
 from tests.conftest import ROOT
 from tests.models.texts.made_rows import draw, encoded
 
@@ -138,9 +139,8 @@ def test_samples_maximise_probability_over_noise(shape: LlamaShape) -> None:
             np.concatenate([prompt, own[:n]])
             for prompt, own, n in zip(prompts, made[cell], stop[cell], strict=True)
         ]
-        rows = PackedRows(
-            encoded(*((list(s), len(p)) for s, p in zip(sides, prompts, strict=True)))
-        )
+        starts = np.array([len(prompt) for prompt in prompts])
+        rows = PackedRows(Encoded(sides, starts))
         grid = RowTable(rows, torch.device("cpu"), torch.float64).grid(np.arange(40))
         torch.testing.assert_close(total[cell], alone.logps(grid)[0, :, 0], rtol=0, atol=2e-5)
         # every token, by the score of the response cut after it with each other token instead
