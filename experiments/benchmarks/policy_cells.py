@@ -96,8 +96,8 @@ def main() -> None:
     ]
     write(
         arguments.out / "policy_cells.json", found, device=processor(), threads=1, pairs=PAIRS,
-        tokens=float(rows.tokens.sum()) / BATCHES, gflop=KINDS["step"] * products / 1e9, large_product_gflops=max(rates) / 1e9,
-        rounds=arguments.rounds,
+        tokens=float(rows.tokens.sum()) / BATCHES, gflop=KINDS["step"] * products / 1e9,
+        large_product_gflops=max(rates) / 1e9, rounds=arguments.rounds,
     )  # fmt: skip
     for one in found:
         print(f"{one['name']}: {one['ms']:.2f} ms a cell, {one['share']:.0%} of a large product")
