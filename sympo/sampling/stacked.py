@@ -11,10 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sympo.models.texts.compiled_llama import CompiledLlama
 from sympo.models.texts.stacked_llama import StackedLlama
 from sympo.sampling.responses import Responses
 from sympo.sampling.settings import Sampling
 from sympo.types import Vocabulary
+
+# noise that compiled sampling draws at once, 64 MiB
+MOST_DRAWS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,19 @@ def sample_stacked(
     states = [torch.Generator(model.device).manual_seed(seed).get_state()] * model.cells
     for start in range(0, len(order), sampling.batch_size):
         batch = order[start : start + sampling.batch_size]
-        for cells in _groups(states, model.device):
+        own_prompts = [prompts[i] for i in batch]
+        compiled = _compiled(model, len(batch), sampling)
+        for cells in _groups(states, model.device, compiled is not None):
             generator = torch.Generator(model.device)
             generator.set_state(states[cells[0]])
-            run = _Generation(model, cells, [prompts[i] for i in batch], vocabulary, sampling)
-            made, own, after = run.run(generator)
+            if compiled is None:
+                run = _Generation(model, cells, own_prompts, vocabulary, sampling)
+                made, own, after = run.run(generator)
+            else:
+                weights = model.weights[cells]
+                made, own, after = _sample(
+                    compiled, weights, own_prompts, vocabulary, sampling, generator
+                )
             for place, cell in enumerate(cells):
                 states[cell] = after[place]
                 logps[cell, batch] = own[place]
@@ -60,13 +72,44 @@ def sample_stacked(
     ]
 
 
-def _groups(states: Sequence[Tensor], device: torch.device) -> Iterator[list[int]]:
-    """Cells that draw together: on a CPU one by one, since a batch of prompts fills the caches."""
+def _compiled(model: StackedLlama, prompts: int, sampling: Sampling) -> CompiledLlama | None:
+    """Compiled sampling from the policies' own distribution; None if it cannot be used."""
+    draws = sampling.max_new_tokens * prompts * model.shape.vocabulary
+    if not sampling.exact or draws > MOST_DRAWS:
+        return None
+    return model.compiled
+
+
+def _sample(
+    compiled: CompiledLlama,
+    weights: Tensor,
+    prompts: Sequence[np.ndarray],
+    vocabulary: Vocabulary,
+    sampling: Sampling,
+    generator: torch.Generator,
+) -> tuple[list[np.ndarray], np.ndarray, list[Tensor]]:
+    """What `_Generation.run` returns."""
+    steps = sampling.max_new_tokens
+    noise = torch.empty(steps, len(prompts), compiled.shape.vocabulary)
+    states = []
+    for own in noise:
+        own.exponential_(generator=generator)
+        states.append(generator.get_state())
+    found, total = compiled.sample(weights, prompts, noise, vocabulary.eos, vocabulary.pad)
+    ids = found.numpy()
+    ended = ids == vocabulary.eos
+    lasts = np.where(ended.any(2), ended.argmax(2), steps - 1).max(1)
+    return list(ids), total.numpy(), [states[last] for last in lasts]
+
+
+def _groups(states: Sequence[Tensor], device: torch.device, compiled: bool) -> Iterator[list[int]]:
+    """Cells that draw together: with PyTorch's operators on a CPU one by one, since a batch of
+    prompts fills the caches."""
     groups: dict[bytes, list[int]] = {}
     for cell, state in enumerate(states):
         groups.setdefault(state.numpy().tobytes(), []).append(cell)
     for cells in groups.values():
-        size = 1 if device.type == "cpu" else len(cells)
+        size = 1 if device.type == "cpu" and not compiled else len(cells)
         yield from (cells[start : start + size] for start in range(0, len(cells), size))
 
 

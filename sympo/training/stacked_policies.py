@@ -79,7 +79,8 @@ class StackedPreferenceTrainer:
     def step(self, batch: np.ndarray) -> np.ndarray:
         """One update on the pairs `batch`; returns each cell's reduced loss before it, (C,)."""
         batch = batch[np.argsort(self.table.lengths[batch], kind="stable")]
-        scores = torch.cat([self.model.logps(grid) for grid in self.table.grids(batch)], 1)
+        grids = self.table.grids(batch, self.model.tokens_per_pass)
+        scores = torch.cat([self.model.logps(grid) for grid in grids], 1)
         index = torch.from_numpy(batch).to(self.model.device)
         reference = None if self.reference is None else self.reference[index]
         rewards = self.margin.rewards(scores, reference, self.lengths[index])
@@ -104,7 +105,7 @@ def score(model: StackedLlama, table: RowTable, first: int | None = None) -> np.
     """The log-probability of each response of a table's rows, or its first ones; (C, rows, sides)
     float64."""
     order = np.argsort(table.lengths[:first], kind="stable")
-    found = [model.logps(grid) for grid in table.grids(order)]
+    found = [model.logps(grid) for grid in table.grids(order, model.tokens_per_pass)]
     scores = np.empty((model.cells, len(order), table.sides))
     scores[:, order] = torch.cat(found, 1).double().cpu().numpy()
     return scores

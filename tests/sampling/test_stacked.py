@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from sympo.models.texts.language_models import TinyLM
+from sympo.models.texts.llama_shape import LlamaShape
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
-from sympo.models.texts.stacked_llama import LlamaShape, StackedLlama
+from sympo.models.texts.stacked_llama import StackedLlama
 from sympo.sampling import Sampling, Transformers
 from sympo.sampling.stacked import sample_stacked
 from sympo.types import Vocabulary

@@ -6,64 +6,23 @@ are a handful of calls. A cell's numbers do not depend on the cells beside it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sympo.models.texts.row_grids import RowGrid
+from sympo.models.texts.compiled_llama import CompiledLlama, compiled_llama, fits
+from sympo.models.texts.llama_shape import LlamaShape
+from sympo.models.texts.row_grids import (
+    TOKENS,
+    TOKENS_COMPILED,
+    TOKENS_ON_GPU,
+    RowGrid,
+)
 
 # attention of a layer: (its number, queries, keys and values (C, tokens, 3 hidden)) -> (C, tokens,
 # hidden)
 Attend = Callable[[int, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class LlamaShape:
-    """The shape of a Llama with tied embeddings, and as many key heads as heads."""
-
-    vocabulary: int
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    positions: int
-    epsilon: float
-    rope_theta: float
-
-    @classmethod
-    def of(cls, config: Any) -> "LlamaShape":
-        """Of a `transformers.LlamaConfig`."""
-        return cls(
-            vocabulary=config.vocab_size,
-            hidden=config.hidden_size,
-            intermediate=config.intermediate_size,
-            layers=config.num_hidden_layers,
-            heads=config.num_attention_heads,
-            positions=config.max_position_embeddings,
-            epsilon=config.rms_norm_eps,
-            rope_theta=config.rope_parameters["rope_theta"],
-        )
-
-    @property
-    def head(self) -> int:
-        return self.hidden // self.heads
-
-    @property
-    def parts(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each part of a cell's weights, in their order."""
-        found: dict[str, tuple[int, ...]] = {"embedding": (self.vocabulary, self.hidden)}
-        for layer in range(self.layers):
-            found |= {
-                f"{layer}.attention_norm": (self.hidden,),
-                f"{layer}.qkv": (3 * self.hidden, self.hidden),
-                f"{layer}.out": (self.hidden, self.hidden),
-                f"{layer}.mlp_norm": (self.hidden,),
-                f"{layer}.gate_up": (2 * self.intermediate, self.hidden),
-                f"{layer}.down": (self.hidden, self.intermediate),
-            }
-        return found | {"norm": (self.hidden,)}
 
 
 class StackedLlama(nn.Module):
@@ -75,8 +34,7 @@ class StackedLlama(nn.Module):
     def __init__(self, shape: LlamaShape, weights: Tensor) -> None:
         super().__init__()
         self.shape, self.weights = shape, nn.Parameter(weights)
-        angle = torch.arange(shape.positions)[:, None] * _frequencies(shape)
-        turns = torch.polar(torch.ones_like(angle), angle).to(_complex(weights.dtype))
+        turns = shape.turns(_complex(weights.dtype))
         # of queries, with the scale of attention, and of keys; (positions, 2, head / 2)
         self.turns = torch.stack([turns * shape.head**-0.5, turns], 1).to(weights.device)
 
@@ -133,8 +91,36 @@ class StackedLlama(nn.Module):
         """(C, n, hidden) of `hidden` -> (C, n, vocabulary)."""
         return torch.bmm(hidden, _scaled(weights["embedding"], weights["norm"]).mT)
 
+    @property
+    def compiled(self) -> CompiledLlama | None:
+        """The compiled passes; None if PyTorch's operators run."""
+        return compiled_llama(self.shape) if self._can_compile else None
+
+    @property
+    def advice(self) -> str:
+        """How the user can speed up training here; empty if there is nothing to do."""
+        if not self._can_compile or self.compiled:
+            return ""
+        return "no C++ compiler works here: with one, training takes a third of the time"
+
+    @property
+    def _can_compile(self) -> bool:
+        floats = self.device.type == "cpu" and self.weights.dtype == torch.float32
+        return floats and fits(self.shape)
+
+    @property
+    def tokens_per_pass(self) -> int:
+        """How many tokens of rows to pass at a time."""
+        if self.device.type != "cpu":
+            return TOKENS_ON_GPU
+        return TOKENS_COMPILED if self.compiled else TOKENS
+
     def logps(self, grid: RowGrid) -> Tensor:
         """Summed log-probabilities of the responses of rows; (C, rows, sides)."""
+        compiled = self.compiled
+        return compiled.logps(self.weights, grid) if compiled else self._logps(grid)
+
+    def _logps(self, grid: RowGrid) -> Tensor:
         weights, heads = self.weights_by_part(), self.shape.heads
         turns = self.turns[grid.positions]
         back = turns.conj().resolve_conj()
@@ -159,12 +145,6 @@ _PARTS = ("attention_norm", "qkv", "out", "mlp_norm", "gate_up", "down")
 def _scaled(weight: Tensor, norm: Tensor) -> Tensor:
     """W diag(g): products with normalised states need no pass that multiplies them by g."""
     return weight * norm[:, None]
-
-
-def _frequencies(shape: LlamaShape) -> Tensor:
-    return 1 / shape.rope_theta ** (
-        torch.arange(0, shape.head, 2, dtype=torch.float64) / shape.head
-    )
 
 
 def _complex(dtype: torch.dtype) -> torch.dtype:

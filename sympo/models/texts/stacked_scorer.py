@@ -26,5 +26,6 @@ class StackedScorer:
         """Summed log-probabilities of the answers of rows, sorted by length, and their numbers of
         tokens; both (rows, sides)."""
         lengths = torch.as_tensor(rows.lengths[index], dtype=torch.float32)
-        found = [self.model.logps(grid)[0] for grid in self._table.grids(index)]
+        grids = self._table.grids(index, self.model.tokens_per_pass)
+        found = [self.model.logps(grid)[0] for grid in grids]
         return torch.cat(found), lengths.to(self.model.device)
