@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "sympo.numeric": set(),
     "sympo.seeding": set(),
     "sympo.outcomes": set(),
-    "sympo.statistics": set(),
+    "sympo.statistics": {"sympo.seeding"},
     "sympo.metrics": set(),
     "sympo.process": set(),
     "sympo.ranges": {"sympo.types"},

@@ -14,6 +14,8 @@ from sympo.protocols.jobs import Listener
 from sympo.runs import checkpoints
 from sympo.training.stacked_policies import StackedPreferenceTrainer, score
 
+_noted: set[str] = set()  # advice is shown once per process
+
 
 def train_together(runs: Sequence[PolicyRun], inputs: PolicyInputs, listener: Listener) -> None:
     """Train policies from their last checkpoints; those at the same step are trained together."""
@@ -92,6 +94,10 @@ class _Pass:
     def train(self) -> None:
         if note := self.job.slow_start(self.trainer.labels.shape[1]):
             self.listener.note(note)
+        advice = self.trainer.model.advice
+        if advice and advice not in _noted:
+            self.listener.note(advice)
+            _noted.add(advice)
         if self.kept:
             self.trainer.restore([state["trainer"] for state in self.kept])
             self.listener.resumed(self.epoch)
