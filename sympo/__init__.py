@@ -83,6 +83,9 @@ if TYPE_CHECKING:
     from sympo.models.images import CNN as CNN
     from sympo.models.texts import Hub as Hub
     from sympo.models.texts import HubReward as HubReward
+    from sympo.models.texts import MiniLMReward as MiniLMReward
+    from sympo.models.texts import SmolLM2 as SmolLM2
+    from sympo.models.texts import SmolLM2Reward as SmolLM2Reward
     from sympo.models.texts import Tfidf as Tfidf
     from sympo.models.texts import TinyLM as TinyLM
     from sympo.models.texts import TinyReward as TinyReward

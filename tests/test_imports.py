@@ -37,7 +37,10 @@ MAY_IMPORT = {
     },
     "sympo.models": set(),
     "sympo.models.images": {"sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols"},
-    "sympo.models.texts": {"sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols"},
+    "sympo.models.texts": {
+        "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols",
+        "sympo.identity", "sympo.runs.stages",  # for converted weights, which are a stage
+    },
     "sympo.sampling": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.models.texts", "sympo.protocols",
         "sympo.sampling.settings", "sympo.sampling.responses",
