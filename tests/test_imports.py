@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "sympo.models.images": {"sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols"},
     "sympo.models.texts": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols",
-        "sympo.identity", "sympo.runs.stages",  # for converted weights, which are a stage
+        "sympo.identity", "sympo.runs",  # for converted weights, which are a stage
     },
     "sympo.sampling": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.models.texts", "sympo.protocols",

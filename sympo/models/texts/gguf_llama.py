@@ -58,7 +58,9 @@ def convert(file: Path, folder: Path) -> None:
     kinds = (fields["general.architecture"], fields["tokenizer.ggml.pre"])
     if kinds != ("llama", "smollm"):
         raise BadInput(f"{file} is not a Llama with the tokenizer of SmolLM, but {kinds}")
-    weights = {tensor.name: dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
+    weights = {
+        tensor.name: dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors
+    }
     _tokenizer(fields).save_pretrained(folder)
     _config(fields, tied="output.weight" not in weights).save_pretrained(folder)
     heads = {
@@ -128,10 +130,13 @@ def _tokenizer(fields: Fields) -> "PreTrainedTokenizerFast":
     kinds = zip(tokens, fields["tokenizer.ggml.token_type"], strict=True)
     special = [token for token, kind in kinds if kind == CONTROL]
     made.add_special_tokens([AddedToken(one, normalized=False, special=True) for one in special])
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=made,
         model_max_length=fields["llama.context_length"],
         chat_template=fields["tokenizer.chat_template"],
         clean_up_tokenization_spaces=False,
-        **{f"{n}_token": tokens[fields[f"tokenizer.ggml.{k}_token_id"]] for n, k in _SPECIAL.items()},
+        **{
+            f"{n}_token": tokens[fields[f"tokenizer.ggml.{k}_token_id"]]
+            for n, k in _SPECIAL.items()
+        },
     )

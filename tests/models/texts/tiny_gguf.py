@@ -99,7 +99,10 @@ def write(file: Path, made: LlamaForCausalLM, pre: str = "smollm") -> None:
 
 
 def _places(layers: int) -> dict[str, str]:
-    whole = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
+    whole = {
+        "token_embd.weight": "model.embed_tokens.weight",
+        "output_norm.weight": "model.norm.weight",
+    }
     return whole | {
         f"blk.{i}.{name}.weight": f"model.layers.{i}.{place}.weight"
         for i in range(layers)
