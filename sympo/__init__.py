@@ -16,7 +16,7 @@ Reward models, of embedded data, of rows in memory, or of files (`PreferenceSet(
     rows = [{"prompt": f"Say {i}.", "chosen": f"{i}", "rejected": "No."} for i in range(200)]
     found = sympo.train_reward_model(sympo.TextPairs(rows, validation_pairs=20), loss="logistic")
 
-Policies, and judges of their responses (`Hub(name_or_path=...)` loads a model):
+Policies, and judges of their responses (`Hub(name_or_path=...)` or `SmolLM2()` loads a model):
 
     data = sympo.GoldLanguage(train_pairs=64, validation_pairs=32, test_pairs=32)
     found = sympo.train_policy(
@@ -145,6 +145,9 @@ _HOMES = {
     "CNN": "sympo.models.images",
     "Hub": "sympo.models.texts",
     "HubReward": "sympo.models.texts",
+    "MiniLMReward": "sympo.models.texts",
+    "SmolLM2": "sympo.models.texts",
+    "SmolLM2Reward": "sympo.models.texts",
     "Tfidf": "sympo.models.texts",
     "TinyLM": "sympo.models.texts",
     "TinyReward": "sympo.models.texts",
@@ -192,6 +195,7 @@ __all__ = [
     "Logistic",
     "LossProperties",
     "MarginLoss",
+    "MiniLMReward",
     "OpenAIJudge",
     "PreferenceSet",
     "Ramp",
@@ -200,6 +204,8 @@ __all__ = [
     "Savage",
     "Sigmoid",
     "SimPO",
+    "SmolLM2",
+    "SmolLM2Reward",
     "Square",
     "SymPOTrainer",
     "Symmetric",
