@@ -62,8 +62,8 @@ class TextRewardModelJob(PreferenceJob):
             )
         if cell.model.answers or cell.model.reads == "images":
             raise BadInput(
-                f"model={cell.name.model} is not a text reward model; use hub_reward, tiny_reward "
-                "or tfidf"
+                f"model={cell.name.model} is not a text reward model; use hub_reward, "
+                "smollm2_reward, minilm_reward, tiny_reward or tfidf"
             )
         if cell.loss.average_log_ratio:
             raise BadInput(
