@@ -38,6 +38,7 @@ def cases() -> dict[str, list[str]]:
         *([f"noise_model={model}", "noise=0.3"] for model in options("noise_model")),
         *(["dataset=hh", f"model={model}"] for model in ("tfidf", "tiny_reward", "hub_reward")),
         ["job=policy", "dataset=hh", "model=tiny_lm"],
+        ["dataset=hh", "dataset.part=judge"],
         ["model=cnn", "seed=7", "job.epochs=3"],
         *([f"experiment={preset}"] for preset in options("experiment")),
     ]
