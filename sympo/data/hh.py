@@ -21,7 +21,7 @@ TURN = re.compile(r"\n\n(Human|Assistant):")
 # SHA-256 of a copy in circulation -> how many of its first rows are surely of its subset; the rest
 # was sampled from all four
 MIXTURES = {"e6fc1828c00a0bc45b569b5e6aeec4df0a1736fb80669dbbc959d6098c2eda67": 436}
-MIXED = "rows of a copy that mixes the subsets: they may be of another one than their folder says"
+MIXED = "rows from a mixture of HH's subsets, possibly of another one than their folder says"
 
 
 @dataclass(frozen=True, kw_only=True)

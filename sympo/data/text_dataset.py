@@ -211,6 +211,10 @@ class TextDataset(ABC):
         """A response's token ids as text, without special tokens."""
         return self.form(_needed(tokenizer)).decode(ids)
 
+    def length(self, text: str) -> int:
+        """The characters of a response."""
+        return len(text)
+
     def account(self, encodings: Mapping[str, Encoding] | None = None) -> Account:
         """What became of every row: as encoded for a model, or before any if none is given."""
         asked = {

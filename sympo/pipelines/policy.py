@@ -12,6 +12,7 @@ from sympo.evaluation.rewards import agreement, gaps
 from sympo.margins import DPO, BaseMargin
 from sympo.models.texts.policies import Policy
 from sympo.outcomes import Scored, prompt_keys
+from sympo.pipelines.baselines import baselines
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.pair_files import SPLITS
 from sympo.pipelines.preference import PreferenceJob, Run, check_lengths
@@ -133,6 +134,10 @@ class _Run(Run):
         self.cluster = np.unique(keys, return_inverse=True)[1]
         self.scored = Scored(self.data.test.pairs.ids, keys)
         cell.folder.keep_test_set(self.scored.test_set)
+        self.baselines = baselines(
+            cell.dataset, shared.stages, self.data.train.texts, self.data.test.texts,
+            self.data.test.pairs, self.cluster, self.scored,
+        )  # fmt: skip
         self.policy = _policy(cell, shared, lambda base: cell.model.adapt(base, cell.name.seed))
         pairs = {name: getattr(self.data, name).pairs for name in SPLITS}
         super().__init__(
@@ -148,7 +153,9 @@ class _Run(Run):
 
     def beside(self) -> Evaluation:
         self.drawn, found = self.responses.of(self.policy)
-        return found
+        return Evaluation(
+            found.metrics | self.baselines.metrics, found.outcomes | self.baselines.outcomes
+        )
 
     def keep(self, which: str) -> None:
         self.responses.write(which, self.drawn)
