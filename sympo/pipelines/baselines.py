@@ -16,7 +16,7 @@ from sympo.evaluation.rewards import agreement, clustered_error, gaps
 from sympo.identity import joined
 from sympo.models.texts.tfidf import Tfidf
 from sympo.outcomes import Scored
-from sympo.protocols.data import TextData
+from sympo.pipelines.shared_stages import Shared
 from sympo.runs.stages import Stages
 from sympo.types import BadArgument, Evaluation, PreferencePairs
 
@@ -27,8 +27,7 @@ FITTED = 1
 
 
 def baselines(
-    dataset: TextData,
-    stages: Stages,
+    shared: Shared,
     training: Texts,
     test: Texts,
     pairs: PreferencePairs,
@@ -42,8 +41,9 @@ def baselines(
     `baseline/tfidf/label_accuracy` and, with true rewards, `.../order_accuracy`; ties count one
     half. Without any word that occurs in two training responses, tfidf is left out.
     """
-    rewards = {"longer": np.array([dataset.length(text[side]) for text in test for side in SIDES])}
-    if len(words := _rewards_of_words(stages, training, test)):
+    length = shared.dataset.length
+    rewards = {"longer": np.array([length(text[side]) for text in test for side in SIDES])}
+    if len(words := _rewards_of_words(shared, training, test)):
         rewards["tfidf"] = words
     truths = {"label_accuracy": pairs.label, "order_accuracy": pairs.gap}
     found = Evaluation({}, {})
@@ -57,13 +57,16 @@ def baselines(
     return found
 
 
-def _rewards_of_words(stages: Stages, training: Texts, test: Texts) -> np.ndarray:
+def _rewards_of_words(shared: Shared, training: Texts, test: Texts) -> np.ndarray:
     """Rewards (2n,) of the test responses, chosen first, by logistic regression on TF-IDF; empty if
     there are no features."""
 
     def make(folder: Path) -> None:
+        shared.on_step("baselines: fitting TF-IDF")
         np.savez(folder / "tfidf.npz", rewards=_fitted(training, test))
 
+    # takes seconds: not worth a permanent line
+    stages = Stages(shared.stages.root, _say_nothing, shared.stages.since)
     key = joined(training=_digest(training), test=_digest(test), fitted=FITTED)
     with np.load(stages.get("baselines", key, make) / "tfidf.npz") as found:
         rewards: np.ndarray = found["rewards"]
@@ -86,6 +89,10 @@ def _fitted(training: Texts, test: Texts) -> np.ndarray:
     model = LogisticRegression(fit_intercept=False, max_iter=1000)
     weights = model.fit(apart.multiply(sign[:, None]).tocsr(), sign).coef_[0]
     return np.stack([matrix @ weights for matrix in other.matrices], axis=1).ravel()
+
+
+def _say_nothing(text: str) -> None:
+    pass
 
 
 def _digest(texts: Texts) -> str:

@@ -134,10 +134,10 @@ class _Run(Run):
         self.cluster = np.unique(keys, return_inverse=True)[1]
         self.scored = Scored(self.data.test.pairs.ids, keys)
         cell.folder.keep_test_set(self.scored.test_set)
+        train, test = self.data.train, self.data.test
         self.baselines = baselines(
-            cell.dataset, shared.stages, self.data.train.texts, self.data.test.texts,
-            self.data.test.pairs, self.cluster, self.scored,
-        )  # fmt: skip
+            shared, train.texts, test.texts, test.pairs, self.cluster, self.scored
+        )
         self.policy = _policy(cell, shared, lambda base: cell.model.adapt(base, cell.name.seed))
         pairs = {name: getattr(self.data, name).pairs for name in SPLITS}
         super().__init__(

@@ -131,9 +131,8 @@ class _TextRun(Run):
         self.scored = Scored(pairs["test"].ids, keys)
         cell.folder.keep_test_set(self.scored.test_set)
         self.baselines = baselines(
-            cell.dataset, shared.stages, texts["train"], texts["test"], pairs["test"],
-            self.prompts, self.scored,
-        )  # fmt: skip
+            shared, texts["train"], texts["test"], pairs["test"], self.prompts, self.scored
+        )
         scorer = self.reader.scorer()
         super().__init__(cell, job, listener, place, pairs, self.reader.rows, scorer, Reward(), {})
 
