@@ -14,6 +14,8 @@ from typing import Literal
 
 # the epochs that a run reports, as summaries name them and as readers see them
 EPOCHS = {"last": "Last epoch", "selected": "Epoch chosen by noisy validation"}
+# the accuracy on pairs of a model that guesses
+CHANCE = 0.5
 
 Axis = Literal["noise", "kl", "epochs", "digit"]
 _AXES: tuple[Axis, ...] = ("noise", "kl", "epochs", "digit")
@@ -32,6 +34,8 @@ class Metric:
     figures: the axes it is drawn against; figure: what those files are called instead of `name`.
     section: figures of one section are sorted by axis, sections follow one another.
     headline: jobs are judged by the first such metric that they measure.
+    baseline: the accuracy of cheap baselines on the same items that it is shown beside:
+        `baseline/longer/<baseline>`; empty if it has none.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Metric:
     figure: str = ""
     section: int = 2
     headline: bool = False
+    baseline: str = ""
 
     @property
     def path(self) -> str:
@@ -80,6 +85,7 @@ METRICS = (
     Metric(
         "order_accuracy", "test", "Test order accuracy", "%", 100, 0, 1,
         figures=("noise", "epochs"), figure="accuracy", section=0, headline=True,
+        baseline="order_accuracy",
     ),
     Metric(
         "label_accuracy", "test", "Accuracy on test labels as released", "%", 100, 0, 1, line=50,
@@ -87,7 +93,7 @@ METRICS = (
         "reached.",
         over_seeds="All seeds have the same test pairs: the interval says how training varies, not "
         "what other pairs would give.",
-        figures=("noise", "epochs"), section=1, headline=True,
+        figures=("noise", "epochs"), section=1, headline=True, baseline="label_accuracy",
     ),
     Metric(
         "win_rate", "policy", "Win rate over the reference", "%", 100, 0, 1, line=50,
@@ -100,7 +106,7 @@ METRICS = (
     Metric("gold_reward", "policy", "Gold reward", figures=("kl", "epochs")),
     Metric(
         "implicit_accuracy", "test", "Implicit reward accuracy", "%", 100, 0, 1, line=50,
-        figures=("noise", "epochs"), headline=True,
+        figures=("noise", "epochs"), headline=True, baseline="label_accuracy",
     ),
     Metric("kl", "policy", "KL to the reference", "nats per answer", floor=0, figures=("epochs",)),
     Metric(

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from sympo import metrics
 from sympo.analysis import estimates
+from sympo.analysis.baselines import with_baselines
 from sympo.analysis.collect import Collection
 from sympo.analysis.frames import WHICH, group_columns, implied, show
 from sympo.analysis.judge_plots import agreement_matrix, judged_vs_noise, position_bias
@@ -27,7 +28,7 @@ class FigureSpec:
 
 
 def _vs_noise(metric: str, collection: Collection) -> pd.DataFrame:
-    return pd.concat(
+    found = pd.concat(
         [
             estimates.summarise(
                 collection.cells, f"{which}/{metric}", collection.incomplete, collection.outcomes
@@ -36,10 +37,12 @@ def _vs_noise(metric: str, collection: Collection) -> pd.DataFrame:
         ],
         ignore_index=True,
     )
+    return with_baselines(found, collection.cells, metrics.metric_of(metric))
 
 
 def _vs_epochs(metric: str, collection: Collection) -> pd.DataFrame:
-    return estimates.curve_estimates(collection.curves, metric, collection.incomplete)
+    found = estimates.curve_estimates(collection.curves, metric, collection.incomplete)
+    return with_baselines(found, collection.cells, metrics.metric_of(metric))
 
 
 def _vs_kl(metric: str, collection: Collection) -> pd.DataFrame:

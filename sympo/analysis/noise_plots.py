@@ -11,6 +11,7 @@ from matplotlib.patheffects import withStroke
 
 from sympo.analysis.canvas import (
     DRAWN,
+    baseline_handles,
     explain,
     legend,
     limit_y,
@@ -40,7 +41,7 @@ def accuracy_vs_noise(summary: pd.DataFrame, unit: Metric | None = None) -> Figu
     notes = limit_y(axes, summary, unit)
     if ((summary["missing"] > 0) & (summary["n_seeds"] > 0)).any():
         notes.append("Hollow points rest on fewer seeds.")
-    legend(figure, summary)
+    legend(figure, summary, *baseline_handles(summary, unit))
     return explain(figure, summary, f"{unit.title} against the noise rate", notes)
 
 

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from sympo.analysis.canvas import (
     DRAWN,
+    baseline_handles,
     explain,
     few_ticks,
     legend,
@@ -93,7 +94,7 @@ def _bands(estimates: pd.DataFrame, axis: str, label: str, *extra: Line2D) -> Fi
     notes = limit_y(axes, estimates, unit)
     if ((estimates["missing"] > 0) & (estimates["n_seeds"] > 0)).any():
         notes.append("Outlined instead of shaded: fewer seeds.")
-    legend(figure, estimates, *extra)
+    legend(figure, estimates, *baseline_handles(estimates, unit), *extra)
     return explain(figure, estimates, f"{unit.title} by {label.lower()}", notes)
 
 

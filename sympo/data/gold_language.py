@@ -300,3 +300,7 @@ class GoldLanguage:
     ) -> str:
         """Symbols as words, `s0` to `s31`; the end of sequence is left out."""
         return " ".join(f"s{symbol}" for symbol in ids if symbol < self.tokens)
+
+    def length(self, text: str) -> int:
+        """The symbols of a response."""
+        return len(text.split())

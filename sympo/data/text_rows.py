@@ -83,7 +83,7 @@ def usable_rows(
         where, row = _placed(one, source, split, read)
         try:
             made = _answering(_checked(pair(row), source))
-            number, prompt = _hash(_content(made)), _hash(made.prompt)
+            number, prompt = content_hash(_content(made)), content_hash(made.prompt)
         except Unusable as reason:
             dropped[f"dropped for {reason}"] += 1
         except BadInput as error:
@@ -152,7 +152,8 @@ def _content(pair: TextPair) -> dict[str, Any]:
     return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
 
 
-def _hash(content: Any) -> int:
+def content_hash(content: Any) -> int:
+    """A 64-bit hash of a JSON value; raises BadInput if its text is not Unicode."""
     try:
         text = json.dumps(content, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:

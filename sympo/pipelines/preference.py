@@ -125,8 +125,11 @@ class Run(ABC):
     """One cell's evaluations, from its pairs to what its folder keeps, however it is trained.
 
     pairs: by split; lengths: (n, 2) scored tokens of the responses, by split. reference: scores of
-    the reference policy by split; empty if the margin does not need them.
+    the reference policy by split; empty if the margin does not need them. fixed: what all
+    evaluations have in common.
     """
+
+    fixed = Evaluation({}, {})
 
     def __init__(
         self,
@@ -192,7 +195,11 @@ class Run(ABC):
         pairs."""
         pairs = self._on_pairs(scores)
         loss = {"train/loss": float(np.mean(self.losses)) if self.losses else None}
-        found = Evaluation(pairs.metrics | beside.metrics | loss, pairs.outcomes | beside.outcomes)
+        parts = (pairs, beside, self.fixed, Evaluation(loss, {}))
+        found = Evaluation(
+            {name: value for part in parts for name, value in part.metrics.items()},
+            {name: packed for part in parts for name, packed in part.outcomes.items()},
+        )
         self.losses = []
         best = max((self._accuracy(one) for _, one in self.evaluations), default=-math.inf)
         self.evaluations.append((epoch, found))

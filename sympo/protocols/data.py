@@ -125,6 +125,9 @@ class TextData(Dataset, Protocol):
     ) -> str:
         """A response's token ids as text, without special tokens."""
 
+    def length(self, text: str) -> int:
+        """The length of a response, by which the longer of two is found."""
+
 
 class SplitTexts(Protocol):
     """The usable pairs of one split as texts.

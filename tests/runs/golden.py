@@ -39,6 +39,7 @@ def cases() -> dict[str, list[str]]:
         *(["dataset=hh", f"model={model}"] for model in ("tfidf", "tiny_reward", "hub_reward")),
         *(["dataset=hh", f"model={model}"] for model in ("smollm2_reward", "minilm_reward")),
         *(["job=policy", "dataset=hh", f"model={model}"] for model in ("tiny_lm", "smollm2")),
+        ["dataset=hh", "dataset.part=judge"],
         ["model=cnn", "seed=7", "job.epochs=3"],
         *([f"experiment={preset}"] for preset in options("experiment")),
     ]
