@@ -20,8 +20,6 @@ from sympo.pipelines.result import RunResult
 # larger batches are no faster on a CPU (results/benchmarks/cells_per_second.json), and smaller
 # ones spread evenly over its cores
 CELLS_ON_CPU = 8
-# starting a process takes as long as training on this many images
-IMAGES_WORTH_A_PROCESS = 1_000_000
 # between progress messages of a process
 SECONDS_BETWEEN_LOOKS = 0.2
 # of a GPU's free memory that a batch may take
@@ -57,15 +55,16 @@ def batches(
 
 def _kind(cell: Cell, number: int) -> str:
     """A key that is equal for cells that can be trained together."""
-    if not cell.job.together:
+    key = cell.job.trained_with(cell)
+    if key is None:
         return str(number)
-    settings = {key: cell.config[key] for key in ("job", "dataset", "model", "threads")}
-    return json.dumps([settings, cell.device], sort_keys=True)
+    settings = {name: cell.config[name] for name in ("job", "dataset", "model", "threads")}
+    return json.dumps([settings, cell.device, key], sort_keys=True)
 
 
 def _largest(cell: Cell, processes: int) -> int:
     """How many cells fit in a batch if `processes` processes share the memory."""
-    if not cell.job.together:
+    if cell.job.trained_with(cell) is None:
         return 1
     if cell.device == "cpu":
         return CELLS_ON_CPU
@@ -79,9 +78,11 @@ def useful_processes(planned: Sequence[Planned]) -> int:
     """How many processes speed up a sweep: up to one per core, depending on the work, if its cells
     are trained together on CPU; otherwise one."""
     cells = [one.cell for one in planned if not one.cell.folder.completed_since(one.cell.since)]
-    if not cells or not all(cell.job.together and cell.device == "cpu" for cell in cells):
+    if not cells or not all(
+        cell.device == "cpu" and cell.job.trained_with(cell) is not None for cell in cells
+    ):
         return 1
-    worth: int = sum(cell.job.images(cell) for cell in cells) // IMAGES_WORTH_A_PROCESS
+    worth = int(sum(cell.job.starts(cell) for cell in cells))
     threads = max(cell.config["threads"] or 1 for cell in cells)
     return max(1, min(_cores() // threads, worth))
 

@@ -196,7 +196,9 @@ def _check_value(key: str, value: Any, hint: Any) -> None:
     try:
         _reader(hint).validate_json(json.dumps([value]))
     except ValidationError as error:
-        group, rule = key.replace(".", "/"), f"it must be of type {_name(hint)}"
+        only_words = all(typing.get_origin(one) is Literal for one in _alternatives(hint))
+        of_type = "" if only_words else "of type "
+        group, rule = key.replace(".", "/"), f"it must be {of_type}{_name(hint)}"
         if (CONF / group).is_dir():
             rule = f"{group} is a group; use {group}=OPTION"
         raise BadInput(f"{key}={value!r} is not allowed: {rule}") from error
@@ -243,6 +245,7 @@ def _name(hint: Any) -> str:
         return _name(inside[0])
     if hint is types.NoneType:
         return "null"
+    if origin is Literal:
+        return " or ".join(map(str, inside))
     name = str(getattr(origin or hint, "__name__", hint))
-    words = map(repr if origin is Literal else _name, inside)
-    return f"{name}[{', '.join(words)}]" if inside else name
+    return f"{name}[{', '.join(map(_name, inside))}]" if inside else name

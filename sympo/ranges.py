@@ -5,7 +5,7 @@ import typing
 from dataclasses import dataclass, fields
 from functools import cache
 from numbers import Integral, Real
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from sympo.types import BadArgument
 
@@ -52,6 +52,8 @@ Positive = Annotated[float, Range(above=0)]
 NotNegative = Annotated[float, Range(least=0)]
 Dropout = Annotated[float, Range(least=0, below=1)]
 Rate = Annotated[float, Range(least=0, below=0.5)]
+# tokens per pass through a model; auto: as many as fit a GPU's memory
+TokensPerPass = Count | Literal["auto"]
 
 
 def refusal(value: Any, hint: Any) -> str:
@@ -69,9 +71,17 @@ def refusal(value: Any, hint: Any) -> str:
         return next(filter(None, (refusal(item, part) for item in value)), "")
     if _is_union(hint) and value is not None:
         parts = typing.get_args(hint)
+        named = [name for part in parts for name in _names(part)]
+        if value in named:
+            return ""
         words = next(filter(None, (refusal(value, part) for part in parts)), "")
-        return words and words + ", or be null" * (type(None) in parts)
+        others = [*named, *(["null"] if type(None) in parts else [])]
+        return words and words + "".join(f", or be {other}" for other in others)
     return ""
+
+
+def _names(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
 
 
 def check(part: Any) -> None:

@@ -8,10 +8,13 @@ one by one; a draw here costs the distinct contents of the clusters.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
+
+from sympo import seeding
 
 DRAWS = 10_000
 _NORMAL = NormalDist()
@@ -77,12 +80,23 @@ def bca_mean(
     return bca([(_ratio, span)], totals, draw, draws)[0]
 
 
-def percentile_mean(values: Floats, draw: np.random.Generator, draws: int = 2000) -> Estimate:
-    """The mean of one value per prompt with its percentile interval; values: (n,)."""
-    n = len(values)
-    means = np.array([values[draw.integers(n, size=n)].mean() for _ in range(draws)])
+def percentile_mean(values: Floats, seed: int, name: str) -> Estimate:
+    """The mean of one value per prompt with its percentile interval; values: (n,).
+
+    The draws depend on seed, name and n alone, so that evaluations share them.
+    """
+    means = _resampled(len(values), seed, name) @ values / len(values)
     low, high = np.quantile(means, [0.025, 0.975])
     return Estimate(float(values.mean()), float(means.std(ddof=1)), float(low), float(high))
+
+
+@lru_cache(maxsize=4)  # 16 MB each for a thousand prompts
+def _resampled(n: int, seed: int, name: str, draws: int = 2000) -> Floats:
+    """How often each of n values is drawn in each bootstrap draw; (draws, n)."""
+    draw = seeding.generator(seed, "bootstrap", name)
+    return np.array(
+        [np.bincount(draw.integers(n, size=n), minlength=n) for _ in range(draws)], float
+    )
 
 
 def cluster_totals(columns: Floats, clusters: npt.NDArray[np.int64]) -> Floats:

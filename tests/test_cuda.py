@@ -1,7 +1,7 @@
 """Tests that need a GPU; skipped without one."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from sympo.losses import Hinge, Logistic, Ramp
 from sympo.models.images.cnn import CNN
 from sympo.noise import Symmetric, flip
 from sympo.training.adam import EPSILON
+from sympo.training.cuda_graph import Replayed
 from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
 from tests.helpers.commands import cells, run
 from tests.training.made_images import DATA
@@ -69,6 +70,45 @@ def test_a_cell_in_a_batch_is_the_cell_alone() -> None:
     for settings, expected in zip(GRID, together, strict=True):
         (alone,) = rewards([settings], "cuda", model)
         np.testing.assert_allclose(alone, expected, rtol=0, atol=ROUNDING)
+
+
+def trained(grid: list, note: Callable[[str], object], recorded: bool) -> CellTrainer:
+    cells = [
+        RewardCell(
+            seed, loss, flip(Symmetric(), noise, DATA[seed].train, seed),
+            flip(Symmetric(), noise, DATA[seed].validation, seed),
+        )
+        for seed, loss, noise in grid
+    ]  # fmt: skip
+    model, schedule = CNN(kernel_size=3, padding=1), Schedule(3, BATCH, RATE, 3)
+    trainer = CellTrainer(cells, DATA, model, schedule, "cuda", note)
+    assert isinstance(trainer._update, Replayed)
+    if not recorded:
+        trainer._update = trainer._updated
+    trainer.train(lambda epoch, metrics: None)
+    return trainer
+
+
+def test_a_recorded_step_is_the_step_bit_by_bit() -> None:
+    # three epochs: steps of 128 pairs are replayed from the first on, the last ones in the third
+    replayed, plain = (trained(GRID, pytest.fail, recorded) for recorded in (True, False))
+    for one, other in zip(replayed.rewards(), plain.rewards(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(replayed.state(), plain.state(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_a_loss_that_waits_for_the_gpu_is_not_recorded() -> None:
+    class Waits(Hinge):
+        def __call__(self, z: torch.Tensor) -> torch.Tensor:
+            return super().__call__(z) if z.mean().item() < 1e9 else z
+
+    notes: list[str] = []
+    waits = trained([(0, Waits(), 0.3)], notes.append, True)
+    plain = trained([(0, Hinge(), 0.3)], pytest.fail, False)
+    assert len(notes) == 1 and "CUDA graph" in notes[0]
+    for one, other in zip(waits.rewards(), plain.rewards(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_sweep_on_a_gpu(tmp_path: Path) -> None:

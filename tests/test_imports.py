@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "sympo.numeric": set(),
     "sympo.seeding": set(),
     "sympo.outcomes": set(),
-    "sympo.statistics": set(),
+    "sympo.statistics": {"sympo.seeding"},
     "sympo.metrics": set(),
     "sympo.process": set(),
     "sympo.ranges": {"sympo.types"},
@@ -35,9 +35,14 @@ MAY_IMPORT = {
     "sympo.data": {
         "sympo.types", "sympo.protocols", "sympo.seeding", "sympo.numeric", "sympo.ranges",
     },
+    "sympo.native": set(),
     "sympo.models": set(),
-    "sympo.models.images": {"sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols"},
-    "sympo.models.texts": {"sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols"},
+    "sympo.models.images": {
+        "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols", "sympo.native",
+    },
+    "sympo.models.texts": {
+        "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols", "sympo.native",
+    },
     "sympo.sampling": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.models.texts", "sympo.protocols",
         "sympo.sampling.settings", "sympo.sampling.responses",

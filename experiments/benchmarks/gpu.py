@@ -4,10 +4,12 @@
 
 The --data folder holds `MNIST/raw`, `hh-rlhf`, `ultrafeedback_binarized` and `gpt2_tokenizer`. The
 --peer folder is `mnistpref` in a checkout of github.com/nissymori/SymPO. Parts, all of them by
-default, the longest first: `3b-ultra`, `1b-ultra`, `3b-hh`, `1b-hh` (against TRL, on rows of 2,048
-and 512 tokens, 64 pairs a step), `cells` (cells per second up to 1,024), `grid` (the paper's MNIST
-grid, from command to figure, into OUT), `authors` (images against the authors' loop, needs --peer)
-and `tests` (tests that need a GPU).
+default, the longest first: `3b-ultra`, `1b-ultra`, `3b-hh`, `1b-hh` (policies against TRL, on rows
+of 2,048 and 512 tokens, 64 pairs a step), `1b-hh-reward` (text reward models against TRL), each of
+these five again with `-compiled` (the layers of all engines compiled, and fewer of TRL's passes
+tried, because every trial compiles), `cells` (cells per second up to 1,024), `grid` (the paper's
+MNIST grid, from command to figure, into OUT), `authors` (images against the authors' loop, needs
+--peer) and `tests` (tests that need a GPU).
 
 Each part prints its commands and then which parts are done, failed or left. A part that takes
 longer than --limit seconds is stopped. The others continue, and what it wrote so far stays. A part
@@ -30,20 +32,60 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sympo.disk import write_atomically
 from sympo.runs.provenance import git_commit, versions
 
 ROOT = Path(__file__).parents[2]
-# rows, their tokens, pairs in a pass of TRL to try, and timed steps: with the speeds seen so far on
-# an H200, some eight minutes for the first and six for the last
-TRL = {
-    "3b-ultra": ("ultrafeedback_binarized", "2048", ("4", "8"), "3"),
-    "1b-ultra": ("ultrafeedback_binarized", "2048", ("4", "8", "16"), "5"),
-    "3b-hh": ("hh-rlhf", "512", ("8", "16"), "8"),
-    "1b-hh": ("hh-rlhf", "512", ("8", "16", "32"), "10"),
+
+
+@dataclass(frozen=True)
+class AgainstTRL:
+    """A comparison with TRL: its module, shape, rows and their tokens, TRL's pairs in a pass to
+    try, timed steps, and whether layers are compiled."""
+
+    module: str
+    shape: str
+    rows: str
+    length: int
+    tried: tuple[int, ...]
+    steps: int
+    compiled: bool = False
+
+    def command(self, arguments: argparse.Namespace) -> list[str]:
+        compiled = ("--compile",) * self.compiled
+        name = f"{self.module}_{self.shape}_{self.rows}_{self.length}"
+        return [
+            "-m", f"experiments.benchmarks.{self.module}",
+            "--data", str(arguments.data / ROWS[self.rows]),
+            "--tokenizer", str(arguments.data / "gpt2_tokenizer"),
+            "--device", arguments.device, "--out", str(arguments.out),
+            "--shape", f"llama-3.2-{self.shape}", "--length", str(self.length),
+            "--batch", "64", "--micro-batch", *map(str, self.tried), "--tokens", "16384", *compiled,
+            "--warmup", "1", "--rounds", "1", "--steps", str(self.steps),
+            "--name", name + "_compiled" * self.compiled,
+        ]  # fmt: skip
+
+
+ROWS = {"hh": "hh-rlhf", "ultra": "ultrafeedback_binarized"}
+# with the speeds seen so far on an H200, some eight minutes for the first and six for `1b-hh`
+EAGER = {
+    "3b-ultra": AgainstTRL("dpo_vs_trl", "3b", "ultra", 2048, (4, 8), 3),
+    "1b-ultra": AgainstTRL("dpo_vs_trl", "1b", "ultra", 2048, (4, 8, 16), 5),
+    "3b-hh": AgainstTRL("dpo_vs_trl", "3b", "hh", 512, (4, 8, 16), 8),
+    "1b-hh": AgainstTRL("dpo_vs_trl", "1b", "hh", 512, (8, 16, 32, 64), 10),
+    "1b-hh-reward": AgainstTRL("reward_vs_trl", "1b", "hh", 512, (8, 16, 32, 64), 10),
 }
+COMPILED = {
+    f"{part}-compiled": replace(EAGER[part], tried=tried, compiled=True)
+    for part, tried in {
+        "3b-ultra": (4,), "1b-ultra": (4, 8), "3b-hh": (8,), "1b-hh": (8, 32),
+        "1b-hh-reward": (16, 64),
+    }.items()
+}  # fmt: skip
+TRL = {**EAGER, **COMPILED}
 PARTS = (*TRL, "cells", "grid", "authors", "tests")
 
 
@@ -195,17 +237,7 @@ def commands(part: str, arguments: argparse.Namespace) -> list[list[str]]:
                 "--peer", str(arguments.peer), "--cells", "175", "--rounds", "3",
             ]
         ]  # fmt: skip
-    rows, length, tried, steps = TRL[part]
-    return [
-        [
-            "-m", f"{module}.dpo_vs_trl", "--data", str(data / rows),
-            "--tokenizer", str(data / "gpt2_tokenizer"), *common,
-            "--shape", f"llama-3.2-{part.split('-')[0]}", "--length", length,
-            "--batch", "64", "--micro-batch", *tried, "--tokens", "16384", "--compile",
-            "--warmup", "1", "--rounds", "1", "--steps", steps,
-            "--name", f"dpo_vs_trl_{part.replace('-', '_')}_{length}",
-        ]
-    ]  # fmt: skip
+    return [TRL[part].command(arguments)]
 
 
 if __name__ == "__main__":

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, TypeVar
 
+import torch
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a process has no result. text: the traceback."""
+    """Why a process has no result. text: the traceback. memory: whether memory ran out."""
 
     text: str
+    memory: bool = False
 
     @property
     def reason(self) -> str:
@@ -32,12 +35,14 @@ def alone(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | Fa
         try:
             return pool.submit(_attempt, partial(work, *arguments, **named)).result()
         except BrokenProcessPool:
-            return Failure("the process was killed, perhaps because memory ran out")
+            return Failure("the process was killed, perhaps because memory ran out", memory=True)
 
 
 def _attempt(work: Callable[[], T]) -> T | Failure:
     # as text, because not every exception can be pickled
     try:
         return work()
+    except (torch.OutOfMemoryError, MemoryError):
+        return Failure(traceback.format_exc(), memory=True)
     except Exception:
         return Failure(traceback.format_exc())

@@ -1,6 +1,7 @@
 """Sizes of Llamas, the FLOPs of their training, and the rate of a device's matrix products."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,14 +51,19 @@ def flops(shape: Shape, lengths: np.ndarray, scored: float, again: bool = True) 
     return 6 * shape.weights * lengths.sum() + attention + head
 
 
-def matrix_rate(shape: Shape, device: str) -> float:
+def matrix_rate(
+    shape: Shape,
+    device: str,
+    logits: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """FLOP/s of matrix products in the model's sizes: those of a layer on 3,072 tokens, and the
-    logits of one chunk of our head; bfloat16 on a GPU."""
+    logits, if it has any, of one chunk of our head; bfloat16 on a GPU."""
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     sizes = [(3072, shape.hidden, shape.hidden)] * 4
     sizes += [(3072, shape.hidden, shape.intermediate)] * 3
-    logits = chunk(shape.vocabulary, torch.device(device))
-    sizes += [(logits, shape.hidden, shape.vocabulary)]
+    if logits:
+        sizes += [(chunk(shape.vocabulary, torch.device(device)), shape.hidden, shape.vocabulary)]
     operands = [
         (
             torch.randn(n, k, device=device, dtype=dtype),
@@ -67,10 +73,10 @@ def matrix_rate(shape: Shape, device: str) -> float:
     ]
     took = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = clock()
         for a, b in operands:
             a @ b
         if device != "cpu":
             torch.cuda.synchronize(device)
-        took.append(time.perf_counter() - start)
+        took.append(clock() - start)
     return 2 * sum(n * k * m for n, k, m in sizes) / min(took)

@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.benchmarks import charts
 from sympo.disk import write_atomically
-from sympo.models.images.convolutions.cpp_compiler import compiled
+from sympo.native.cpp_compiler import compiled
 from sympo.runs.provenance import git_commit, versions
 
 PEAK = Path(__file__).with_name("peak.cpp")
@@ -41,7 +41,7 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]], device: str, **more: An
 def multiply_add_rate() -> float | None:
     """FLOP/s of one core in float32, measured by multiply-adds in registers; None without a
     compiler."""
-    library = compiled(PEAK, ())
+    library = compiled([PEAK], ())
     if library is None:
         return None
     library.multiply_add.restype = ctypes.c_float

@@ -3,7 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 
-from sympo import seeding
 from sympo.evaluation.rewards import agreement, clustered_error, gaps
 from sympo.statistics import percentile_mean
 from sympo.types import PreferencePairs
@@ -40,7 +39,7 @@ def wins(own: Floats, other: Floats) -> Floats:
 
 def mean_metrics(name: str, values: Floats, seed: int) -> dict[str, float]:
     """The mean of one value per prompt, its standard error and its 95% bootstrap interval."""
-    found = percentile_mean(values, seeding.generator(seed, "bootstrap", name))
+    found = percentile_mean(values, seed, name)
     return {
         name: found.value,
         f"{name}_se": found.se,

@@ -70,11 +70,13 @@ def calibration_error(gap: np.ndarray, label: np.ndarray) -> float:
     return float(np.abs(difference).sum() / len(gap))
 
 
-def order_metrics(rewards: np.ndarray, pairs: PreferencePairs) -> dict[str, float]:
-    """Pairwise accuracy against the true order with its standard error, tie rate, calibration."""
+def order_metrics(gap: np.ndarray, pairs: PreferencePairs) -> dict[str, float]:
+    """Pairwise accuracy against the true order with its standard error, tie rate, calibration.
+
+    gap: (n,), g of every pair.
+    """
     if pairs.gap is None:
         raise ValueError("order metrics need the true rewards of the pairs")
-    gap = gaps(rewards, pairs)
     scores = agreement(gap, pairs.gap)
     return {
         "order_accuracy": float(scores.mean()),
@@ -121,23 +123,3 @@ def label_metrics(rewards: np.ndarray, noisy: NoisyPairs) -> dict[str, float | N
         if noisy.flipped.any()
         else None,
     }
-
-
-def rank_metrics(
-    rewards: np.ndarray, truth: np.ndarray, levels: np.ndarray | None = None
-) -> dict[str, float | None]:
-    """Spearman's and Kendall's (tau-b) correlation of rewards with true rewards, and the mean
-    reward at each level of the true reward; correlations of a constant are None.
-
-    truth: (n,) true rewards. levels: (n,) the level of each; None takes each true reward as one.
-    """
-    from scipy import stats  # takes a second to import, which training should not wait for
-
-    values: dict[str, float | None] = {"spearman": None, "kendall": None}
-    if np.ptp(rewards) > 0 and np.ptp(truth) > 0:
-        values["spearman"] = float(stats.spearmanr(rewards, truth).statistic)
-        values["kendall"] = float(stats.kendalltau(rewards, truth).statistic)
-    levels = truth if levels is None else levels
-    for level in np.unique(levels):
-        values[f"reward_mean/{level}"] = float(rewards[levels == level].mean())
-    return values

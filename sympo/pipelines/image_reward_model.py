@@ -1,7 +1,7 @@
 """The job that trains reward models of images on noisy preference pairs."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -17,6 +17,8 @@ from sympo.types import BadInput, Evaluation, within
 
 # the work that a kill may cost; much longer than saving takes
 SECONDS_BETWEEN_CHECKPOINTS = 10
+# starting a process takes as long as training on this many images
+IMAGES_WORTH_A_PROCESS = 1_000_000
 _noted: set[str] = set()  # advice is shown once per process
 
 
@@ -30,8 +32,6 @@ class RewardModelJob(Schedule):
     headlines: ClassVar[tuple[str, ...]] = ("test/order_accuracy",)
     selected_by: ClassVar[str] = "validation/noisy_accuracy"
     leaves_samples: ClassVar[bool] = False
-    # cells that share data set, model and schedule share every pass
-    together: ClassVar[bool] = True
 
     def check(self, cell: Cell) -> None:
         """Refuse a cell that cannot run; raises BadInput."""
@@ -55,10 +55,12 @@ class RewardModelJob(Schedule):
     def lacks(self, cell: Cell) -> str:
         return ""  # image networks are not saved
 
-    def images(self, cell: Cell) -> int:
-        """How many images a cell sends through its network in training, a proxy for its time."""
-        pairs: int = cell.dataset.train_pairs
-        return 2 * pairs * self.epochs
+    def trained_with(self, cell: Cell) -> str:
+        # cells that share data set, model and schedule share every pass
+        return ""
+
+    def starts(self, cell: Cell) -> float:
+        return float(2 * cell.dataset.train_pairs * self.epochs / IMAGES_WORTH_A_PROCESS)
 
     def bytes_per_cell(self, cell: Cell) -> int:
         """The peak GPU memory that each further cell adds to a batch, measured in a step and an
@@ -127,7 +129,7 @@ class _Pass:
     ) -> None:
         self.numbers, self.cells, self.listener = numbers, [cells[n] for n in numbers], listener
         self.selected_by = job.selected_by
-        self.trainer = _trainer(job, self.cells)
+        self.trainer = _trainer(job, self.cells, self._note_once)
         self.evaluations: list[list[tuple[int, Evaluation]]] = [[] for _ in numbers]
         self.saved = time.monotonic()
         for cell, scored in zip(self.cells, self.trainer.test, strict=True):
@@ -142,13 +144,17 @@ class _Pass:
 
     def train(self) -> None:
         advice = self.trainer.model.advice
-        if advice and advice not in _noted:
-            self.listener.note(advice)
-            _noted.add(advice)
+        if advice:
+            self._note_once(advice)
         self.trainer.train(self._after_epoch)
         for place, number in enumerate(self.numbers):
             if place not in self.trainer.diverged:
                 self.listener.trained(number, ImageScorer(self.trainer, place))
+
+    def _note_once(self, text: str) -> None:
+        if text not in _noted:
+            self.listener.note(text)
+            _noted.add(text)
 
     def _record(self, place: int, epoch: int, found: Evaluation) -> None:
         self.evaluations[place].append((epoch, found))
@@ -174,13 +180,16 @@ class _Pass:
         self.saved = time.monotonic()
 
 
-def _trainer(job: RewardModelJob, cells: Sequence[Cell]) -> CellTrainer:
+def _trainer(
+    job: RewardModelJob, cells: Sequence[Cell], note: Callable[[str], object]
+) -> CellTrainer:
     return CellTrainer(
         [_reward_cell(cell) for cell in cells],
         {cell.name.seed: draw(cell.dataset, cell.name.seed) for cell in cells},
         cells[0].model,
         job,
         cells[0].device,
+        note,
     )
 
 

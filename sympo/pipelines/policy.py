@@ -5,25 +5,23 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
-import numpy as np
-
-from sympo.evaluation.policy_metrics import implicit_metrics
-from sympo.evaluation.rewards import agreement, gaps
 from sympo.margins import DPO, BaseMargin
 from sympo.models.texts.policies import Policy
-from sympo.outcomes import Scored, prompt_keys
+from sympo.models.texts.row_grids import TOKENS_ON_GPU
 from sympo.pipelines.cell import Cell
-from sympo.pipelines.pair_files import SPLITS
-from sympo.pipelines.preference import PreferenceJob, Run, check_lengths
-from sympo.pipelines.reference import FineTuning, Reference
+from sympo.pipelines.policy_runs import WEIGHTS, PolicyInputs, PolicyRun
+from sympo.pipelines.preference import PreferenceJob, Training, check_lengths
+from sympo.pipelines.reference import FineTuning, Reference, is_plain
 from sympo.pipelines.responses import ResponseEvaluation
-from sympo.pipelines.shared_stages import Shared, drawing, tell_account
+from sympo.pipelines.shared_stages import Shared, drawing
+from sympo.pipelines.stacked_policies import train_together
 from sympo.protocols.jobs import Listener, Reporter
 from sympo.sampling import Sampling
 from sympo.types import BadInput, Evaluation
 
-# the folders with the weights of the last and the selected epoch, inside a run folder
-WEIGHTS = {"last": "policy", "selected": "policy_selected"}
+# starting a process takes as long as training on this many pairs of a policy that is trained with
+# others
+PAIRS_WORTH_A_PROCESS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +95,34 @@ class PolicyJob(PreferenceJob):
         return Shared(cell, reference, settings, reporter.note, reporter.status)
 
     def train(self, cells: Sequence[Cell], listener: Listener) -> None:
-        """Train cells one after another, each from its last checkpoint if there is one."""
-        for place, cell in enumerate(cells):
-            run = _Run(cell, self, listener, place)
+        """Train cells from their last checkpoints: together if they can be, else one by one."""
+        inputs = PolicyInputs(cells[0], self, listener)
+        runs = [PolicyRun(cell, self, listener, place, inputs) for place, cell in enumerate(cells)]
+        if self.trained_with(cells[0]) is not None:
+            train_together(runs, inputs, listener)
+            return
+        for run in runs:
+            cell = run.cell
+            policy = _policy(cell, inputs.shared, partial(cell.model.adapt, seed=cell.name.seed))
+            training = Training(run, inputs.rows, policy)
             with drawing(cell.device, cell.name.seed, "training"):
-                run.train()
+                training.train()
+
+    def trained_with(self, cell: Cell) -> str | None:
+        """A key of the cells that are trained together with this one: those of its seed, which see
+        the same pairs. None for models, samplers and ways to compute that need a cell alone."""
+        together = is_plain(self) and cell.model.stacks and cell.sampler.stacks
+        return f"seed={cell.name.seed}" if together else None
+
+    def starts(self, cell: Cell) -> float:
+        return float(cell.dataset.train_pairs * self.epochs / PAIRS_WORTH_A_PROCESS)
+
+    def bytes_per_cell(self, cell: Cell) -> int:
+        """About what each further cell adds to the peak memory of a batch: activations of the
+        largest grid of tokens in an evaluation."""
+        model, longest = cell.model, cell.dataset.max_length
+        numbers = 8 * model.hidden_size + 3 * model.intermediate_size + 2 * model.heads * longest
+        return int(4 * TOKENS_ON_GPU * numbers)
 
     def can_sample_again(self, cell: Cell) -> bool:
         """Whether the weights of a complete cell were saved."""
@@ -115,52 +136,8 @@ class PolicyJob(PreferenceJob):
         for which, name in WEIGHTS.items():
             policy = _policy(cell, shared, partial(_trained, cell, name))
             drawn, found[which] = responses.of(policy)
-            responses.write(which, drawn)
+            responses.write(cell.folder.unfinished, which, drawn)
         return found
-
-
-class _Run(Run):
-    """Runs one cell from the shared stages to its last evaluation."""
-
-    def __init__(self, cell: Cell, job: PolicyJob, listener: Listener, place: int) -> None:
-        self.policy_job, shared = job, job.shared(cell, listener)
-        self.data, rows = shared.preferences(), shared.rows()
-        tell_account(cell, self.data.account, listener.note)
-        reference_logps = {} if job.margin.reference_free else shared.reference_logps()
-        self.responses = ResponseEvaluation(cell, job, shared)
-        self.drawn = self.responses.reference
-        keys = prompt_keys(prompt.tolist() for prompt in self.data.test.prompts)
-        self.cluster = np.unique(keys, return_inverse=True)[1]
-        self.scored = Scored(self.data.test.pairs.ids, keys)
-        cell.folder.keep_test_set(self.scored.test_set)
-        self.policy = _policy(cell, shared, lambda base: cell.model.adapt(base, cell.name.seed))
-        pairs = {name: getattr(self.data, name).pairs for name in SPLITS}
-        super().__init__(
-            cell, job, listener, place, pairs, rows, self.policy, job.margin, reference_logps
-        )
-
-    def on_test(self, rewards: np.ndarray) -> Evaluation:
-        pairs = self.data.test.pairs
-        return Evaluation(
-            dict(implicit_metrics(rewards, pairs, self.cluster)),
-            {"implicit_accuracy": self.scored.pack(agreement(gaps(rewards, pairs), pairs.label))},
-        )
-
-    def beside(self) -> Evaluation:
-        self.drawn, found = self.responses.of(self.policy)
-        return found
-
-    def keep(self, which: str) -> None:
-        self.responses.write(which, self.drawn)
-        if which == "selected":
-            self._keep_weights(which)
-
-    def save(self) -> None:
-        self._keep_weights("last")
-
-    def _keep_weights(self, which: str) -> None:
-        if self.policy_job.save_policy:
-            self.policy.save(self.cell.folder.unfinished / WEIGHTS[which])
 
 
 def _policy(cell: Cell, shared: Shared, made: Callable[[Any], Any]) -> Policy:

@@ -16,14 +16,18 @@ from sympo.models.texts.scorers import AUTOCAST
 from sympo.models.texts.shared_prefix_attention import ATTENTION
 from sympo.noise import flip
 from sympo.objective import Objective
+from sympo.pipelines import compiling
 from sympo.pipelines.cell import Cell
+from sympo.pipelines.compiling import Compile
 from sympo.process import quiet_transformers
 from sympo.protocols.jobs import Listener
 from sympo.protocols.models import Margin, Scorer, Splittable
-from sympo.ranges import Count, NotNegative, Positive
+from sympo.ranges import Count, NotNegative, Positive, TokensPerPass
 from sympo.runs import checkpoints
 from sympo.training.optimizer import Recipe
 from sympo.training.pairwise import PreferenceTrainer
+from sympo.training.pass_memory import scoring_tokens, training_tokens
+from sympo.training.passes import Passes
 from sympo.types import (
     BadArgument,
     BadInput,
@@ -45,9 +49,10 @@ class PreferenceJob(Recipe):
         after the last step are always made.
     precision: of the matrix products, float32 or bfloat16; weights are float32 in both.
     tokens_per_pass: tokens per forward and backward pass; the gradients of a step are accumulated.
+        `auto`: as many as fit a GPU's memory; 4096 on a CPU.
     attention: how packed rows attend, `grouped`, or `auto`: in one variable-length call on CUDA in
         bfloat16, grouped elsewhere.
-    compile: whether to torch.compile the model's layers.
+    compile: whether to torch.compile the model's layers; auto: on CUDA, if that pays off.
     checkpoint_minutes: minutes between checkpoints, the most work that a kill may cost.
     evaluated_train_pairs: how many training pairs the memorised share is measured on.
     """
@@ -55,9 +60,9 @@ class PreferenceJob(Recipe):
     evaluate_every: Positive = 0.25
     precision: str = "float32"
     gradient_checkpointing: bool = False
-    tokens_per_pass: Count = 4096
+    tokens_per_pass: TokensPerPass = "auto"
     attention: str = "auto"
-    compile: bool = False
+    compile: Compile = "auto"
     checkpoint_minutes: NotNegative = 10
     evaluated_train_pairs: Count = 1024
 
@@ -69,7 +74,6 @@ class PreferenceJob(Recipe):
             *("attention", "compile", "save_policy", "save_model"),
         }
     )
-    together: ClassVar[bool] = False  # one model per cell, trained one after another
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,6 +81,7 @@ class PreferenceJob(Recipe):
             raise BadArgument(
                 "precision", self.precision, f"is not known: use one of {', '.join(AUTOCAST)}"
             )
+        compiling.check(self.compile)
         if self.attention == "flex":
             raise BadArgument("attention", "flex", "was removed: use attention=auto")
         if self.attention not in ATTENTION:
@@ -117,10 +122,10 @@ def check_lengths(cell: Cell, model: Any, called: str, lengths: Mapping[str, int
 
 
 class Run(ABC):
-    """Runs one cell from its pairs, or its last checkpoint, to its last evaluation.
+    """One cell's evaluations, from its pairs to what its folder keeps, however it is trained.
 
-    pairs, rows: by split. reference: scores of the reference policy by split; empty if the margin
-    does not need them.
+    pairs: by split; lengths: (n, 2) scored tokens of the responses, by split. reference: scores of
+    the reference policy by split; empty if the margin does not need them.
     """
 
     def __init__(
@@ -130,121 +135,93 @@ class Run(ABC):
         listener: Listener,
         place: int,
         pairs: Mapping[str, PreferencePairs],
-        rows: Mapping[str, Splittable],
-        scorer: Scorer,
+        lengths: Mapping[str, np.ndarray],
         margin: Margin,
         reference: Mapping[str, np.ndarray],
     ) -> None:
         self.cell, self.job, self.listener, self.place = cell, job, listener, place
-        self.pairs, self.rows, self.scorer = pairs, rows, scorer
+        self.pairs, self.lengths = pairs, lengths
         self.margin, self.reference_scores = margin, reference
         self.noisy = {
             name: flip(cell.noise_model, cell.name.noise, pairs[name], cell.name.seed)
             for name in ("train", "validation")
         }
-        if scorer.note:
-            listener.note(scorer.note)
-        self.trainer = PreferenceTrainer(
-            scorer,
-            rows["train"],
-            self.noisy["train"].noisy_label,
-            reference.get("train"),
-            Objective(margin, cell.loss),
-            job,
-            cell.name.seed,
-            job.tokens_per_pass,
-        )
         self.evaluations: list[tuple[float, Evaluation]] = []
         self.losses: list[float] = []
-        self.saved = time.monotonic()
 
     @abstractmethod
     def on_test(self, rewards: np.ndarray) -> Evaluation:
         """Evaluate rewards (2n,), item by item, on the test split."""
 
     @abstractmethod
-    def save(self) -> None:
+    def save(self, scorer: Any) -> None:
         """Save the trained model, if the job asks for it."""
 
     @abstractmethod
-    def keep(self, which: str) -> None:
+    def keep(self, which: str, scorer: Any) -> None:
         """Write the outputs of this evaluation; which: `last` or `selected`."""
 
-    def beside(self) -> Evaluation:
+    def beside(self, scorer: Any) -> Evaluation:
         """Evaluate on data other than pairs; empty by default."""
         return Evaluation({}, {})
 
     @property
-    def epoch(self) -> float:
-        return self.trainer.done / self.trainer.steps_per_epoch
+    def counted(self) -> Mapping[str, int | None]:
+        """How many of a split's first pairs an evaluation scores; None for all."""
+        return {"test": None, "validation": None, "train": self.job.evaluated_train_pairs}
 
-    def train(self) -> None:
-        if note := self.job.slow_start(len(self.rows["train"])):
-            self.listener.note(note)
-        if (state := checkpoints.load(self.cell.folder, self.listener.note)) is not None:
-            self._restore(state)
-        else:
-            self._evaluate()
-        self.trainer.train(self._after_step)
-        self.save()
-        self.listener.trained(self.place, PreferenceScorer(self))
-
-    def rewards(self, name: str, pairs: int | None = None) -> np.ndarray:
-        """Rewards of the responses in a split's first pairs (None: all), item by item; (2n,)."""
-        rows = self.rows[name]
-        scores = self.scorer.score(rows, self.job.tokens_per_pass, pairs)
+    def rewards(self, name: str, scores: np.ndarray) -> np.ndarray:
+        """Rewards of the responses in a split's first pairs, item by item; (n, 2) -> (2n,)."""
         parts = (
-            None if part is None else torch.from_numpy(part[:pairs])
-            for part in (scores, self.reference_scores.get(name), rows.lengths)
+            None if part is None else torch.from_numpy(part[: len(scores)])
+            for part in (scores, self.reference_scores.get(name), self.lengths[name])
         )
         return self.margin.rewards(*parts).numpy().ravel()  # type: ignore[arg-type]
 
-    def _after_step(self, loss: float) -> None:
-        self.losses.append(loss)
-        every, per_epoch = self.job.evaluate_every, self.trainer.steps_per_epoch
-        # the steps nearest to whole multiples of evaluate_every
-        number = round(self.epoch / every)
-        due = number and max(1, round(number * every * per_epoch)) == self.trainer.done
-        if due or self.trainer.done == self.trainer.steps:
-            self._evaluate()
-        self.listener.step(self.epoch)
-        if time.monotonic() - self.saved >= 60 * self.job.checkpoint_minutes:
-            self._save()
+    def due(self, done: int, steps: int, per_epoch: int) -> bool:
+        """Whether an evaluation follows after so many steps: after those nearest to whole multiples
+        of `evaluate_every`, and after the last."""
+        every = self.job.evaluate_every
+        number = round(done / per_epoch / every)
+        return bool(number and max(1, round(number * every * per_epoch)) == done) or done == steps
 
-    def _save(self) -> None:
-        state = {"trainer": self.trainer.state(), "losses": self.losses}
-        evaluations = checkpoints.kept(self.evaluations, self.job.selected_by)
-        checkpoints.save(state | {"evaluations": evaluations}, self.cell.folder)
-        self.saved = time.monotonic()
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        self.trainer.restore(state["trainer"])
-        self.losses = state["losses"]
-        self.evaluations = [(epoch, Evaluation(*found)) for epoch, *found in state["evaluations"]]
-        self.listener.resumed(self.epoch)
-        for epoch, found in self.evaluations:
-            self.listener.evaluation(self.place, epoch, found)
-
-    def _evaluate(self) -> None:
-        pairs, beside = self._on_pairs(), self.beside()
+    def evaluate(
+        self, epoch: float, scores: Mapping[str, np.ndarray], beside: Evaluation, scorer: Any
+    ) -> None:
+        """Record an evaluation, and keep its outputs; scores: (n, 2) by split, of `counted`
+        pairs."""
+        pairs = self._on_pairs(scores)
         loss = {"train/loss": float(np.mean(self.losses)) if self.losses else None}
         found = Evaluation(pairs.metrics | beside.metrics | loss, pairs.outcomes | beside.outcomes)
         self.losses = []
         best = max((self._accuracy(one) for _, one in self.evaluations), default=-math.inf)
-        self.evaluations.append((self.epoch, found))
-        self.keep("last")
+        self.evaluations.append((epoch, found))
+        self.keep("last", scorer)
         if self._accuracy(found) > best:
-            self.keep("selected")
-        self.listener.evaluation(self.place, self.epoch, found)
+            self.keep("selected", scorer)
+        self.listener.evaluation(self.place, epoch, found)
 
-    def _on_pairs(self) -> Evaluation:
-        few = self.job.evaluated_train_pairs
-        train = _first(self.noisy["train"], few)
-        test = self.on_test(self.rewards("test"))
+    def checkpoint(self, trainer: Mapping[str, Any]) -> None:
+        """Save a checkpoint with the state of the cell's trainer."""
+        evaluations = checkpoints.kept(self.evaluations, self.job.selected_by)
+        state = {"trainer": trainer, "losses": self.losses, "evaluations": evaluations}
+        checkpoints.save(state, self.cell.folder)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Restore what `checkpoint` saved, but for the trainer."""
+        self.losses = state["losses"]
+        self.evaluations = [(epoch, Evaluation(*found)) for epoch, *found in state["evaluations"]]
+        for epoch, found in self.evaluations:
+            self.listener.evaluation(self.place, epoch, found)
+
+    def _on_pairs(self, scores: Mapping[str, np.ndarray]) -> Evaluation:
+        rewards = {name: self.rewards(name, own) for name, own in scores.items()}
+        train = _first(self.noisy["train"], len(scores["train"]))
+        test = self.on_test(rewards["test"])
         found: dict[str, Mapping[str, float | None]] = {
             "test": test.metrics,
-            "validation": label_metrics(self.rewards("validation"), self.noisy["validation"]),
-            "train": label_metrics(self.rewards("train", few), train),
+            "validation": label_metrics(rewards["validation"], self.noisy["validation"]),
+            "train": label_metrics(rewards["train"], train),
         }
         return Evaluation(
             {f"{split}/{name}": part[name] for split, part in found.items() for name in part},
@@ -257,18 +234,95 @@ class Run(ABC):
         return value
 
 
+class Training:
+    """Trains the scorer of one cell to its last evaluation, from its last checkpoint if any."""
+
+    def __init__(self, run: Run, rows: Mapping[str, Splittable], scorer: Scorer) -> None:
+        self.run, self.rows, self.scorer = run, rows, scorer
+        self.listener, self.job = run.listener, run.job
+        trained = rows["train"].tokens
+        compiled = compiling.compile_layers(
+            run.job.compile,
+            scorer,
+            run.job.precision,
+            tokens=run.job.epochs * int(trained.sum()),
+            longest=int(trained.max()),
+        )
+        for line in filter(None, (scorer.note, compiled)):
+            self.listener.note(line)
+        self.trainer = PreferenceTrainer(
+            scorer,
+            rows["train"],
+            run.noisy["train"].noisy_label,
+            run.reference_scores.get("train"),
+            Objective(run.margin, run.cell.loss),
+            run.job,
+            run.cell.name.seed,
+            training_tokens(
+                run.job.tokens_per_pass,
+                scorer,
+                rows["train"],
+                run.job.batch_size,
+                run.listener.note,
+            ),
+            run.listener.note,
+        )
+        longest = max(int(own.tokens.max()) for own in rows.values())
+        tokens = scoring_tokens(run.job.tokens_per_pass, scorer.device)
+        self.scoring = Passes(tokens, longest, scorer.device, run.listener.note)
+        self.saved = time.monotonic()
+
+    @property
+    def epoch(self) -> float:
+        return self.trainer.done / self.trainer.steps_per_epoch
+
+    def train(self) -> None:
+        run = self.run
+        if note := self.job.slow_start(len(self.rows["train"])):
+            self.listener.note(note)
+        if (state := checkpoints.load(run.cell.folder, self.listener.note)) is not None:
+            self.trainer.restore(state["trainer"])
+            self.listener.resumed(self.epoch)
+            run.restore(state)
+        else:
+            self._evaluate()
+        self.trainer.train(self._after_step)
+        run.save(self.scorer)
+        self.listener.trained(run.place, PreferenceScorer(self))
+
+    def score(self, name: str, pairs: int | None = None) -> np.ndarray:
+        """Scores of the responses in a split's first pairs (None: all); (n, 2)."""
+        rows = self.rows[name]
+        return self.scoring.run(lambda tokens: self.scorer.score(rows, tokens, pairs))
+
+    def _after_step(self, loss: float) -> None:
+        trainer = self.trainer
+        self.run.losses.append(loss)
+        if self.run.due(trainer.done, trainer.steps, trainer.steps_per_epoch):
+            self._evaluate()
+        self.listener.step(self.epoch)
+        if time.monotonic() - self.saved >= 60 * self.job.checkpoint_minutes:
+            self.run.checkpoint(trainer.state())
+            self.saved = time.monotonic()
+
+    def _evaluate(self) -> None:
+        scores = {name: self.score(name, pairs) for name, pairs in self.run.counted.items()}
+        self.run.evaluate(self.epoch, scores, self.run.beside(self.scorer), self.scorer)
+
+
 class PreferenceScorer:
     """A trained policy or reward model of texts, a `TrainedScorer`."""
 
-    def __init__(self, run: Run) -> None:
-        self.scorer, self._run = run.scorer, run
+    def __init__(self, training: Training) -> None:
+        self.scorer, self._training = training.scorer, training
 
     @property
     def model(self) -> Any:
         return self.scorer.model
 
     def rewards(self, split: str) -> np.ndarray:
-        return self._run.rewards(split).reshape(-1, 2)
+        scores = self._training.score(split)
+        return self._training.run.rewards(split, scores).reshape(-1, 2)
 
 
 @lru_cache(maxsize=8)

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ from sympo.identity import Identity, identity_of, joined, part_identity
 from sympo.models.texts import adapters
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
+from sympo.models.texts.row_grids import RowTable
+from sympo.models.texts.stacked_llama import StackedLlama
+from sympo.models.texts.stacked_scorer import StackedScorer
 from sympo.pipelines.cell import Cell
+from sympo.pipelines.compiling import compile_layers
 from sympo.pipelines.pair_files import (
     ACCOUNT,
     SPLITS,
@@ -29,7 +34,11 @@ from sympo.pipelines.pair_files import (
 from sympo.pipelines.reference import Reference
 from sympo.runs.stages import Stages
 from sympo.sampling import Responses, Transformers
+from sympo.sampling.stacked import sample_stacked
 from sympo.training.fine_tuning import fine_tune
+from sympo.training.pass_memory import scoring_tokens, training_tokens
+from sympo.training.passes import Passes
+from sympo.training.stacked_policies import score
 from sympo.types import Account, Preferences, Vocabulary
 
 # the fixed sampler of pairs, for data sets that consist of a policy's responses
@@ -113,6 +122,9 @@ class Shared:
             sampler=part_identity(PAIRS_DRAWN_BY),
         )
 
+    def _noting(self, stage: str) -> Callable[[str], None]:
+        return lambda text: self.stages.note(f"{stage}: {text}")
+
     def reference_folder(self) -> Path:
         """The model after supervised fine-tuning, in the hub's format."""
         if not self.source.sft.epochs and self.source.model.released is not None:
@@ -125,21 +137,38 @@ class Shared:
         if sft.epochs:
             rows = PackedRows(self.dataset.corpus(self.tokenizer))
             adapted = model.adapt(built, seeding.derive(sft.seed, "fine-tuning"))
-            policy = source.policy(adapted, self.dataset.max_length, self.cell.device)
-            if note := sft.slow_start(len(rows)):
-                self.stages.note(f"sft: {note}")
+            note = self._noting("sft")
+            if warning := sft.slow_start(len(rows)):
+                note(warning)
+            policy: StackedScorer | Policy
+            if source.plain and model.stacks:
+                policy = StackedScorer(StackedLlama.of(built.to(self._device), 1), rows)
+                tokens = int(rows.tokens.sum())  # it divides the rows itself
+            else:
+                policy = source.policy(adapted, self.dataset.max_length, self.cell.device)
+                if line := self._compile(policy, sft.epochs * int(rows.tokens.sum())):
+                    note(line)
+                tokens = training_tokens(source.tokens_per_pass, policy, rows, sft.batch_size, note)
             with drawing(self.cell.device, sft.seed, "fine-tuning"):
                 fine_tune(
-                    policy, rows, sft, sft.seed, source.tokens_per_pass,
+                    policy, rows, sft, sft.seed, tokens,
                     lambda step, steps, loss: self.on_step(
                         f"sft: step {step}/{steps}, {loss:.3f} nats per token"
                     ),
+                    note,
                 )  # fmt: skip
-            policy.use_default_attention()
-            built = adapters.merged(adapted)
+            if isinstance(policy, StackedScorer):
+                policy.model.write(0, built)
+            else:
+                policy.use_default_attention()
+                built = adapters.merged(adapted)
         built.save_pretrained(folder)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
+
+    def _compile(self, policy: Policy, tokens: int) -> str:
+        source, longest = self.source, self.dataset.max_length
+        return compile_layers(source.compile, policy, source.precision, tokens, longest)
 
     def reference(self) -> Policy:
         """The reference policy."""
@@ -147,6 +176,20 @@ class Shared:
         return self.source.policy(
             model.requires_grad_(False), self.dataset.max_length, self.cell.device
         )
+
+    def stacked_reference(self, cells: int) -> StackedLlama:
+        """Copies of the reference policy to train together."""
+        model = self.source.model.load(self.reference_folder())
+        return StackedLlama.of(model.to(self._device), cells)
+
+    @property
+    def stacked_on(self) -> tuple[torch.device, torch.dtype]:
+        """Device and precision of policies that are trained together."""
+        return self._device, torch.float32
+
+    @property
+    def _device(self) -> Any:
+        return torch.device(self.cell.device)
 
     def preferences_folder(self) -> Path:
         """The pairs as token ids, with the account of the rows behind them."""
@@ -156,13 +199,15 @@ class Shared:
         return load_preferences(self.preferences_folder())
 
     def _make_preferences(self, folder: Path) -> None:
-        reference = cache(self.reference)  # loaded only if the data set calls it
+        # loaded only if the data set calls it
+        reference, stacked = cache(self.reference), cache(partial(self.stacked_reference, 1))
+        exact = replace(self.source.sampling, temperature=1, top_p=1) if self.made_by else None
 
         def answer(prompts: Any, seed: int) -> Responses:
-            return PAIRS_DRAWN_BY.sample(
-                reference(), prompts, self.vocabulary, self.source.sampling, seed,
-                temperature=1, top_p=1,
-            )  # fmt: skip
+            assert exact is not None
+            if self.source.plain and self.source.model.stacks:  # the same draws, but faster
+                return sample_stacked(stacked(), prompts, self.vocabulary, exact, seed)[0].responses
+            return PAIRS_DRAWN_BY.sample(reference(), prompts, self.vocabulary, exact, seed)
 
         made = self.dataset.preferences(self.cell.name.seed, self.tokenizer, answer)
         for name in SPLITS:
@@ -175,18 +220,41 @@ class Shared:
 
     def reference_logps(self) -> dict[str, np.ndarray]:
         """Reference log-probabilities of both responses of every pair; (n, 2) by split."""
-
-        def make(folder: Path) -> None:
-            rows = self.rows()
-            policy = self.reference()
-            scores: Any = {
-                name: policy.score(rows[name], self.source.tokens_per_pass) for name in rows
-            }
-            np.savez(folder / "logps.npz", **scores)
-
         key = joined(policy=self._sft_key, pairs=self._preferences_key)
+        return self._logps(key, self._score_pairs)
+
+    def stacked_logps(self) -> dict[str, np.ndarray]:
+        """`reference_logps` as small policies are computed together: rounded alike, so that their
+        margins are 0 before training."""
+        key = joined(policy=self._sft_key, pairs=self._preferences_key, computed="stacked")
+        return self._logps(key, self._score_stacked)
+
+    def _logps(self, key: Identity, made: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
+        def make(folder: Path) -> None:
+            np.savez(folder / "logps.npz", **made())
+
         with np.load(self.stages.get("reference-logps", key, make) / "logps.npz") as found:
             return {name: found[name] for name in SPLITS}
+
+    def _score_pairs(self) -> dict[str, np.ndarray]:
+        rows = self.rows()
+        policy = self.reference()
+        if note := self._compile(policy, sum(int(rows[name].tokens.sum()) for name in rows)):
+            self.stages.note(f"reference: {note}")
+        return {name: self.scored(policy, rows[name]) for name in rows}
+
+    def _score_stacked(self) -> dict[str, np.ndarray]:
+        model = self.stacked_reference(1)
+        return {
+            name: score(model, RowTable(rows, *self.stacked_on))[0]
+            for name, rows in self.rows().items()
+        }
+
+    def scored(self, policy: Policy, rows: PackedRows) -> np.ndarray:
+        """A policy's log-probabilities of the responses of rows; (rows, sides)."""
+        tokens = scoring_tokens(self.source.tokens_per_pass, policy.device)
+        passes = Passes(tokens, int(rows.tokens.max()), policy.device, self.stages.note)
+        return passes.run(partial(policy.score, rows))
 
     def reference_answers(self) -> Responses:
         """The reference policy's responses to the first prompts of the test split."""

@@ -17,7 +17,13 @@ from sympo.models.texts.reward_models import RewardModel
 from sympo.outcomes import Scored, prompt_keys
 from sympo.pipelines.cell import Cell, Same, fingerprint
 from sympo.pipelines.pair_files import SPLITS
-from sympo.pipelines.preference import PreferenceJob, Run, check_lengths, check_model
+from sympo.pipelines.preference import (
+    PreferenceJob,
+    Run,
+    Training,
+    check_lengths,
+    check_model,
+)
 from sympo.pipelines.reference import Reference, checkpoint_activations
 from sympo.pipelines.shared_stages import Shared, drawing, tell_account
 from sympo.protocols.jobs import Listener
@@ -92,8 +98,12 @@ class TextRewardModelJob(PreferenceJob):
         """Train cells one after another, each from its last checkpoint if there is one."""
         for place, cell in enumerate(cells):
             run = _TextRun(cell, self, listener, place)
+            training = Training(run, run.reader.rows, run.reader.scorer())
             with drawing(cell.device, cell.name.seed, "training"):
-                run.train()
+                training.train()
+
+    def trained_with(self, cell: Cell) -> None:
+        return None
 
     def content(self) -> str | None:
         if self.reference is None:
@@ -128,8 +138,8 @@ class _TextRun(Run):
         self.prompts, keys = _prompts(self.reader.texts)
         self.scored = Scored(pairs["test"].ids, keys)
         cell.folder.keep_test_set(self.scored.test_set)
-        scorer = self.reader.scorer()
-        super().__init__(cell, job, listener, place, pairs, self.reader.rows, scorer, Reward(), {})
+        lengths = {name: rows.lengths for name, rows in self.reader.rows.items()}
+        super().__init__(cell, job, listener, place, pairs, lengths, Reward(), {})
 
     def on_test(self, rewards: np.ndarray) -> Evaluation:
         pairs = self.pairs["test"]
@@ -144,12 +154,12 @@ class _TextRun(Run):
             },
         )
 
-    def keep(self, which: str) -> None:
+    def keep(self, which: str, scorer: Any) -> None:
         """Do nothing: a reward model has no responses to keep."""
 
-    def save(self) -> None:
+    def save(self, scorer: Any) -> None:
         if self.text_job.save_model:
-            self.reader.save(self.scorer, self.cell.folder.unfinished / "model")
+            self.reader.save(scorer, self.cell.folder.unfinished / "model")
 
 
 class _Tokens:
@@ -170,9 +180,8 @@ class _Tokens:
             checkpoint_activations(built)
         longest = self.cell.dataset.max_length
         return RewardModel(
-            built.to(self.cell.device), self.job.precision, longest, self.job.attention,
-            self.job.compile,
-        )  # fmt: skip
+            built.to(self.cell.device), self.job.precision, longest, self.job.attention
+        )
 
     def save(self, scorer: Any, folder: Path) -> None:
         scorer.use_default_attention()

@@ -60,14 +60,12 @@ class Job(Protocol):
 
     headlines: metrics in order of preference; progress shows the first one that the data set
     supports. selected_by: the metric on noisy validation pairs that selects an epoch.
-    leaves_samples: whether run folders hold responses, which judges read. together: whether cells
-    that share data set, model and schedule are trained in one batch.
+    leaves_samples: whether run folders hold responses, which judges read.
     """
 
     headlines: ClassVar[tuple[str, ...]]
     selected_by: ClassVar[str]
     leaves_samples: ClassVar[bool]
-    together: ClassVar[bool]
 
     @property
     def epochs(self) -> int: ...
@@ -82,6 +80,11 @@ class Job(Protocol):
 
     def content(self) -> str | None:
         """The fingerprint of files that its settings name, None if they name none."""
+        ...
+
+    def trained_with(self, cell: "Cell") -> str | None:
+        """A key: a cell is trained in one batch with cells of the same key that share its data set,
+        model, job and device. None for a cell that is trained alone."""
         ...
 
     def lacks(self, cell: "Cell") -> str:
@@ -104,10 +107,10 @@ class SamplingJob(Job, Protocol):
 
 
 class BatchedJob(Job, Protocol):
-    """A job whose cells are trained in one batch: `together` is True."""
+    """A job whose cells can be trained in one batch, if `trained_with` is not None."""
 
-    def images(self, cell: "Cell") -> int:
-        """How many images a cell sends through its network in training, a proxy for its time."""
+    def starts(self, cell: "Cell") -> float:
+        """About how long training a cell takes, in units of starting a process."""
         ...
 
     def bytes_per_cell(self, cell: "Cell") -> int:

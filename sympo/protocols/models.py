@@ -86,12 +86,22 @@ class StackedModel(Protocol):
 
     Every tensor of its `state_dict` has the cells as first dimension; other state is the same for
     all cells that were trained equally long. advice: how to speed up training here, or "".
+
+    A training pass is a function of its arguments and of tensors that stay in place, so that a GPU
+    can repeat it as one recorded graph: its random numbers come from `draw`.
     """
 
     @property
     def advice(self) -> str: ...
 
-    def __call__(self, images: Tensor) -> Tensor: ...
+    def draw(self, images: int) -> Tensor:
+        """The random numbers of the next training pass over this many images of each seed, of one
+        shape for one number of images; empty if it needs none."""
+        ...
+
+    def __call__(self, images: Tensor, drawn: Tensor | None = None) -> Tensor:
+        """drawn: what `draw` returned; in evaluation, None."""
+        ...
 
     def parameters(self) -> Iterator[torch.nn.Parameter]: ...
 
@@ -225,6 +235,11 @@ class Scorer(Protocol):
         sides) float64."""
         ...
 
+    def compile_layers(self, longest: int) -> str:
+        """Compile the model's layers for training on sequences of at most `longest` tokens; returns
+        why they could not be, or an empty string."""
+        ...
+
 
 class Sampler(Protocol):
     """Draws responses from a policy; which sampler draws cannot change their distribution."""
@@ -232,8 +247,17 @@ class Sampler(Protocol):
     identity: ClassVar[str]
     outside_identity: ClassVar[frozenset[str]]
 
+    @property
+    def stacks(self) -> bool:
+        """Whether `sample_stacked` makes its draws for policies that are trained together."""
+        ...
+
     def check(self, device: str) -> None:
         """Raise BadInput if it cannot sample from a policy on this device."""
+        ...
+
+    def note(self, device: str, prompts: int, sampling: Sampling) -> str:
+        """One line about an unusual way of sampling so many responses; empty otherwise."""
         ...
 
     def sample(

@@ -12,7 +12,7 @@ from sympo.runs.folder import RunFolder
 from sympo.types import Evaluation
 
 # of the state that jobs save; raise it when that changes, since cells resume only from their own
-FORMAT = 4
+FORMAT = 5
 
 
 def kept(

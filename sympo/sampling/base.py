@@ -15,9 +15,18 @@ from sympo.types import Vocabulary
 class BaseSampler(ABC):
     """Draws responses from a policy; every sampler draws from the same distribution."""
 
+    @property
+    def stacks(self) -> bool:
+        """Whether `sample_stacked` makes its draws for policies that are trained together."""
+        return False
+
     @abstractmethod
     def check(self, device: str) -> None:
         """Raise BadInput if it cannot sample from a policy on this device."""
+
+    def note(self, device: str, prompts: int, sampling: Sampling) -> str:
+        """One line about an unusual way of sampling so many responses; empty by default."""
+        return ""
 
     def sample(
         self,

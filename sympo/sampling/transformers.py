@@ -1,7 +1,9 @@
 """Sampling by `transformers`' own generation."""
 
+import warnings
 from collections.abc import Sequence
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -9,18 +11,49 @@ import torch
 from sympo.models.texts.policies import Policy
 from sympo.sampling.base import BaseSampler
 from sympo.sampling.settings import Sampling
-from sympo.types import Vocabulary
+from sympo.types import BadArgument, BadInput, Vocabulary
+
+# decoding steps from which compiling is expected to pay: it takes a minute or two, and an eager
+# step waits some 20 ms for its launches (not measured)
+FEWEST_STEPS = 4096
 
 
+@dataclass(frozen=True)
 class Transformers(BaseSampler):
     """Generates with the policy itself, in batches of similar length; draws depend on the seed and
-    on the batches."""
+    on the batches.
+
+    compile: whether decoding is compiled, with a cache of fixed size; only on CUDA. `auto`: if
+        there are many tokens to decode and the model attends to all of them.
+    """
 
     identity: ClassVar[str] = "transformers"
-    outside_identity: ClassVar[frozenset[str]] = frozenset()
+    outside_identity: ClassVar[frozenset[str]] = frozenset({"compile"})
+
+    compile: bool | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.compile not in (True, False, "auto"):
+            raise BadArgument("compile", self.compile, "is not known: use true, false or auto")
+
+    @property
+    def stacks(self) -> bool:
+        return type(self) is Transformers  # a subclass may draw otherwise
 
     def check(self, device: str) -> None:
-        pass
+        if self.compile is True and torch.device(device).type != "cuda":
+            raise BadInput(f"sampler.compile=true needs device=cuda, not {device}: use auto")
+
+    def note(self, device: str, prompts: int, sampling: Sampling) -> str:
+        if not self._compiles(torch.device(device), prompts, sampling):
+            return ""
+        return "responses: decoding is compiled, if the model attends to all tokens"
+
+    def _compiles(self, device: torch.device, prompts: int, sampling: Sampling) -> bool:
+        if self.compile == "auto":
+            steps = -(-prompts // sampling.batch_size) * sampling.max_new_tokens
+            return device.type == "cuda" and steps >= FEWEST_STEPS
+        return self.compile
 
     def _generate(
         self,
@@ -30,29 +63,61 @@ class Transformers(BaseSampler):
         sampling: Sampling,
         seed: int,
     ) -> list[np.ndarray]:
-        device = policy.device
-        order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
-        found: list[np.ndarray] = [np.empty(0, np.int64)] * len(prompts)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            for start in range(0, len(order), sampling.batch_size):
-                batch = order[start : start + sampling.batch_size]
-                width = max(len(prompts[i]) for i in batch)
-                ids = np.full((len(batch), width), vocabulary.pad, np.int64)
-                for row, i in enumerate(batch):
-                    ids[row, width - len(prompts[i]) :] = prompts[i]
-                mask = np.arange(width) >= width - np.array([[len(prompts[i])] for i in batch])
-                out = policy.generate(
-                    torch.from_numpy(ids).to(device),
-                    torch.from_numpy(mask.astype(np.int64)).to(device),
-                    do_sample=True,
-                    temperature=float(sampling.temperature),
-                    top_p=float(sampling.top_p),
-                    top_k=0,
-                    max_new_tokens=sampling.max_new_tokens,
-                    eos_token_id=vocabulary.eos,
-                    pad_token_id=vocabulary.pad,
-                )
-                for i, answer in zip(batch, out[:, width:].cpu().numpy(), strict=True):
-                    found[i] = answer
-        return found
+        if self._compiles(policy.device, len(prompts), sampling):
+            try:
+                return _drawn(policy, prompts, vocabulary, sampling, seed, compiled=True)
+            except Exception as error:  # whatever a compiler raises about a model
+                if self.compile is True:
+                    raise
+                policy.compiles = False
+                reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                warnings.warn(f"decoding is not compiled, which failed: {reason}", stacklevel=2)
+        return _drawn(policy, prompts, vocabulary, sampling, seed, compiled=False)
+
+
+def _drawn(
+    policy: Policy,
+    prompts: Sequence[np.ndarray],
+    vocabulary: Vocabulary,
+    sampling: Sampling,
+    seed: int,
+    compiled: bool,
+) -> list[np.ndarray]:
+    device, size = policy.device, min(sampling.batch_size, len(prompts))
+    lengths = np.array([len(prompt) for prompt in prompts])
+    order = np.argsort(lengths, kind="stable")
+    found: list[np.ndarray] = [np.empty(0, np.int64)] * len(prompts)
+    fixed = policy.fixed_cache(int(lengths.max()) + sampling.max_new_tokens) if compiled else None
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
+            # a compiled step has one shape, so the last batch is filled up
+            rows = batch if fixed is None else np.resize(batch, size)
+            ids, mask = padded([prompts[i] for i in rows], vocabulary.pad)
+            out = policy.generate(
+                torch.from_numpy(ids).to(device),
+                torch.from_numpy(mask).to(device),
+                cache=fixed,
+                do_sample=True,
+                temperature=float(sampling.temperature),
+                top_p=float(sampling.top_p),
+                top_k=0,
+                max_new_tokens=sampling.max_new_tokens,
+                eos_token_id=vocabulary.eos,
+                pad_token_id=vocabulary.pad,
+            )
+            answers = out[: len(batch), ids.shape[1] :].cpu().numpy()
+            for i, answer in zip(batch, answers, strict=True):
+                found[i] = answer
+    return found
+
+
+def padded(prompts: Sequence[np.ndarray], pad: int) -> tuple[np.ndarray, np.ndarray]:
+    """Prompts padded on the left, and which tokens are real, 0 or 1; both (n, longest)."""
+    width = max(map(len, prompts))
+    ids = np.full((len(prompts), width), pad, np.int64)
+    for row, prompt in zip(ids, prompts, strict=True):
+        row[width - len(prompt) :] = prompt
+    real = np.arange(width) >= width - np.array([[len(prompt)] for prompt in prompts])
+    return ids, real.astype(np.int64)

@@ -26,7 +26,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 @dataclass(frozen=True)
 class VLLM(BaseSampler):
     """Starts a vLLM engine for each call; a draw depends on the seed and on the prompt's index and,
-    through rounding, on the other prompts of the call.
+    through rounding, on the other prompts of the call. vLLM raises temperatures below 0.01 to 0.01.
 
     gpu_memory_utilization: share of the GPU's memory for the engine's weights and cache, which must
         be free beside the policy. dtype: of the engine's weights, None for the policy's precision.

@@ -23,31 +23,50 @@ class Adam:
         self.parameters, self.learning_rate, self.steps = list(parameters), learning_rate, 0
         self.mean = [torch.zeros_like(p) for p in self.parameters]
         self.square = [torch.zeros_like(p) for p in self.parameters]
+        # tensors, because a recorded step repeats its numbers but reads its tensors again
+        self._root, self._rate = (self.parameters[0].new_empty(()).detach() for _ in range(2))
 
-    @torch.no_grad()
     def step(self, loss: Tensor) -> None:
         """One update down the gradient of a scalar loss."""
-        gradients = torch.autograd.grad(loss, self.parameters)
+        self.advance()
+        self.update(loss)
+
+    def advance(self) -> None:
+        """Count a step, and set its two bias corrections, of which `update` is a function."""
         self.steps += 1
+        self._root.fill_((1 - BETA2**self.steps) ** 0.5)
+        self._rate.fill_(-self.learning_rate / (1 - BETA1**self.steps))
+
+    @torch.no_grad()
+    def update(self, loss: Tensor) -> None:
+        """The update of the step that `advance` counted."""
+        gradients = torch.autograd.grad(loss, self.parameters)
         torch._foreach_lerp_(self.mean, gradients, 1 - BETA1)
         torch._foreach_mul_(self.square, BETA2)
         torch._foreach_addcmul_(self.square, gradients, gradients, 1 - BETA2)
         scale = torch._foreach_sqrt(self.square)
-        torch._foreach_div_(scale, (1 - BETA2**self.steps) ** 0.5)
+        torch._foreach_div_(scale, self._root)
         torch._foreach_add_(scale, EPSILON)
-        rate = self.learning_rate / (1 - BETA1**self.steps)
-        torch._foreach_addcdiv_(self.parameters, self.mean, scale, -rate)
+        change = torch._foreach_mul(self.mean, self._rate)
+        torch._foreach_div_(change, scale)
+        torch._foreach_add_(self.parameters, change)
 
-    def state(self, cell: int) -> dict[str, Any]:
-        """The moments of one cell, and the number of steps."""
+    def states(self) -> list[dict[str, Any]]:
+        """The moments of each cell, and the number of steps."""
+        # a GPU waits once for each tensor, not for each cell
         moments = {
-            name: [moment[cell].cpu().clone() for moment in getattr(self, name)]
-            for name in ("mean", "square")
+            name: [moment.cpu() for moment in getattr(self, name)] for name in ("mean", "square")
         }
-        return {"steps": self.steps, **moments}
+        return [
+            {
+                "steps": self.steps,
+                **{name: [one[cell].clone() for one in found] for name, found in moments.items()},
+            }
+            for cell in range(len(self.parameters[0]))
+        ]
 
     def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Resume from the `state` of each cell; all took equally many steps."""
+        """Resume from the state of each cell; all took equally many steps."""
         self.steps = states[0]["steps"]
         for name in ("mean", "square"):
             for number, moment in enumerate(getattr(self, name)):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sympo import ranges, seeding
 from sympo.ranges import Amount, Count, NotNegative, Positive
@@ -68,7 +68,10 @@ def batches(
 
 
 class Optimizer:
-    """AdamW on the trainable weights of a model, over `steps` steps of a recipe."""
+    """AdamW on the trainable weights of a model, over `steps` steps of a recipe.
+
+    Gradients are read once for their norm and once by AdamW, which divides them.
+    """
 
     def __init__(self, model: nn.Module, recipe: Recipe, steps: int) -> None:
         self.recipe, self.steps, self.done = recipe, steps, 0
@@ -82,16 +85,31 @@ class Optimizer:
 
     def step(self, divisor: float = 1.0) -> None:
         """Update with the summed gradients divided by `divisor`, then clipped."""
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        if divisor != 1.0:
-            torch._foreach_div_(gradients, divisor)
-        if self.recipe.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
         for group in self.adam.param_groups:
             group["lr"] = self.recipe.learning_rate * self.recipe.scale(self.done, self.steps)
+        # `torch.amp.GradScaler` hands its scale to fused optimizers in this way
+        vars(self.adam)["grad_scale"] = self._divisor(divisor)
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            # fused AdamW does not, and copies of the weights are made again by their versions
+            torch.autograd.graph.increment_version(parameter)
         self.done += 1
+
+    @torch.no_grad()
+    def _divisor(self, divisor: float) -> Tensor:
+        """The divisor with clipping: divisor / min(1, most / (|g| / divisor)), on the device."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        whole = torch.tensor(divisor, dtype=torch.float32, device=self.parameters[0].device)
+        if self.recipe.max_grad_norm is None or not gradients:
+            return whole
+        norm = nn.utils.get_total_norm(gradients) / whole
+        # 1e-6 as in `torch.nn.utils.clip_grad_norm_`
+        return whole / (self.recipe.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+
+    def discard(self) -> None:
+        """Drop the gradients of an interrupted step."""
+        self.adam.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Any]:
         return {"adam": self.adam.state_dict(), "done": self.done}

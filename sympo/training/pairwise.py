@@ -14,6 +14,7 @@ from sympo.protocols.models import Scorer, Splittable
 from sympo.training import processes
 from sympo.training.diverged import Diverged
 from sympo.training.optimizer import Optimizer, Recipe, batches
+from sympo.training.passes import Passes
 
 
 class PreferenceTrainer:
@@ -21,7 +22,7 @@ class PreferenceTrainer:
 
     rows: of two sides, chosen and rejected; labels: (n,) +1, or -1 if the label is flipped.
     reference: (n, 2) scores of the answers by the reference policy, None for margins without one.
-    tokens: that pass through the model at a time.
+    tokens: that pass through the model at a time. note: shows a message.
 
     A loss that weights the pairs of a batch (Dr. DPO) is trained by sum w grad l / sum w over a
     whole step, however many passes and processes of a `torch.distributed` group compute it; w is
@@ -38,14 +39,17 @@ class PreferenceTrainer:
         recipe: Recipe,
         seed: int,
         tokens: int,
+        note: Callable[[str], None] = print,
     ) -> None:
         self.scorer, self.rows, self.objective, self.recipe = scorer, rows, objective, recipe
-        self.seed, self.tokens = seed, tokens
+        self.seed = seed
         self.labels, self.lengths = self._tensor(labels), self._tensor(rows.lengths)
         self.reference = None if reference is None else self._tensor(reference)
         self.steps_per_epoch = recipe.steps_per_epoch(len(rows))
         self.steps = recipe.epochs * self.steps_per_epoch
         self.optimizer = Optimizer(scorer.model, recipe, self.steps)
+        longest = int(rows.tokens.max())
+        self.passes = Passes(tokens, longest, scorer.device, note, self.optimizer.discard)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float32).to(self.scorer.device)
@@ -69,12 +73,19 @@ class PreferenceTrainer:
 
     def step(self, batch: np.ndarray) -> float:
         """One update on the pairs `batch`; returns the reduced loss before it."""
-        objective, parameters = self.objective, self.optimizer.parameters
-        largest, total, seen = -math.inf, 0.0, [torch.empty(0, device=self.scorer.device)]
         own = processes.share(batch)
         # by length, so that the rows of a pass attend in few groups; a step's sums have no order
         own = own[np.argsort(self.rows.tokens[own], kind="stable")]
-        for part in self.rows.batches(own, self.tokens):
+        largest, total, seen = self.passes.run(lambda tokens: self._add_gradients(own, tokens))
+        self.optimizer.step(processes.add_up(self.optimizer.parameters, largest, total))
+        return float(self.objective.reduced(processes.gather(torch.cat(seen))))
+
+    def _add_gradients(self, rows: np.ndarray, tokens: int) -> tuple[float, float, list[Tensor]]:
+        """Add the gradients of rows, in units of the largest weight; returns its logarithm, the
+        total weight in its units, and the losses of each pass."""
+        objective, parameters = self.objective, self.optimizer.parameters
+        largest, total, seen = -math.inf, 0.0, [torch.empty(0, device=self.scorer.device)]
+        for part in self.rows.batches(rows, tokens):
             index = send(self.scorer.device, part)
             scores = self.scorer.scores(self.rows, part)
             reference = None if self.reference is None else self.reference[index]
@@ -90,8 +101,7 @@ class PreferenceTrainer:
             total += float(weights.sum())
             torch.autograd.backward((weights * losses).sum())
             seen.append(losses.detach())
-        self.optimizer.step(processes.add_up(parameters, largest, total))
-        return float(objective.reduced(processes.gather(torch.cat(seen))))
+        return largest, total, seen
 
     def state(self) -> dict[str, Any]:
         """Everything that the remaining steps depend on."""

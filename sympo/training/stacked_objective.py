@@ -40,6 +40,15 @@ class StackedObjective:
 
         first, second: rewards; label: y; all (C, n).
         """
+        reduced, values = self._losses(first, second, label)
+        return reduced.sum(), values.sum(1)[self._place]
+
+    def reduced(self, first: Tensor, second: Tensor, label: Tensor) -> Tensor:
+        """Each cell's reduced loss, (C,)."""
+        return self._losses(first, second, label)[0][self._place]
+
+    def _losses(self, first: Tensor, second: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Reduced losses (C,), and the loss of every pair (C, n), in `order`."""
         z = self.groups[0][0].z(first, second, label)
         parts = torch.split(z.index_select(0, self.order), [count for _, count in self.groups])
         values, reduced = [], []
@@ -47,7 +56,7 @@ class StackedObjective:
             losses = objective.losses(part)
             reduced.append(objective.reduced(losses))
             values.append(losses.detach())
-        return torch.cat(reduced).sum(), torch.cat(values).sum(1)[self._place]
+        return torch.cat(reduced), torch.cat(values)
 
 
 def _equal(loss: Loss, other: Loss) -> bool:

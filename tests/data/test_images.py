@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
@@ -10,7 +11,7 @@ from sklearn.datasets import load_digits
 from sympo.data.digits import Digits
 from sympo.data.image_pairs import sampled
 from sympo.data.images import ImageDataset, LabelledImages, levels
-from sympo.evaluation.rewards import rank_metrics
+from sympo.evaluation.rank_metrics import RankMetrics
 from sympo.noise import InstanceDependent, flip
 from sympo.types import BadInput, ImagePreferences, PreferencePairs
 
@@ -174,8 +175,8 @@ def test_real_valued_and_negative_rewards(pairing: str) -> None:
         assert (pairs.gap != 0).all()
     noisy = flip(InstanceDependent(), 0.3, draw.train, 0)
     assert len(noisy.flipped) == 10
-    found = rank_metrics(rewards[draw.test_images], rewards[draw.test_images],
-                         draw.levels[draw.test_images])  # fmt: skip
+    shown = rewards[draw.test_images]
+    (found,) = RankMetrics(shown, draw.levels[draw.test_images])(torch.from_numpy(shown[None]))
     assert found["spearman"] == pytest.approx(1)
     means = [value for name, value in found.items() if name.startswith("reward_mean/")]
     assert 5 <= len(means) <= 10 and means == sorted(means)

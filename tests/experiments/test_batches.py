@@ -63,8 +63,19 @@ def test_cells_of_a_kind_go_together_in_equal_batches(tmp_path: Path) -> None:
 
 
 def test_jobs_that_share_nothing_go_alone(tmp_path: Path) -> None:
-    found = planned(tmp_path, "job=policy")[:3]
+    found = planned(tmp_path, "job=policy", "job.precision=bfloat16")[:3]
     assert batches.batches(found, processes=4) == [[0], [1], [2]]
+
+
+def test_small_policies_of_a_seed_go_together(tmp_path: Path) -> None:
+    found = planned(tmp_path, "job=policy", seeds=(0, 1))
+    groups = batches.batches(found, most=5)
+    assert sorted(map(len, groups)) == [4, 4, 5, 5]
+    for group in groups:
+        assert len({found[number].cell.name.seed for number in group}) == 1
+    # a model with adapters, or one that reads another vocabulary, is trained alone
+    alone = planned(tmp_path, "job=policy", "model.lora_rank=2")[:2]
+    assert batches.batches(alone) == [[0], [1]]
 
 
 def test_small_sweeps_need_no_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +84,8 @@ def test_small_sweeps_need_no_processes(tmp_path: Path, monkeypatch: pytest.Monk
     assert batches.useful_processes(small) == 1
     assert batches.useful_processes(large) == 4
     assert batches.useful_processes(planned(tmp_path, "job.epochs=1000", "threads=2")) == 2
-    assert batches.useful_processes(large[:1] + planned(tmp_path, "job=policy")) == 1
+    alone = planned(tmp_path, "job=policy", "job.precision=bfloat16")
+    assert batches.useful_processes(large[:1] + alone) == 1
 
 
 def summaries(folder: Path) -> dict[str, Any]:

@@ -98,6 +98,19 @@ def test_cells_of_a_seed_share_pairs_flips_and_reference(swept: tuple[Path, str]
     assert other["reference/gold_reward"] != first[0]["reference/gold_reward"]
 
 
+def test_a_cell_of_a_sweep_is_the_cell_alone(swept: tuple[Path, str], tmp_path: Path) -> None:
+    results, _ = swept
+    shutil.copytree(results / "stages", tmp_path / "stages")
+    code, _, err = run(tmp_path, "loss=ramp", "noise=0.2", "seed=1", "assumed_rate=0", *SMALL)
+    assert code == 0, err
+    ((name, alone),) = cells(tmp_path).items()
+    together = cells(results)[name]
+    batch = [json.loads((path / "summary.json").read_text()) for path in (alone, together)]
+    assert [one["trained_together"] for one in batch] == [1, 6]
+    for file in ("metrics.jsonl", "samples/last.jsonl", "samples/selected.jsonl"):
+        assert (alone / file).read_text() == (together / file).read_text()
+
+
 def test_killed_cell_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     cell = ["loss=ramp", "noise=0.4", *SMALL, "job.epochs=6", "job.checkpoint_minutes=0"]
     code, _, err = run(tmp_path / "undisturbed", *cell)

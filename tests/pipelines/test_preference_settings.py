@@ -16,3 +16,14 @@ def test_attention(job: type[PreferenceJob]) -> None:
         job(attention="flex")
     with pytest.raises(BadArgument, match="attention=eager is not known: use one of auto, grouped"):
         job(attention="eager")
+
+
+@pytest.mark.parametrize("job", [PolicyJob, TextRewardModelJob])
+def test_tokens_per_pass(job: type[PreferenceJob]) -> None:
+    assert job().tokens_per_pass == "auto"
+    assert job(tokens_per_pass=512).tokens_per_pass == 512
+    words = "is not allowed: it must be a whole number, or be auto"
+    with pytest.raises(BadArgument, match=f"^tokens_per_pass=atuo {words}$"):
+        job(tokens_per_pass="atuo")  # type: ignore[arg-type]
+    with pytest.raises(BadArgument, match=r"^tokens_per_pass=0 is not allowed: it must lie in \[1"):
+        job(tokens_per_pass=0)

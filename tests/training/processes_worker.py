@@ -16,8 +16,12 @@ def main(out: Path) -> None:
     dist.init_process_group("gloo")
     torch.set_num_threads(1)
     found = {}
-    for name, loss in (("logistic", Logistic()), ("dr_dpo", DrDPO(temperature=0.05))):
-        own = trainer(make_rows(), loss, tokens=40)
+    for name, loss, precision in (
+        ("logistic", Logistic(), "float32"),
+        ("dr_dpo", DrDPO(temperature=0.05), "float32"),
+        ("bfloat16", Logistic(), "bfloat16"),
+    ):
+        own = trainer(make_rows(), loss, tokens=40, precision=precision)
         # thirteen pairs and one: shares of unequal size, and an empty one
         losses = [own.step(np.arange(size)) for size in (13, 24, 1)]
         found[name] = (torch.tensor(losses), weights(own))

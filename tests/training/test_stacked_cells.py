@@ -60,7 +60,7 @@ def trainer(*cells: tuple[int, MarginLoss, float], schedule: Schedule = SCHEDULE
 
 
 def run_steps(model: CellTrainer, steps: int) -> list[np.ndarray]:
-    count = model.first.shape[1]
+    count = model.pairs.shape[2]
     done = 0
     for epoch in range(1, 1000):
         # the order of batches is the trainer's own; here only its length is cut

@@ -164,10 +164,9 @@ class StackedCNN(nn.Module):
             return ""
         return "no C++ compiler works here: with one, training takes a third of the time"
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, drawn: Tensor | None = None) -> Tensor:
         one, two = ((self._p(f"conv{i}_weight"), self._p(f"conv{i}_bias")) for i in (1, 2))
-        widths = self._p("dense1_weight").shape[-1], self.config.hidden, self.config.hidden
-        mask, *masks = self._masks(widths, images)
+        mask, *masks = self._masks(images, drawn)
         if layers := self.compiled(images):
             x = layers(images, self.cells_per_seed, one, two, mask)
         else:
@@ -197,23 +196,39 @@ class StackedCNN(nn.Module):
         out = F.batch_norm(x, mean, var, weight, bias, training=self.training)
         return out.view(cells, width, n)
 
-    def _masks(self, widths: Sequence[int], images: Tensor) -> list[Tensor | None]:
-        """The factors of dropout for each layer, (S, width, n); None without dropout."""
-        rate = self.config.dropout
-        if not self.training or rate == 0:
-            return [None] * len(widths)
+    @property
+    def _widths(self) -> tuple[int, int, int]:
+        """Of the layers that dropout precedes."""
+        return self._p("dense1_weight").shape[-1], self.config.hidden, self.config.hidden
+
+    def draw(self, images: int) -> Tensor:
+        """The random bits of the next training pass over this many images of each seed, (S, words)
+        int64: a row for each seed, a part for each layer with dropout."""
+        device = self.seed_of_cell.device
+        if self.config.dropout == 0:
+            return torch.empty(len(self.seeds), 0, dtype=torch.int64, device=device)
         self.passes += 1
-        generators = [
-            torch.Generator(images.device).manual_seed(
+        words = sum(_words(width * images) for width in self._widths)
+        drawn = torch.empty(len(self.seeds), words, dtype=torch.int64, device=device)
+        for seed, row in zip(self.seeds, drawn, strict=True):
+            generator = torch.Generator(device).manual_seed(
                 seeding.derive(seed, "dropout", str(self.passes))
             )
-            for seed in self.seeds
+            row.random_(-(2**63), None, generator=generator)
+        return drawn
+
+    def _masks(self, images: Tensor, drawn: Tensor | None) -> list[Tensor | None]:
+        """The factors of dropout for each layer, (S, width, n); None without dropout."""
+        rate, n = self.config.dropout, images.shape[1]
+        if not self.training or rate == 0:
+            return [None] * len(self._widths)
+        kept = _kept(self.draw(n) if drawn is None else drawn, rate)
+        factors = kept.to(images.dtype).div_(1 - rate)
+        parts = torch.split(factors, [4 * _words(width * n) for width in self._widths], 1)
+        return [
+            part[:, : width * n].view(len(part), width, n)
+            for part, width in zip(parts, self._widths, strict=True)
         ]
-        kept = (
-            torch.stack([_keep(torch.Size((width, images.shape[1])), rate, g) for g in generators])
-            for width in widths
-        )
-        return [mask.to(images.dtype).div_(1 - rate) for mask in kept]
 
     def get_extra_state(self) -> dict[str, int]:
         return {"passes": self.passes}
@@ -231,12 +246,13 @@ def _repeat(seeds: int, cells_per_seed: Sequence[int]) -> Tensor:
     return torch.arange(seeds).repeat_interleave(torch.tensor(cells_per_seed))
 
 
-def _keep(shape: torch.Size, rate: float, generator: torch.Generator) -> Tensor:
-    """Which units dropout keeps; each is kept with probability 1 - rate, to 2^-17.
+def _words(units: int) -> int:
+    """64-bit draws for this many units: each gives four 16-bit numbers, because a float for each
+    unit takes three times as long."""
+    return -(-units // 4)
 
-    Each 64-bit draw gives four 16-bit numbers: a float per unit takes three times as long.
-    """
-    count = shape.numel()
-    draws = torch.empty(-(-count // 4), dtype=torch.int64, device=generator.device)
-    draws.random_(-(2**63), None, generator=generator)
-    return draws.view(torch.int16)[:count].view(shape) >= round(rate * 2**16) - 2**15
+
+def _kept(drawn: Tensor, rate: float) -> Tensor:
+    """Which units dropout keeps, each with probability 1 - rate, to 2^-17; (S, words) ->
+    (S, 4 * words)."""
+    return drawn.view(torch.int16) >= round(rate * 2**16) - 2**15

@@ -64,6 +64,12 @@ class LanguageModel(ABC):
         """Numbers of token ids and of positions; None for no limit."""
 
     @property
+    def stacks(self) -> bool:
+        """Whether it is trained and sampled from together with others of its shape, as a
+        `StackedLlama`."""
+        return False
+
+    @property
     def released(self) -> Path | None:
         """The folder that it is loaded from; None if it is built from scratch."""
         return None
@@ -181,6 +187,12 @@ class TinyLM(LanguageModel):
 
     def tokenizer(self) -> "PreTrainedTokenizerBase | None":
         return None if self.tokenizer_path is None else _tokenizer(self.tokenizer_path, False)
+
+    @property
+    def stacks(self) -> bool:
+        # a subclass may build another model; a tokenizer has too many tokens for dense logits
+        own = type(self) is TinyLM
+        return own and self.lora_rank is None and self.tokenizer_path is None
 
     def sizes(self) -> tuple[int | None, int | None]:
         return None, self.max_positions

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from sympo.models.texts.shared_prefix_attention import (
     register,
 )
 from sympo.models.texts.varlen_attention import Operator, operators, supports
+from sympo.models.texts.working_copies import WorkingCopies
 from sympo.protocols.models import Splittable
 from sympo.types import Encoded
 
@@ -63,6 +64,13 @@ class BaseScorer(ABC):
             found[index] = self.scores(rows, index).double().cpu().numpy()
         return found
 
+    def compile_layers(self, longest: int) -> str:
+        """Compile the model's layers for training; returns why they could not be, or "".
+
+        longest: tokens of the longest sequence.
+        """
+        return ""
+
 
 class PretrainedScorer(BaseScorer):
     """A model of `transformers`, with or without adapters of `peft`.
@@ -71,14 +79,17 @@ class PretrainedScorer(BaseScorer):
         float32 in both.
     longest: tokens of the longest sequence, the length of the self-check.
     attention: of packed rows, `grouped`, or `auto`: in one variable-length call on CUDA in half
-        precision, grouped elsewhere. compiled: whether the layers are compiled by torch.compile,
-        which takes a minute and pays off on a GPU.
+        precision, grouped elsewhere. compiled: whether to compile the layers at once; see
+        `compile_layers`.
 
     exact says whether the model supports rows with shared prefixes: two random pairs are scored
     both ways once, in float32. If the scores differ, or the model cannot be called that way, each
     answer gets a separate row in a padded batch. Variable-length attention is then checked at every
     layer, in the precision of training: an operator that raises, forward or backward, or is off by
     more than rounding is not used.
+
+    In bfloat16 the linear layers compute with copies of their weights (`WorkingCopies`), unless the
+    model refuses them.
     """
 
     def __init__(
@@ -92,17 +103,21 @@ class PretrainedScorer(BaseScorer):
         self.model = model
         self.autocast = AUTOCAST[precision]
         self.layout: Callable[[PackedBatch], Layout] = Grouped
-        self.compiled = compiled
+        self.copies: WorkingCopies | None = None
         _without_dropout(model)
-        if compiled:
-            for layer in self._layers():
-                layer.compile(dynamic=True)
         self.default_attention = self._base.config._attn_implementation
         self.exact = self._takes_shared_prefixes(longest)
         if not self.exact:
             self.note = "this model cannot share prefixes: each response gets its own row"
-        elif attention == "auto" and supports(self.device, self.autocast):
+        if self.autocast is not None:
+            self._use_copies(self.autocast, longest)
+        if self.exact and attention == "auto" and supports(self.device, self.autocast):
             self._use_variable_length(longest)
+        if compiled:
+            self.compile_layers(longest)
+
+    def _add_note(self, line: str) -> None:
+        self.note = f"{self.note}; {line}" if self.note else line
 
     @property
     def _base(self) -> Any:
@@ -111,6 +126,61 @@ class PretrainedScorer(BaseScorer):
     def _layers(self) -> list[nn.Module]:
         names = set(getattr(self._base, "_no_split_modules", None) or ())
         return [module for module in self._base.modules() if type(module).__name__ in names]
+
+    def _linear_layers(self) -> Iterator[nn.Module]:
+        """The modules whose weights autocast would cast in every pass."""
+        from transformers.pytorch_utils import Conv1D
+
+        for layer in self._layers():
+            yield from (one for one in layer.modules() if type(one) in (nn.Linear, Conv1D))
+
+    def _original(self, weight: Tensor) -> Tensor | None:
+        """The float32 weight behind a working copy; None if it is not one."""
+        return None if self.copies is None else self.copies.original(weight)
+
+    def compile_layers(self, longest: int) -> str:
+        """Compile the layers by torch.compile, which takes up to a minute.
+
+        A pass over random pairs, forward and backward, must work and agree with the layers as they
+        were; otherwise they stay so, and the reason is returned. longest: tokens of a sequence.
+        """
+        layers, check = self._layers(), self._rows_to_check(longest)
+        self.model.train()
+        with torch.no_grad():
+            expected = self.scores(*check)
+        register(compiled=True)
+        for layer in layers:
+            layer.compile(dynamic=True)
+        try:
+            found = self.scores(*check)
+            if found.requires_grad:
+                torch.autograd.backward(found.sum())
+            failure = "" if self._agree(found, expected, check[0]) else "their scores differ"
+        except Exception as error:  # whatever the compiler raises
+            failure = _short(error)
+        self.model.zero_grad()
+        if failure:
+            for layer in layers:
+                layer._compiled_call_impl = None
+        return failure
+
+    def _agree(self, found: Tensor, expected: Tensor, rows: PackedRows) -> bool:
+        """Whether compiled layers give finite scores and, in float32, the same."""
+        same = self.autocast is not None or not self._differ(found, expected, rows)
+        return same and bool(found.isfinite().all())
+
+    @contextmanager
+    def _eager_layers(self) -> Iterator[None]:
+        """Without compiled layers, which would be compiled again for each size of a cache."""
+        layers = self._layers()
+        compiled = [layer._compiled_call_impl for layer in layers]
+        for layer in layers:
+            layer._compiled_call_impl = None
+        try:
+            yield
+        finally:
+            for layer, call in zip(layers, compiled, strict=True):
+                layer._compiled_call_impl = call
 
     def scores(self, rows: PackedRows, index: np.ndarray) -> Tensor:
         with self._computing():
@@ -149,7 +219,8 @@ class PretrainedScorer(BaseScorer):
         """In the precision of products, and without kernels that plan for every new shape."""
         enabled = self.autocast is not None
         precision = torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled)
-        with precision, without_cudnn_attention():
+        copies = nullcontext() if self.copies is None else self.copies.in_use()
+        with precision, copies, without_cudnn_attention():
             yield
 
     def use_default_attention(self) -> None:
@@ -172,7 +243,7 @@ class PretrainedScorer(BaseScorer):
         self.model.train()  # as in training, so that dropout would show
         rows, index = self._rows_to_check(longest)
         separate = self._separate(rows, index)
-        register(self.compiled)
+        register()
         try:
             self._base.set_attn_implementation(NAME)
             differ = self._differ(self._shared(rows, index), separate, rows)
@@ -182,6 +253,17 @@ class PretrainedScorer(BaseScorer):
             self.use_default_attention()
         return not differ
 
+    @torch.no_grad()
+    def _use_copies(self, dtype: torch.dtype, longest: int) -> None:
+        """Compute with copies of the weights, if the model can."""
+        self.copies = WorkingCopies(self._linear_layers(), dtype)
+        self.model.train()
+        try:
+            self.scores(*self._rows_to_check(longest))
+        except Exception as error:  # such as a layer that turns autocast off
+            self.copies = None
+            self._add_note(f"each pass casts the weights, as copies fail: {_short(error)}")
+
     def _use_variable_length(self, longest: int) -> None:
         """Use the first operator that passes the check; leave a note if none does."""
         failure = "this torch has no operator for it"
@@ -190,7 +272,9 @@ class PretrainedScorer(BaseScorer):
             if not failure:
                 self.layout = partial(VariableLength, operator=operator)
                 return
-        self.note = f"packed rows attend in groups, as variable-length attention fails: {failure}"
+        self._add_note(
+            f"packed rows attend in groups, as variable-length attention fails: {failure}"
+        )
 
     @torch.no_grad()
     def _failure(self, operator: Operator, longest: int) -> str:
@@ -201,7 +285,7 @@ class PretrainedScorer(BaseScorer):
             with self._computing():
                 self._shared(*self._rows_to_check(longest))
         except Exception as error:  # whatever an operator raises on other hardware
-            return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            return _short(error)
         finally:
             self.layout = Grouped
         return ""
@@ -209,6 +293,10 @@ class PretrainedScorer(BaseScorer):
     def _rows_to_check(self, longest: int) -> tuple[PackedRows, np.ndarray]:
         rows = PackedRows(*random_pairs(self._base.config.get_text_config().vocab_size, longest))
         return rows, np.arange(len(rows))
+
+
+def _short(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _without_dropout(model: nn.Module) -> None:

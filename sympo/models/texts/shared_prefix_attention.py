@@ -7,6 +7,7 @@ SDPA.
 """
 
 from abc import ABC, abstractmethod
+from functools import cache
 from typing import Any
 
 import torch
@@ -150,13 +151,20 @@ def rounding(dtype: torch.dtype, size: Tensor, roundings: int) -> Tensor:
 
 def register(compiled: bool = False) -> None:
     """Register the attention with `transformers` under `NAME`; compiled: exclude it from the
-    compilation of the layers, since its groups differ from batch to batch."""
+    compilation of the layers from now on, since its groups differ from batch to batch."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-    function = torch.compiler.disable(attend) if compiled else attend  # type: ignore[no-untyped-call]
+    # importing the compiler takes a second
+    excluded = compiled or _not_compiled.cache_info().currsize
+    function = _not_compiled() if excluded else attend
     AttentionInterface.register(NAME, function)
     AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+@cache
+def _not_compiled() -> Any:
+    return torch.compiler.disable(attend)  # type: ignore[no-untyped-call]
 
 
 def attend(

@@ -17,26 +17,41 @@ def chunk(vocabulary: int, device: torch.device) -> int:
     return max(1, elements // vocabulary)
 
 
-def token_logps(hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor) -> Tensor:
+def token_logps(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    original: Tensor | None = None,
+) -> Tensor:
     """log softmax(W h + b)[target] of every hidden state, in float32 or better.
 
     hidden: (n, size); weight: (vocabulary, size); bias: (vocabulary,) or None; target: (n,) int64.
     Logits are computed in chunks and recomputed in the backward pass, which accumulates the
     gradients chunk by chunk; with a frozen weight the backward pass needs no logits.
+
+    original: the float32 leaf that `weight` is a copy of. The weight's gradient is then added to
+    its `.grad` in place, chunk by chunk and without rounding, and `weight` gets none.
     """
     if torch.is_autocast_enabled(hidden.device.type):
         dtype = torch.get_autocast_dtype(hidden.device.type)
         hidden, weight = hidden.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-    logps: Tensor = _TokenLogps.apply(hidden, weight, bias, target)
+    logps: Tensor = _TokenLogps.apply(hidden, weight, bias, target, original)
     return logps
 
 
 class _TokenLogps(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        target: Tensor,
+        original: Tensor | None,
     ) -> Tensor:
+        ctx.original = original
         ctx.frozen = not (ctx.needs_input_grad[1] or ctx.needs_input_grad[2])
         wide = torch.promote_types(hidden.dtype, torch.float32)
         found = hidden.new_empty(len(hidden), dtype=wide)
@@ -58,10 +73,10 @@ class _TokenLogps(torch.autograd.Function):
         (grad,) = grads
         if ctx.frozen:
             (direction,) = ctx.saved_tensors
-            return direction * grad[:, None].to(direction.dtype), None, None, None
+            return direction * grad[:, None].to(direction.dtype), None, None, None, None
         hidden, weight, bias, target = ctx.saved_tensors
         to_hidden = torch.empty_like(hidden)
-        to_weight = torch.zeros_like(weight, dtype=grad.dtype)
+        to_weight = _accumulator(weight, grad.dtype, ctx.original)
         to_bias = None if bias is None else torch.zeros_like(bias, dtype=grad.dtype)
         for part, logits in _chunks(hidden, weight, bias):
             # with e = p - onehot(target): dh = -g e W, dW = e^T (-g h); scaling the hidden states
@@ -80,10 +95,20 @@ class _TokenLogps(torch.autograd.Function):
                 to_bias += (error.T @ scale)[:, 0]
         return (
             to_hidden,
-            to_weight.to(weight.dtype),
+            to_weight.to(weight.dtype) if ctx.original is None else None,
             None if bias is None or to_bias is None else to_bias.to(bias.dtype),
             None,
+            None,
         )
+
+
+def _accumulator(weight: Tensor, dtype: torch.dtype, original: Tensor | None) -> Tensor:
+    """What the gradient of a weight is added to."""
+    if original is None:
+        return torch.zeros_like(weight, dtype=dtype)
+    if original.grad is None:
+        original.grad = torch.zeros_like(original)
+    return original.grad
 
 
 def _chunks(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[tuple[slice, Tensor]]:

@@ -68,5 +68,18 @@ def test_parts_are_planned_in_order(
     monkeypatch.setattr(sys, "argv", ["gpu", "--data", "rows", "--dry-run", "tests", "1b-hh"])
     assert gpu.main() == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert "dpo_vs_trl" in first and "--batch 64 --micro-batch 8 16 32 " in first
-    assert "pytest" in second
+    assert "dpo_vs_trl" in first and "--batch 64 --micro-batch 8 16 32 64 " in first
+    assert "--compile" not in first and "pytest" in second
+
+
+def test_each_comparison_has_its_own_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu", "--data", "rows", "--dry-run", *gpu.TRL])
+    assert gpu.main() == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    names = [line[line.index("--name") + 1] for line in lines]
+    assert len(set(names)) == len(gpu.TRL) and "dpo_vs_trl_3b_hh_512" in names
+    for name, line in zip(names, lines, strict=True):
+        assert name.endswith("_compiled") == ("--compile" in line)
+        assert name.startswith(line[2].split(".")[-1])

@@ -7,8 +7,7 @@ layers while it is in cache. Without a compiler, `tiled_products` computes the s
 """
 
 import ctypes
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -18,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sympo.models.images.convolutions.cpp_compiler import compiled
+from sympo.native.cpp_calls import call, in_parts
+from sympo.native.cpp_compiler import compiled
 
 SOURCE = resources.files(__package__) / "convolutions.cpp"
 TYPES = {torch.float32: "float", torch.float64: "double"}
@@ -71,8 +71,8 @@ class Convolutions:
         seed = torch.arange(len(images)).repeat_interleave(torch.tensor(cells_per_seed))
         x = F.pad(images, (padding,) * 4 + (0, spare)) if padding or spare else images
         x = x.reshape(len(images), -1, self.lanes, self.image).transpose(2, 3).contiguous()
-        if mask is not None and spare:
-            mask = F.pad(mask, (0, spare))
+        if mask is not None:
+            mask = F.pad(mask, (0, spare)) if spare else mask.contiguous()
         features: Tensor = _Features.apply(
             self, torch.is_grad_enabled(), seed, x, mask, *one, *two
         )  # fmt: skip
@@ -85,7 +85,7 @@ def convolutions(network: Network) -> Convolutions | None:
     if network.dtype not in TYPES:
         return None
     library = compiled(
-        SOURCE,
+        [SOURCE],
         (
             ("REAL", TYPES[network.dtype]),
             *zip(("HEIGHT", "WIDTH"), network.size, strict=True),
@@ -117,12 +117,12 @@ class _Features(torch.autograd.Function):
         ]
 
         def work(part: int, start: int, end: int) -> None:
-            _call(
+            call(
                 layers.library.forward, cells, blocks, start, end, seed, x, mask, w1, b1, w2, b2,
                 middle, features, *winners,
             )  # fmt: skip
 
-        _over_blocks(blocks, work)
+        in_parts(blocks, work)
         ctx.layers = layers
         ctx.save_for_backward(seed, x, mask, w1, b1, w2, b2, middle, *winners)
         return features
@@ -136,37 +136,11 @@ class _Features(torch.autograd.Function):
         found = [[torch.zeros_like(weight) for weight in (w1, b1, w2, b2)] for _ in range(parts)]
 
         def work(part: int, start: int, end: int) -> None:
-            _call(
+            call(
                 layers.library.backward, cells, blocks, start, end, seed, x, mask, w2, middle,
                 *winners, grad, *found[part],
             )  # fmt: skip
 
-        _over_blocks(blocks, work)
+        in_parts(blocks, work)
         sums = [torch.stack(parts).sum(0) for parts in zip(*found, strict=True)]
         return None, None, None, None, None, *sums
-
-
-def _call(function: Callable[..., object], *arguments: int | Tensor | None) -> None:
-    function(
-        *(
-            ctypes.c_long(a)
-            if isinstance(a, int)
-            else ctypes.c_void_p(None if a is None else a.data_ptr())
-            for a in arguments
-        )
-    )
-
-
-def _over_blocks(blocks: int, work: Callable[[int, int, int], None]) -> None:
-    """work(part, start, end) over all blocks, on as many threads as PyTorch uses."""
-    parts = min(torch.get_num_threads(), blocks)
-    if parts == 1:
-        work(0, 0, blocks)
-        return
-    ends = [blocks * part // parts for part in range(parts + 1)]
-    list(_threads(parts).map(work, range(parts), ends, ends[1:]))
-
-
-@cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count)

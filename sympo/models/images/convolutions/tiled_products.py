@@ -93,8 +93,34 @@ def kernels(device: torch.device) -> ModuleType | None:
 
 def _tiled(kernel: Tensor) -> Tensor:
     """(C, out, channels, k, k) -> (C, 4 * out, channels * (k+1)^2)."""
-    offsets = [F.pad(kernel, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)]
-    return torch.stack(offsets, 1).flatten(1, 2).flatten(2)
+    tiled: Tensor = _Tiled.apply(kernel)
+    return tiled.flatten(1, 3).flatten(2)
+
+
+class _Tiled(torch.autograd.Function):
+    """A kernel at the four offsets in a tile; (C, out, channels, k, k) -> (C, 2, 2, out, channels,
+    k+1, k+1). The gradient adds them up. On a GPU, 5 launches instead of some 20 with `F.pad`."""
+
+    @staticmethod
+    def forward(ctx: Any, kernel: Tensor) -> Tensor:
+        cells, out, channels, side, _ = kernel.shape
+        tiled = kernel.new_zeros(cells, 2, 2, out, channels, side + 1, side + 1)
+        _offsets(tiled).copy_(kernel[:, None, None])
+        return tiled
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        above, below = _offsets(grads[0].contiguous()).unbind(1)
+        return below[:, 1] + below[:, 0] + above[:, 1] + above[:, 0]
+
+
+def _offsets(tiled: Tensor) -> Tensor:
+    """The places of a kernel at each of its offsets, as a view; (C, 2, 2, out, channels, k, k)."""
+    cells, below, right, out, channels, y, x = tiled.stride()
+    return tiled.as_strided(
+        (*tiled.shape[:5], tiled.shape[5] - 1, tiled.shape[6] - 1),
+        (cells, below + y, right + x, out, channels, y, x),
+    )
 
 
 def _tiles(x: Tensor, kernel_size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The pairs of `dpo_vs_trl` as token ids, and the batches that an engine takes from them."""
+"""The pairs of the benchmarks against TRL as token ids, and the batches that an engine takes."""
 
 import argparse
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Pairs:
     """Token ids of pairs, the last of them tiny, with their reference log-probabilities.
 
     start: (n,), where both responses begin. tiny: how many are tiny.
-    reference: (n, 2) log-probabilities.
+    reference: (n, 2) log-probabilities. filler: the id that pads, which no pair contains.
     """
 
     chosen: list[np.ndarray]
@@ -28,6 +28,7 @@ class Pairs:
     start: np.ndarray
     tiny: int
     reference: np.ndarray
+    filler: int
 
     @cached_property
     def rows(self) -> PackedRows:
@@ -78,13 +79,26 @@ def read(arguments: argparse.Namespace) -> Pairs:
     data, words = dataset.preferences(0, tokenizer, None).train, SHAPES[arguments.shape].vocabulary
     count = arguments.batch
     tiny = [np.arange(4 * i, 4 * i + 4) for i in range(2 * count)]
+    chosen, rejected = (
+        [ids % words for ids in side.ids] + few
+        for side, few in ((data.chosen, tiny[:count]), (data.rejected, tiny[count:]))
+    )
     return Pairs(
-        chosen=[ids % words for ids in data.chosen.ids] + tiny[:count],
-        rejected=[ids % words for ids in data.rejected.ids] + tiny[count:],
+        chosen=chosen,
+        rejected=rejected,
         start=np.append(np.minimum(data.chosen.start, data.rejected.start), [2] * count),
         tiny=count,
-        reference=np.zeros((len(data.chosen.ids) + count, 2)),
+        reference=np.zeros((len(chosen), 2)),
+        filler=unused(np.concatenate(chosen + rejected), min(words, len(tokenizer))),
     )
+
+
+def unused(ids: np.ndarray, below: int) -> int:
+    """The smallest id that does not occur; ValueError if all below `below` do."""
+    free = np.setdiff1d(np.arange(below), ids)
+    if not len(free):
+        raise ValueError(f"all {below} token ids occur in the pairs, so none can pad; take fewer")
+    return int(free[0])
 
 
 def passes(batch: np.ndarray, most: int) -> list[np.ndarray]:
@@ -98,20 +112,30 @@ def passes(batch: np.ndarray, most: int) -> list[np.ndarray]:
 
 
 def our_flops(
-    shape: Shape, pairs: Pairs, batches: Sequence[np.ndarray], again: bool = True
+    shape: Shape,
+    pairs: Pairs,
+    batches: Sequence[np.ndarray],
+    logits: bool = True,
+    again: bool = True,
 ) -> float:
-    """FLOPs of our engine, which computes no padding and each shared prompt once."""
+    """FLOPs of our engine, which computes no padding and each shared prompt once.
+
+    logits: whether responses are scored by a head as wide as the vocabulary.
+    """
     rows = pairs.rows
     return sum(
-        flops(shape, rows.tokens[batch], rows.lengths[batch].sum(), again) for batch in batches
+        flops(shape, rows.tokens[batch], logits * rows.lengths[batch].sum(), again)
+        for batch in batches
     )
 
 
-def peer_flops(shape: Shape, pairs: Pairs, batches: Sequence[np.ndarray]) -> float:
+def peer_flops(
+    shape: Shape, pairs: Pairs, batches: Sequence[np.ndarray], logits: bool = True
+) -> float:
     """FLOPs of TRL, which pads both sides of all pairs of a pass to one length; without Triton its
     head takes every token but the last of each."""
     total = 0.0
     for batch in batches:
         sides, longest = 2 * len(batch), pairs.longer[batch].max()
-        total += flops(shape, np.full(sides, longest), sides * (longest - 1))
+        total += flops(shape, np.full(sides, longest), logits * sides * (longest - 1))
     return total

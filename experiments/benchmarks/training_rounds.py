@@ -1,9 +1,9 @@
-"""The measurements of `dpo_vs_trl`: an engine's time, memory and FLOPs over some steps."""
+"""Measures an engine's time, memory and FLOPs over some steps."""
 
 import argparse
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from experiments.benchmarks.dpo_engines import Engine
-from experiments.benchmarks.dpo_pairs import Pairs, our_flops
+from experiments.benchmarks.engines import Engine
 from experiments.benchmarks.llama_flops import SHAPES, matrix_rate
+from experiments.benchmarks.preference_pairs import Pairs, our_flops
 
 
 @dataclass(frozen=True)
@@ -45,24 +45,25 @@ def measure(
 ) -> Round:
     """Train an engine on untimed and timed batches, all of one size, after one of tiny pairs."""
     torch.set_num_threads(arguments.threads)
-    watch, size = Watch(arguments.device), len(timed[0])
+    clock = time.process_time if arguments.processor_time else time.perf_counter
+    watch, size = Watch(arguments.device, clock), len(timed[0])
     engine.train([pairs.first_batch(size), *warmup, *timed], pairs, arguments)
-    shape = SHAPES[arguments.shape]
+    shape, logits = SHAPES[arguments.shape], engine.task.logits
     return Round(
         seconds=watch.ends[-1] - watch.ends[len(warmup)],
         pairs=size * len(timed),
         memory=watch.peak() - watch.state,
         flops=sum(engine.flops(shape, pairs, batch) for batch in timed),
-        model_flops=our_flops(shape, pairs, timed, again=False),
-        rate=matrix_rate(shape, arguments.device),
+        model_flops=our_flops(shape, pairs, timed, logits, again=False),
+        rate=matrix_rate(shape, arguments.device, logits, clock),
     )
 
 
 class Watch:
     """Records when each optimizer step ends, and the resident memory after the first."""
 
-    def __init__(self, device: str) -> None:
-        self.device = torch.device(device)
+    def __init__(self, device: str, clock: Callable[[], float]) -> None:
+        self.device, self.clock = torch.device(device), clock
         self.ends: list[float] = []
         self.state = 0
         register_optimizer_step_post_hook(self)
@@ -77,7 +78,7 @@ class Watch:
         elif not self.ends:
             self.state = resident("VmRSS")
             Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-        self.ends.append(time.perf_counter())
+        self.ends.append(self.clock())
 
     def peak(self) -> int:
         """Peak bytes since the first step."""

@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.resources.abc import Traversable
@@ -22,22 +23,24 @@ NATIVE = (("-march=native",), ("-mcpu=native",), ())
 
 
 def compiled(
-    source: Traversable | Path, macros: tuple[tuple[str, str | int], ...]
+    sources: Sequence[Traversable | Path], macros: tuple[tuple[str, str | int], ...]
 ) -> ctypes.CDLL | None:
-    """A C++ file as a shared library, with macros defined; None if the file is missing or no
-    compiler works.
+    """C++ files, read one after another, as a shared library, with macros defined; None if a file
+    is missing or no compiler works.
 
     Cached in the user's cache folder, keyed by the text, the macros and the processor.
     """
     defined = [f"-D{name}={value}" for name, value in macros]
     try:
-        text = source.read_text(encoding="utf-8")
-        library = _cached(source.name, text, defined)
+        # one text: an include would have to be found, and be part of the key
+        text = "".join(source.read_text(encoding="utf-8") for source in sources)
+        name = sources[-1].name
+        library = _cached(name, text, defined)
         with suppress(OSError):
             return ctypes.CDLL(str(library))
         with tempfile.TemporaryDirectory(prefix="sympo-") as folder:
             # a copy: an installed package may not be a folder of files
-            copy = Path(folder) / source.name
+            copy = Path(folder) / name
             copy.write_text(text, encoding="utf-8")
             made = _compile(copy, defined, Path(folder) / "library")
             if made is not None:
