@@ -196,23 +196,26 @@ def dataset(columns: Mapping[str, Any]) -> Any:
 
 def llama(task: Task, pairs: Pairs, arguments: argparse.Namespace) -> Any:
     """The model that all engines train, with the same random weights."""
+    torch.manual_seed(0)
+    with torch.device(arguments.device):
+        return task.model(config(SHAPES[arguments.shape], arguments.length, pairs.filler))
+
+
+def config(shape: Shape, longest: int, filler: int) -> Any:
+    """The config of a Llama of this shape; filler: the padding token."""
     from transformers import LlamaConfig
 
-    torch.manual_seed(0)
-    shape = SHAPES[arguments.shape]
-    config = LlamaConfig(
+    return LlamaConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
         intermediate_size=shape.intermediate,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.key_heads,
-        max_position_embeddings=arguments.length,
+        max_position_embeddings=longest,
         tie_word_embeddings=shape.tied,
-        pad_token_id=pairs.filler,
+        pad_token_id=filler,
     )
-    with torch.device(arguments.device):
-        return task.model(config)
 
 
 def scorer(task: Task, pairs: Pairs, arguments: argparse.Namespace) -> PretrainedScorer:

@@ -21,8 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import LlamaForCausalLM
 
-from experiments.benchmarks.dpo_engines import llama
+from experiments.benchmarks.engines import config
+from experiments.benchmarks.llama_flops import SHAPES
 from experiments.benchmarks.results import write
 from experiments.benchmarks.step_traffic import FREE
 from sympo.models.texts import token_logps
@@ -125,8 +127,9 @@ def row(kind: str, ours: float, peer: float, weights: int) -> dict[str, Any]:
 
 
 def made() -> Counted:
-    shape = argparse.Namespace(shape=SHAPE, device="cpu", length=PROMPT + RESPONSE)
-    return Counted(llama(shape), "bfloat16", PROMPT + RESPONSE)
+    longest = PROMPT + RESPONSE
+    model = LlamaForCausalLM(config(SHAPES[SHAPE], longest, filler=0))
+    return Counted(model, "bfloat16", longest)
 
 
 def counted(policy: Policy, ours: bool) -> Counter[str]:
