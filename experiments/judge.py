@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from filelock import FileLock
 from omegaconf import DictConfig
 
 from experiments.cells import build_judge
 from experiments.judge_labels import LabelsJob
 from experiments.report import command, outcomes, report
-from experiments.settings import check_keys, kept, resolved, unknown
+from experiments.run_data import dataset_of, warn_of_leaks
+from experiments.settings import check_keys, resolved, unknown
 from sympo.disk import check_folder
 from sympo.judges.judged_file import JudgedFile
 from sympo.judges.judged_runs import (
@@ -28,7 +28,7 @@ from sympo.pipelines.cell import STARTED
 from sympo.pipelines.judging import judged
 from sympo.pipelines.progress import Progress, heading
 from sympo.pipelines.result import RunResult
-from sympo.protocols.judging import Judge, JudgedData, Split
+from sympo.protocols.judging import Judge, Split
 from sympo.runs.provenance import git_commit
 from sympo.types import BadInput
 
@@ -93,6 +93,7 @@ class JudgeJob:
         overrides: Sequence[str],
     ) -> None:
         folders = judgeable(Path(settings["runs"]), judge, dataset_of)
+        warn_of_leaks(name, judge, folders)
         if cost := estimate(folders, judge, dataset_of, name, verdicts):
             print(f"judge={name}: {cost}", flush=True)
         found: list[RunResult] = []
@@ -111,21 +112,6 @@ class JudgeJob:
             found, Path(settings["report_dir"]), partial(_provenance, name, judge, overrides),
             ("runs", "judged", "already judged"),
         )  # fmt: skip
-
-
-def dataset_of(folder: Path) -> JudgedData:
-    """The data set of a run, built from its config without reading its files."""
-    file = folder / "config.yaml"
-    try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))["dataset"]
-        option = str(folder.parts[-4])
-        dataset: JudgedData = kept("dataset", option, json.dumps(settings, sort_keys=True))
-        return dataset
-    except BadInput as error:
-        raise BadInput(f"{file} is not the config of a run: {error}") from error
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError,
-            RecursionError) as error:  # fmt: skip
-        raise BadInput(f"{file} is not the config of a run ({type(error).__name__})") from error
 
 
 def _provenance(

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.report import command, outcomes
+from experiments.run_data import shares_training, warn_once
 from experiments.settings import kept
 from sympo.disk import write_atomically
 from sympo.evaluation.label_agreement import label_agreement, table
@@ -57,6 +58,11 @@ class LabelsJob:
         """Judge, print the table, write the report; a judge that stops counts as a failed run."""
         with within("judge"):
             judge = bound_to_labels(judge.of(self.dataset))
+        if self.split != "test" and shares_training(judge, self.dataset):
+            warn_once(
+                f"judge={name} may have been trained on these pairs, or selected by them: "
+                "agreement is that on unseen pairs with split=test"
+            )
         pairs = self.dataset.labelled(self.split)
         if cost := labels_estimate(pairs, judge, verdicts):
             print(f"judge={name}: {cost}", flush=True)

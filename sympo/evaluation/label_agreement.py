@@ -20,7 +20,6 @@ PROMPTS = (256, 1024, 4096)
 POWER = 0.8
 _POWER_Z = NormalDist().inv_cdf(POWER)  # 0.84
 _ENDS = ("", "_low", "_high")
-_TERCILES = ("chosen shorter", "similar length", "chosen longer")
 
 Strings = npt.NDArray[np.str_]
 
@@ -87,13 +86,15 @@ def _groups(judged: JudgedLabels) -> Iterator[tuple[str, str, npt.NDArray[np.boo
     names = sorted(set(judged.subset.tolist()))
     for name in names if len(names) > 1 else []:
         yield "subset", name, judged.subset == name
+    if np.ptp(judged.apart) == 0:
+        return
     edges = np.quantile(judged.apart, [1 / 3, 2 / 3])
     tercile = np.searchsorted(edges, judged.apart, side="left")
-    for number, words in enumerate(_TERCILES):
+    for number in range(len(edges) + 1):
         members = tercile == number
         if members.any():
             low, high = judged.apart[members].min(), judged.apart[members].max()
-            yield "length", f"{words} ({low:+.0f} to {high:+.0f})", members
+            yield "length", f"length difference {low:+.0f} to {high:+.0f}", members
 
 
 def _row(judged: JudgedLabels, members: npt.NDArray[np.bool_]) -> dict[str, float | str]:

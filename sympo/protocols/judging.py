@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
@@ -130,6 +131,11 @@ class Judge(ABC):
                 raise BadArgument(key, value, f"is not known: use one of {', '.join(known)}")
         if not self.samples or set(self.samples) - set(SAMPLES):
             raise BadArgument("samples", self.samples, f"must name some of {', '.join(SAMPLES)}")
+
+    @property
+    def trained_in(self) -> Path | None:
+        """The run folder in which this judge was trained; None if it is not known."""
+        return None
 
     def named(self, option: str) -> Self:
         """This judge, chosen by the option of a config group."""
