@@ -78,7 +78,9 @@ def useful_processes(planned: Sequence[Planned]) -> int:
     """How many processes speed up a sweep: up to one per core, depending on the work, if its cells
     are trained together on CPU; otherwise one."""
     cells = [one.cell for one in planned if not one.cell.folder.completed_since(one.cell.since)]
-    if not all(cell.device == "cpu" and cell.job.trained_with(cell) is not None for cell in cells):
+    if not cells or not all(
+        cell.device == "cpu" and cell.job.trained_with(cell) is not None for cell in cells
+    ):
         return 1
     worth = int(sum(cell.job.starts(cell) for cell in cells))
     threads = max(cell.config["threads"] or 1 for cell in cells)

@@ -1,13 +1,5 @@
 // Peak multiply-add rate of the processor: independent sums, all in registers.
 
-#if defined(__AVX512F__)
-#define VECTOR_BYTES 64
-#elif defined(__AVX__)
-#define VECTOR_BYTES 32
-#else
-#define VECTOR_BYTES 16
-#endif
-
 typedef float vec __attribute__((vector_size(VECTOR_BYTES)));
 constexpr int SUMS = 12;
 

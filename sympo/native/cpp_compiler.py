@@ -13,10 +13,12 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
+from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 COMPILERS = ("c++", "g++", "clang++")
+REGISTERS = resources.files(__package__) / "registers.cpp"
 FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC")
 # native instructions first, by either name of the flag; every compiler accepts the last choice
 NATIVE = (("-march=native",), ("-mcpu=native",), ())
@@ -25,15 +27,15 @@ NATIVE = (("-march=native",), ("-mcpu=native",), ())
 def compiled(
     sources: Sequence[Traversable | Path], macros: tuple[tuple[str, str | int], ...]
 ) -> ctypes.CDLL | None:
-    """C++ files, read one after another, as a shared library, with macros defined; None if a file
-    is missing or no compiler works.
+    """C++ files, read after `registers.cpp` one after another, as a shared library, with macros
+    defined; None if a file is missing or no compiler works.
 
     Cached in the user's cache folder, keyed by the text, the macros and the processor.
     """
     defined = [f"-D{name}={value}" for name, value in macros]
     try:
         # one text: an include would have to be found, and be part of the key
-        text = "".join(source.read_text(encoding="utf-8") for source in sources)
+        text = "".join(source.read_text(encoding="utf-8") for source in (REGISTERS, *sources))
         name = sources[-1].name
         library = _cached(name, text, defined)
         with suppress(OSError):

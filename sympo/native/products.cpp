@@ -6,22 +6,6 @@
 #include <cstring>
 #include <vector>
 
-#if defined(__AVX512F__)
-#define VECTOR_BYTES 64
-#define REGISTERS 32
-#elif defined(__AVX__)
-#define VECTOR_BYTES 32
-#define REGISTERS 16
-#else
-#define VECTOR_BYTES 16
-#ifdef __aarch64__
-#define REGISTERS 32
-#else
-#define REGISTERS 16
-#endif
-#endif
-#define UNROLL _Pragma("GCC unroll 32")
-
 constexpr int LANES = VECTOR_BYTES / sizeof(float);
 typedef float vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(float)), may_alias));
 typedef int32_t ivec __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));

@@ -103,7 +103,8 @@ def test_two_processes_share_a_sweep(tmp_path: Path) -> None:
 
 
 def test_two_forced_processes_run_every_cell_once(tmp_path: Path) -> None:
-    both = [start(tmp_path, *SWEEP, "force=true") for _ in range(2)]
+    # long enough that the second starts before the first ends, also on a busy machine
+    both = [start(tmp_path, *SWEEP, "force=true", "job.epochs=300") for _ in range(2)]
     ended = [(*process.communicate(timeout=300), process.returncode) for process in both]
     assert [code for _, _, code in ended] == [0, 0], ended
     ran = [line for out, _, _ in ended for line in out.splitlines() if "at the last epoch" in line]
