@@ -149,3 +149,42 @@ def test_a_judge_of_unknown_training_shares_nothing_that_is_known(tmp_path: Path
     assert not shares_training(RewardModelJudge(name_or_path=str(tmp_path / "model")), HH())
     (tmp_path / "summary.json").write_text("{}")
     assert not shares_training(RewardModelJudge(name_or_path=str(tmp_path / "model")), HH())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_dir(), reason="real HH rows are not beside this checkout")
+def test_a_judge_of_its_own_part_judges_policies_of_theirs(tmp_path: Path) -> None:
+    """The commands of docs/judging.md, small: train the judge, check it, judge policies."""
+    common = [
+        "dataset=hh", f"dataset.path={REAL}", "dataset.subsets=[harmless-base]",
+        "dataset.train_pairs=24", "dataset.validation_pairs=8", "dataset.test_pairs=8",
+        "dataset.max_length=96", "dataset.max_prompt_length=48", "threads=1",
+    ]  # fmt: skip
+    stories = f"model.name_or_path={DATA / 'stories260K'}"
+    training = [stories, "job.batch_size=8", "job.evaluate_every=1", "job.epochs=1", "noise=0"]
+    code, _, err = run(
+        tmp_path, "job=reward_model", "dataset.part=judge", *common, *training, "loss=logistic",
+        "job.save_model=true",
+    )  # fmt: skip
+    assert code == 0, err
+    (model,) = tmp_path.glob("runs/reward_model/*/*/*/*/model")
+    judge = ["judge=reward_model", f"judge.name_or_path={model}"]
+    code, out, err = run(tmp_path, "job=judge", *judge, *common)
+    assert code == 0 and "80% power" in out, err
+    assert "may have been trained" not in err
+    policy = [
+        "job=policy", *common, *training, "loss=ramp", "job.sampling.prompts=6",
+        "job.sampling.max_new_tokens=12", "job.sft.batch_size=8",
+    ]  # fmt: skip
+    code, _, err = run(tmp_path, *policy, "dataset.part=policies", *judge)
+    assert code == 0 and "may have been trained" not in err, err
+    code, _, err = run(tmp_path, *policy, "dataset.part=all", *judge)
+    assert code == 0 and err.count("may have been trained") == 1, err
+    code, _, err = run(
+        tmp_path, "job=judge", *judge, "judge.against=reference", f"runs={tmp_path / 'runs'}"
+    )
+    assert code == 0 and err.count("may have been trained") == 1, err
+    cells = pd.read_csv(tmp_path / "latest" / "cells.csv")
+    names = [name for name in cells if "reward_model" in name and name.endswith("/win_rate")]
+    assert len(names) == 4 and cells[names].notna().all().all()  # two opponents, two epochs
+    assert any("length_adjusted_win_rate" in name for name in cells)
