@@ -49,11 +49,10 @@ class JudgeJob:
 
         Raises BadInput before any work.
         """
-        if "judge" not in choices:  # Hydra drops the choice if given several
-            given = next((one for one in overrides if one.startswith("judge=")), "judge")
-            raise BadInput(f"{given}: a group takes the name of one of its options")
-        if str(choices.get("dataset")).startswith("["):
-            raise BadInput(f"dataset={choices['dataset']}: give one data set")
+        for group in ("judge", "dataset"):
+            if group not in choices:  # Hydra drops the choice if given several
+                given = next((one for one in overrides if one.startswith(f"{group}=")), group)
+                raise BadInput(f"{given}: a group takes the name of one of its options")
         settings, name = {"dataset": None, **resolved(config)}, str(choices["judge"])
         for override in overrides:
             key = override.lstrip("+~").split("=")[0].split(".")[0]
