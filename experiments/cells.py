@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from experiments.run_data import shares_training, warn_of_shared
 from experiments.settings import GROUPS, SETTINGS, build, check_keys, kept, resolved
 from sympo.disk import check_folder
 from sympo.pipelines.cell import Cell, assemble, resolve_device
@@ -67,6 +68,8 @@ def _judge(option: Any, settings: Mapping[str, Any] | None, job: Any, dataset: A
         raise BadInput(f"judge={option}: this job leaves no responses to judge; use job=policy")
     judge = build_judge(str(option), settings)
     judge.of(dataset)
+    if shares_training(judge, dataset):
+        warn_of_shared(str(option), "the policies of this sweep")
     return judge
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -55,7 +55,16 @@ class HH(TextDataset):
         chosen, rejected = value(row, "chosen", str), value(row, "rejected", str)
         pair = dialogue_pair(dialogue(chosen), dialogue(rejected))
         criterion = CRITERIA.get(row["subset"], "helpful")
-        return replace(pair, criterion=criterion, notes=(MIXED,) * row["mixed"])
+        notes = (MIXED,) * row["mixed"]
+        return replace(pair, criterion=criterion, notes=notes, subset=row["subset"])
+
+    def shares_training(self, other: TextDataset) -> bool:
+        apart = isinstance(other, HH) and not set(self._wanted) & set(other._wanted)
+        return super().shares_training(other) and not apart
+
+    @property
+    def _wanted(self) -> Sequence[str]:
+        return SUBSETS if self.subsets is None else self.subsets
 
     def _chosen(self) -> list[str]:
         wanted = list(SUBSETS) if self.subsets is None else self.subsets

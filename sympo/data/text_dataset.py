@@ -24,6 +24,7 @@ from sympo.data.row_account import counted, near, rendered
 from sympo.data.row_sources import PlacedRow
 from sympo.data.text_pair import TEXTS, Message, TextPair, score_gaps
 from sympo.data.text_rows import TextRows, usable_rows
+from sympo.protocols.judging import LabelledPair, Split
 from sympo.ranges import Count
 from sympo.types import (
     Account,
@@ -246,6 +247,23 @@ class TextDataset(ABC):
     def splits_found(self) -> list[str]:
         """Lines to print about splits that no setting names: which are used, and which are not."""
         return []
+
+    def labelled(self, split: Split) -> Sequence[LabelledPair]:
+        """The pairs of a split as texts."""
+        rows = self.splits[split]
+        return [
+            LabelledPair(
+                int(number), one.prompt, one.chosen, one.rejected, one.criterion, one.subset
+            )
+            for number, one in zip(rows.ids, rows.pairs, strict=True)
+        ]
+
+    def shares_training(self, other: "TextDataset") -> bool:
+        """Whether a model trained on the other's rows may have seen training rows of this one, by
+        their settings."""
+        return type(self) is type(other) and (
+            self.part == other.part or "all" in (self.part, other.part)
+        )
 
     @cached_property
     def released(self) -> tuple[TextRows, TextRows]:

@@ -21,6 +21,7 @@ class TextPair:
     criterion: why people preferred the chosen one, `helpful` or `harmless`.
     gap: distance of the scores that came with the label; None if there are none.
     notes: what was changed in reading the row, to be counted.
+    subset: of the data set, that the row is from; empty if it has none.
     """
 
     prompt: list[Message]
@@ -29,6 +30,7 @@ class TextPair:
     criterion: str = "helpful"
     gap: float | None = None
     notes: tuple[str, ...] = ()
+    subset: str = ""
 
 
 def score_gaps(pairs: Sequence[TextPair]) -> np.ndarray | None:

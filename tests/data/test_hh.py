@@ -1,5 +1,6 @@
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +219,14 @@ def test_rows_of_the_copy_that_mixes_subsets_are_counted(real: Path) -> None:
     assert not data.usable("test").changed
     counted = data.account().splits
     assert counted["train"].changed[MIXED] + counted["validation"].changed[MIXED] == 1809
+
+
+def test_labelled_pairs_name_their_subset(folder: Path) -> None:
+    data = hh(folder, test_pairs=None)
+    found = data.labelled("test")
+    assert Counter(pair.subset for pair in found) == {"helpful-base": 3, "harmless-base": 3}
+    assert {pair.subset: pair.criterion for pair in found} == {
+        "helpful-base": "helpful", "harmless-base": "harmless",
+    }  # fmt: skip
+    assert [pair.id for pair in found] == data.splits["test"].ids.tolist()
+    assert {(pair.chosen, pair.rejected) for pair in found} == {("Yes", "No")}
