@@ -19,6 +19,7 @@ from tests.conftest import DATA
 from tests.helpers.commands import cells, run, start
 from tests.helpers.configs import composed
 from tests.helpers.policies import history
+from tests.helpers.suspects import check_suspects
 
 # the default language, fewer and shorter
 LANGUAGE = [
@@ -33,7 +34,8 @@ SMALL = [
 ]  # fmt: skip
 METRICS = [
     "test/label_accuracy", "test/label_accuracy_se", "test/tie_rate", "validation/noisy_accuracy",
-    "train/flipped_memorised", "train/loss",
+    "train/flipped_memorised", "train/loss", "train/flip_auroc", "train/margin_flipped",
+    "validation/noise_estimate",
 ]  # fmt: skip
 TEXT = [
     "job=reward_model", "dataset.train_pairs=24", "dataset.validation_pairs=8",
@@ -69,8 +71,10 @@ def test_cells_measure_what_the_contract_says(swept: tuple[Path, str]) -> None:
         assert all(name in metrics for name in METRICS)
         assert 0 <= metrics["test/order_accuracy"] <= 1 and metrics["test/order_accuracy_se"] > 0
     assert {file.name for file in path.iterdir()} == {
-        "config.yaml", "data.json", "metrics.jsonl", "summary.json", ".lock", "model"
+        "config.yaml", "data.json", "metrics.jsonl", "summary.json", ".lock", "model",
+        "suspects.csv",
     }  # fmt: skip
+    check_suspects(path, set())
     assert "test/order_accuracy" in out
     # before training, cells of one seed are the same model on the same pairs
     starts = [history(other)[0] for other in cells(results).values()]
