@@ -60,6 +60,7 @@ def training_panel(curves: pd.DataFrame) -> Figure:
     for ax in grid[-1]:
         ax.set_xlabel("Epoch")
         few_ticks(ax)
+    figure.align_ylabels(list(grid[:, 0]))
     legend(figure, curves)
     return explain(figure, curves, "Policies along training", notes)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -168,6 +169,9 @@ def test_real_dialogues(tmp_path: Path, data: Path) -> None:
         assert [metrics["epoch"] for metrics in found] == pytest.approx([0, 2 / 3, 1])
         assert all(name in found[-1] for name in METRICS)
         assert "test/order_accuracy" not in found[-1]
+        check_suspects(path, {"row"})
+        rows = pd.read_csv(path / "suspects.csv")["row"]
+        assert rows.str.fullmatch(rf"{data / 'hh-rlhf'}/.+ row \d+").all() and rows.is_unique
     assert len(list(tmp_path.glob("runs/*/*/*/*/*/model/tokenizer.json"))) == 1
 
 
