@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ class TextRows:
 
     ids, prompts: (n,) uint64, hashes of each row and of its prompt, the keys of every draw.
     read: how many rows were read; dropped: how many of those are not here, by reason.
+    places: where each row was read, "FILE row 12", by its id; also of rows that are not here.
     """
 
     pairs: Sequence[TextPair]
@@ -31,6 +32,7 @@ class TextRows:
     prompts: np.ndarray
     read: int
     dropped: Counter[str]
+    places: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -48,7 +50,7 @@ class TextRows:
     def take(self, index: np.ndarray) -> "TextRows":
         """Some rows, in the order of the index."""
         pairs = [self.pairs[i] for i in index]
-        return TextRows(pairs, self.ids[index], self.prompts[index], self.read, self.dropped)
+        return replace(self, pairs=pairs, ids=self.ids[index], prompts=self.prompts[index])
 
     def without(self, prompts: np.ndarray, reason: str) -> "TextRows":
         """The rows with other prompts than these; the rest counts as dropped."""
@@ -77,6 +79,7 @@ def usable_rows(
             "split, each a dict from column to value"
         )
     pairs: dict[int, TextPair] = {}
+    places: dict[int, str] = {}
     prompts: list[int] = []
     read, dropped = 0, Counter[str]()
     for read, one in enumerate(rows, 1):
@@ -95,10 +98,11 @@ def usable_rows(
             if number in pairs:
                 dropped["dropped for being a copy of another row"] += 1
             else:
-                pairs[number] = made
+                pairs[number], places[number] = made, where
                 prompts.append(prompt)
     ids = np.array(list(pairs), dtype=np.uint64)
-    return TextRows(list(pairs.values()), ids, np.array(prompts, dtype=np.uint64), read, dropped)
+    keys = np.array(prompts, dtype=np.uint64)
+    return TextRows(list(pairs.values()), ids, keys, read, dropped, places)
 
 
 def _placed(one: object, source: str, split: str, number: int) -> tuple[str, dict[str, Any]]:

@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from sympo.evaluation.rewards import gaps
 from sympo.noise import flip
 from sympo.pipelines.cell import Cell, draw
+from sympo.pipelines.suspects import write_suspects
 from sympo.protocols.jobs import Listener
 from sympo.runs import checkpoints
 from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
@@ -147,9 +149,17 @@ class _Pass:
         if advice:
             self._note_once(advice)
         self.trainer.train(self._after_epoch)
+        found = self.trainer.rewards()
         for place, number in enumerate(self.numbers):
             if place not in self.trainer.diverged:
+                self._keep_suspects(place, found[place])
                 self.listener.trained(number, ImageScorer(self.trainer, place))
+
+    def _keep_suspects(self, place: int, rewards: np.ndarray) -> None:
+        train = self.trainer.cells[place].train
+        pairs = train.pairs
+        images = {"first": pairs.first.tolist(), "second": pairs.second.tolist()}
+        write_suspects(self.cells[place].folder.unfinished, train, gaps(rewards, pairs), images)
 
     def _note_once(self, text: str) -> None:
         if text not in _noted:

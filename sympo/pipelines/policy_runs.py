@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from sympo.evaluation.policy_metrics import implicit_metrics
+from sympo.evaluation.policy_metrics import displacement_metrics, implicit_metrics
 from sympo.evaluation.rewards import agreement, gaps
 from sympo.outcomes import Scored, prompt_keys
 from sympo.pipelines.baselines import baselines
@@ -71,11 +71,12 @@ class PolicyRun(Run):
             cell, job, listener, place, pairs, lengths, job.margin, inputs.reference_logps
         )
 
-    def on_test(self, rewards: np.ndarray) -> Evaluation:
+    def on_test(self, rewards: np.ndarray, scores: np.ndarray) -> Evaluation:
         pairs = self.pairs["test"]
         outcomes = self.inputs.scored.pack(agreement(gaps(rewards, pairs), pairs.label))
         return Evaluation(
-            dict(implicit_metrics(rewards, pairs, self.inputs.cluster)),
+            implicit_metrics(rewards, pairs, self.inputs.cluster)
+            | displacement_metrics(rewards, scores),
             {"implicit_accuracy": outcomes},
         )
 

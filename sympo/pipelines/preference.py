@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from sympo.evaluation.rewards import label_metrics
+from sympo.evaluation.flips import split_margins
+from sympo.evaluation.rewards import gaps, label_metrics
 from sympo.models.texts.scorers import AUTOCAST
 from sympo.models.texts.shared_prefix_attention import ATTENTION
 from sympo.noise import flip
@@ -19,6 +20,7 @@ from sympo.objective import Objective
 from sympo.pipelines import compiling
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.compiling import Compile
+from sympo.pipelines.suspects import write_suspects
 from sympo.process import quiet_transformers
 from sympo.protocols.jobs import Listener
 from sympo.protocols.models import Margin, Scorer, Splittable
@@ -54,7 +56,8 @@ class PreferenceJob(Recipe):
         bfloat16, grouped elsewhere.
     compile: whether to torch.compile the model's layers; auto: on CUDA, if that pays off.
     checkpoint_minutes: minutes between checkpoints, the most work that a kill may cost.
-    evaluated_train_pairs: how many training pairs the memorised share is measured on.
+    evaluated_train_pairs: how many training pairs are evaluated: for the memorised share, the
+        detection of flips, and `suspects.csv`.
     """
 
     evaluate_every: Positive = 0.25
@@ -153,8 +156,9 @@ class Run(ABC):
         self.losses: list[float] = []
 
     @abstractmethod
-    def on_test(self, rewards: np.ndarray) -> Evaluation:
-        """Evaluate rewards (2n,), item by item, on the test split."""
+    def on_test(self, rewards: np.ndarray, scores: np.ndarray) -> Evaluation:
+        """Evaluate rewards (2n,), item by item, and the scores (n, 2) behind them on the test
+        split."""
 
     @abstractmethod
     def save(self, scorer: Any) -> None:
@@ -193,7 +197,9 @@ class Run(ABC):
     ) -> None:
         """Record an evaluation, and keep its outputs; scores: (n, 2) by split, of `counted`
         pairs."""
-        pairs = self._on_pairs(scores)
+        rewards = {name: self.rewards(name, own) for name, own in scores.items()}
+        train = _first(self.noisy["train"], len(scores["train"]))
+        pairs = self._on_pairs(rewards, scores["test"], train)
         loss = {"train/loss": float(np.mean(self.losses)) if self.losses else None}
         parts = (pairs, beside, self.fixed, Evaluation(loss, {}))
         found = Evaluation(
@@ -206,6 +212,8 @@ class Run(ABC):
         self.keep("last", scorer)
         if self._accuracy(found) > best:
             self.keep("selected", scorer)
+        if epoch == self.job.epochs:
+            self._keep_suspects(rewards["train"], train)
         self.listener.evaluation(self.place, epoch, found)
 
     def checkpoint(self, trainer: Mapping[str, Any]) -> None:
@@ -221,14 +229,22 @@ class Run(ABC):
         for epoch, found in self.evaluations:
             self.listener.evaluation(self.place, epoch, found)
 
-    def _on_pairs(self, scores: Mapping[str, np.ndarray]) -> Evaluation:
-        rewards = {name: self.rewards(name, own) for name, own in scores.items()}
-        train = _first(self.noisy["train"], len(scores["train"]))
-        test = self.on_test(rewards["test"])
+    def _keep_suspects(self, rewards: np.ndarray, train: NoisyPairs) -> None:
+        source: dict[str, list[str]] = {}
+        if not self.cell.dataset.from_policy:
+            places = self.cell.dataset.splits["train"].places
+            source["row"] = [places.get(number, "") for number in train.pairs.ids.tolist()]
+        write_suspects(self.cell.folder.unfinished, train, gaps(rewards, train.pairs), source)
+
+    def _on_pairs(
+        self, rewards: Mapping[str, np.ndarray], scores: np.ndarray, train: NoisyPairs
+    ) -> Evaluation:
+        test = self.on_test(rewards["test"], scores)
+        margin = gaps(rewards["train"], train.pairs) * train.noisy_label
         found: dict[str, Mapping[str, float | None]] = {
             "test": test.metrics,
             "validation": label_metrics(rewards["validation"], self.noisy["validation"]),
-            "train": label_metrics(rewards["train"], train),
+            "train": label_metrics(rewards["train"], train) | split_margins(margin, train.flipped),
         }
         return Evaluation(
             {f"{split}/{name}": part[name] for split, part in found.items() for name in part},

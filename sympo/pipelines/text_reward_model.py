@@ -146,7 +146,7 @@ class _TextRun(Run):
         lengths = {name: rows.lengths for name, rows in self.reader.rows.items()}
         super().__init__(cell, job, listener, place, pairs, lengths, Reward(), {})
 
-    def on_test(self, rewards: np.ndarray) -> Evaluation:
+    def on_test(self, rewards: np.ndarray, scores: np.ndarray) -> Evaluation:
         pairs = self.pairs["test"]
         gap = gaps(rewards, pairs)
         truths = {"label_accuracy": pairs.label, "order_accuracy": pairs.gap}

@@ -133,10 +133,14 @@ class SplitTexts(Protocol):
     """The usable pairs of one split as texts.
 
     pairs: n records with `prompt`, `chosen`, `rejected` and `criterion`.
+    places: where each pair was read, by its id.
     """
 
     @property
     def pairs(self) -> Sequence[object]: ...
+
+    @property
+    def places(self) -> Mapping[int, str]: ...
 
     @property
     def preferences(self) -> PreferencePairs:
