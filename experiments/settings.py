@@ -125,6 +125,18 @@ def refuse_classes(overrides: Iterable[str]) -> None:
             )
 
 
+def check_size(size: str, experiment: str | None) -> None:
+    """Refuse a size that the chosen experiment does not have."""
+    sizes = CONF / "hydra" / "experiment_sizes"
+    if size == "full" or (sizes / str(experiment) / f"{size}.yaml").is_file():
+        return
+    known = sorted(path.parent.name for path in sizes.glob(f"*/{size}.yaml"))
+    raise BadInput(
+        f"size={size}: experiment={experiment or 'null'} does not have this size; "
+        f"{', '.join(known)} have"
+    )
+
+
 def groups() -> set[str]:
     """The groups whose options users choose."""
     folders = {path.parent.relative_to(CONF) for path in CONF.glob("*/**/*.yaml")}

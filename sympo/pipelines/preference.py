@@ -97,7 +97,8 @@ class PreferenceJob(Recipe):
         # pairs exist only after the shared stages: a stand-in shows whether they can be flipped
         gap = None if cell.dataset.gold_reward is None else np.ones(1)
         score_gap = np.ones(1) if cell.dataset.scored else None
-        one = chosen_over_rejected(np.zeros(1, np.uint64), gap, score_gap)
+        disputed = np.ones(1, bool) if cell.dataset.twice_judged else None
+        one = chosen_over_rejected(np.zeros(1, np.uint64), gap, score_gap, disputed)
         flip(cell.noise_model, cell.name.noise, one, cell.name.seed)
 
 
@@ -347,5 +348,6 @@ def _first(noisy: NoisyPairs, count: int) -> NoisyPairs:
         pairs.label[:count],
         None if pairs.gap is None else pairs.gap[:count],
         None if pairs.score_gap is None else pairs.score_gap[:count],
+        None if pairs.disputed is None else pairs.disputed[:count],
     )
     return NoisyPairs(kept, noisy.flipped[:count])
