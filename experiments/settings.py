@@ -48,6 +48,7 @@ SETTINGS: dict[str, Any] = {
     "results_dir": str,
     "report_dir": str,
     "force": bool,
+    "dry_run": bool,
     "judge": dict | None,
     "wandb": {"mode": str, "project": str, "entity": str | None, "group": str | None},
     "progress": {"cell": Count, "cells": Count, "started": NotNegative | None},

@@ -204,6 +204,7 @@ __all__ = [
     "RewardModelJudge",
     "Sampling",
     "Savage",
+    "SecondJudge",
     "Sigmoid",
     "SimPO",
     "SmolLM2",

@@ -71,7 +71,7 @@ class PreferencePairs:
         (human or model labels).
     score_gap: (n,) float, the difference between the two items' scores that came with the labels,
         such as a judge's. It shows how close a pair is, and is not used as ground truth.
-    disputed: (n,) bool, whether a second annotator preferred the other item; None if there was none.
+    disputed: (n,) bool, whether a second annotator preferred the other item; None without one.
     """
 
     ids: np.ndarray

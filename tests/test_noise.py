@@ -221,7 +221,7 @@ def test_second_judge_flips_the_disputed_pairs() -> None:
     assert not model.rates(0.05, pairs, 0)[~disputed].any()
     # a split of the same data may hold a little less, but not half
     assert (flip(model, 0.12, pairs, 0).flipped == disputed).all()
-    with pytest.raises(BadInput, match="disagrees on 10.0% of the pairs, so it must be at most"):
+    with pytest.raises(BadInput, match=r"disagrees on 10\.0% of the pairs, so it must be at most"):
         model.rates(0.2, pairs, 0)
     with pytest.raises(BadInput, match="needs a second annotator"):
         model.rates(0.1, chosen_over_rejected(np.arange(3, dtype=np.uint64)), 0)

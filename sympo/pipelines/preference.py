@@ -293,6 +293,7 @@ class Training:
             self.listener.resumed(self.epoch)
             run.restore(state)
         else:
+            self.listener.step(self.epoch)  # training begins
             self._evaluate()
         self.trainer.train(self._after_step)
         run.save(self.scorer)
