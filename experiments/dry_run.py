@@ -23,7 +23,7 @@ from sympo.types import Evaluation
 # a trial evaluates this share of the test pairs, validation pairs and prompts, and trains on so
 # many batches per epoch
 SHARE = 1 / 8
-TRIAL_BATCHES = 6
+TRIAL_BATCHES = 4
 
 
 class _Enough(Exception):
@@ -217,5 +217,5 @@ def _pairs(cell: Cell) -> dict[str, int]:
 
 def _evaluated(cell: Cell) -> int:
     """How many pairs an evaluation scores."""
-    pairs = _pairs(cell)
-    return pairs["test"] + pairs["validation"] + min(cell.job.evaluated_train_pairs, pairs["train"])
+    pairs, most = _pairs(cell), int(cell.job.evaluated_train_pairs)
+    return pairs["test"] + pairs["validation"] + min(most, pairs["train"])
