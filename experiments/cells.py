@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from experiments.run_data import shares_training, warn_of_shared
-from experiments.settings import GROUPS, SETTINGS, build, check_keys, kept, resolved
+from experiments.settings import GROUPS, SETTINGS, build, check_keys, check_size, kept, resolved
 from sympo.disk import check_folder
 from sympo.pipelines.cell import Cell, assemble, resolve_device
 from sympo.pipelines.result import RunResult
@@ -31,6 +31,7 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     choices: the option chosen for each group, Hydra's `hydra.runtime.choices`.
     """
     settings = resolved(config)
+    check_size(choices.get("size", "full"), choices.get("experiment"))
     check_keys("", settings, SETTINGS)
     for key in ("results_dir", "report_dir"):
         check_folder(key, settings[key])

@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from sympo.models.texts import TinyReward as TinyReward
     from sympo.noise import Asymmetric as Asymmetric
     from sympo.noise import InstanceDependent as InstanceDependent
+    from sympo.noise import SecondJudge as SecondJudge
     from sympo.noise import Symmetric as Symmetric
     from sympo.noise import flip as flip
     from sympo.pipelines import FineTuning as FineTuning
@@ -153,6 +154,7 @@ _HOMES = {
     "TinyReward": "sympo.models.texts",
     "Asymmetric": "sympo.noise",
     "InstanceDependent": "sympo.noise",
+    "SecondJudge": "sympo.noise",
     "Symmetric": "sympo.noise",
     "flip": "sympo.noise",
     "FineTuning": "sympo.pipelines",
@@ -202,6 +204,7 @@ __all__ = [
     "RewardModelJudge",
     "Sampling",
     "Savage",
+    "SecondJudge",
     "Sigmoid",
     "SimPO",
     "SmolLM2",

@@ -66,6 +66,7 @@ class GoldLanguage:
     from_policy: ClassVar[bool] = True
     on_rendered: ClassVar[str] = ""
     scored: ClassVar[bool] = False
+    twice_judged: ClassVar[bool] = False
     beside_corpus: ClassVar[frozenset[str]] = frozenset(
         {"reward_scale", "temperature", "train_pairs", "validation_pairs", "test_pairs"}
     )

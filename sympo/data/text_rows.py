@@ -12,7 +12,7 @@ import numpy as np
 from sympo import seeding
 from sympo.data.message_parsing import Unusable, short
 from sympo.data.row_sources import PlacedRow
-from sympo.data.text_pair import TextPair, score_gaps
+from sympo.data.text_pair import TextPair, disputes, score_gaps
 from sympo.types import BadInput, PreferencePairs, chosen_over_rejected
 
 COLUMNS_SHOWN = 20
@@ -45,7 +45,9 @@ class TextRows:
     @property
     def preferences(self) -> PreferencePairs:
         """The pairs without their texts."""
-        return chosen_over_rejected(self.ids, score_gap=score_gaps(self.pairs))
+        return chosen_over_rejected(
+            self.ids, score_gap=score_gaps(self.pairs), disputed=disputes(self.pairs)
+        )
 
     def take(self, index: np.ndarray) -> "TextRows":
         """Some rows, in the order of the index."""

@@ -100,7 +100,8 @@ class PreferenceJob(Recipe):
         # pairs exist only after the shared stages: a stand-in shows whether they can be flipped
         gap = None if cell.dataset.gold_reward is None else np.ones(1)
         score_gap = np.ones(1) if cell.dataset.scored else None
-        one = chosen_over_rejected(np.zeros(1, np.uint64), gap, score_gap)
+        disputed = np.ones(1, bool) if cell.dataset.twice_judged else None
+        one = chosen_over_rejected(np.zeros(1, np.uint64), gap, score_gap, disputed)
         flip(cell.noise_model, cell.name.noise, one, cell.name.seed)
 
 
@@ -308,6 +309,7 @@ class Training:
             self.listener.resumed(self.epoch)
             run.restore(state)
         else:
+            self.listener.step(self.epoch)  # training begins
             self._evaluate()
         self.trainer.train(self._after_step)
         run.save(self.scorer)
@@ -363,5 +365,6 @@ def _first(noisy: NoisyPairs, count: int) -> NoisyPairs:
         pairs.label[:count],
         None if pairs.gap is None else pairs.gap[:count],
         None if pairs.score_gap is None else pairs.score_gap[:count],
+        None if pairs.disputed is None else pairs.disputed[:count],
     )
     return NoisyPairs(kept, noisy.flipped[:count])

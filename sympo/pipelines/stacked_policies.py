@@ -104,6 +104,7 @@ class _Pass:
             for run, state in zip(self.runs, self.kept, strict=True):
                 run.restore(state)
         else:
+            self.listener.step(self.epoch)  # training begins
             self._evaluate()
         self.trainer.train(self._after_step)
         self._fail_diverged()

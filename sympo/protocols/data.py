@@ -85,6 +85,10 @@ class TextData(Dataset, Protocol):
         """Whether scores came with the labels, which give `PreferencePairs.score_gap`."""
 
     @property
+    def twice_judged(self) -> bool:
+        """Whether a second annotator compared the pairs, which gives `PreferencePairs.disputed`."""
+
+    @property
     def gold_reward(self) -> GoldReward | None:
         """The true reward; None if it is unknown."""
 
