@@ -81,3 +81,34 @@ def test_a_killed_policy_starts_over_if_it_is_computed_otherwise(
     (ended,) = run_cells([cell(tmp_path, *after)])
     assert ended.status == "complete"
     assert "starts over, because its checkpoint is from another trainer" in capsys.readouterr().out
+
+
+def test_policies_at_different_steps_resume_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def both(folder: str) -> list[Cell]:
+        settings = ["job.checkpoint_minutes=0", "job.evaluate_every=0.4"]
+        return [cell(tmp_path / folder, f"loss={loss}", *settings) for loss in ("ramp", "dr_dpo")]
+
+    whole, killed = both("whole"), both("killed")
+    assert {one.status for one in run_cells(whole)} == {"complete"}
+    step = stacked_policies._Pass._after_step
+
+    def kill_at(last: int) -> None:
+        def kill(self: stacked_policies._Pass, losses: Any) -> None:
+            step(self, losses)
+            if self.trainer.done == last:
+                raise Killed
+
+        monkeypatch.setattr(stacked_policies._Pass, "_after_step", kill)
+
+    for last, cells in ((2, killed), (4, killed[:1])):
+        kill_at(last)
+        with pytest.raises(Killed):
+            run_cells(cells)
+    kill_at(-1)
+    assert {one.status for one in run_cells(killed)} == {"complete"}
+    for one, other in zip(whole, killed, strict=True):
+        for file in ("metrics.jsonl", "samples/last.jsonl", "samples/selected.jsonl"):
+            same = [(each.folder.path / file).read_text() for each in (one, other)]
+            assert same[0] == same[1]
