@@ -38,11 +38,11 @@ class BaseMargin(ABC):
     def rewards(self, logps: Tensor, reference: Tensor | None, lengths: Tensor) -> Tensor:
         """The implicit reward of each answer; of the shape and dtype of logps.
 
-        logps, reference: log pi(a|x) and log pi_ref(a|x), each summed over the tokens of the answer;
-            a reference-free margin ignores the reference.
-        lengths: the number of these tokens, at least 1.
+        All have one shape, (..., n, 2) for the answers of n pairs.
 
-        All have one shape, with the pairs and their two answers last.
+        logps, reference: log pi(a|x) and log pi_ref(a|x), each summed over the tokens of the
+            answer; a reference-free margin ignores the reference.
+        lengths: the number of these tokens, at least 1.
         """
 
     def clipped(self, rewards: Tensor) -> Tensor:

@@ -60,7 +60,8 @@ def _loaded(folder: Path, made: int) -> Preferences:
         with np.load(folder / f"{name}-prompts.npz") as found:
             gaps = found.get("gap"), found.get("score_gap")
             pairs, prompts = chosen_over_rejected(found["pair"], *gaps), load_ids(found)
-        texts = [json.loads(line) for line in (folder / f"{name}.jsonl").open()]
+        with (folder / f"{name}.jsonl").open() as lines:
+            texts = [json.loads(line) for line in lines]
         splits[name] = TokenPairs(pairs, sides[0], sides[1], prompts, texts)
     return Preferences(**splits, account=row_account.read((folder / ACCOUNT).read_text()))
 
