@@ -84,7 +84,7 @@ class RewardModelJob(Schedule):
     def train(self, cells: Sequence[Cell], listener: Listener) -> None:
         """Train cells that share data set, model, schedule and device, from their last checkpoints;
         cells at the same epoch are trained together."""
-        states = [checkpoints.load(cell.folder, listener.note) for cell in cells]
+        states = [checkpoints.load(cell.folder, CellTrainer, listener.note) for cell in cells]
         epochs = [0 if state is None else state["trainer"]["epoch"] for state in states]
         for epoch in sorted(set(epochs)):
             # cells of one seed are adjacent
@@ -186,7 +186,7 @@ class _Pass:
             if place not in self.trainer.diverged:
                 evaluations = checkpoints.kept(self.evaluations[place], self.selected_by)
                 kept = {"trainer": state, "evaluations": evaluations}
-                checkpoints.save(kept, self.cells[place].folder)
+                checkpoints.save(kept, self.cells[place].folder, CellTrainer)
         self.saved = time.monotonic()
 
 

@@ -62,7 +62,8 @@ def _loaded(folder: Path, made: int) -> Preferences:
         with np.load(folder / f"{name}-prompts.npz") as found:
             columns = {name: found.get(name) for name in COLUMNS}
             pairs, prompts = chosen_over_rejected(found["pair"], **columns), load_ids(found)
-        texts = [json.loads(line) for line in (folder / f"{name}.jsonl").open()]
+        with (folder / f"{name}.jsonl").open() as lines:
+            texts = [json.loads(line) for line in lines]
         splits[name] = TokenPairs(pairs, sides[0], sides[1], prompts, texts)
     return Preferences(**splits, account=row_account.read((folder / ACCOUNT).read_text()))
 

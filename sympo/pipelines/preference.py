@@ -26,6 +26,7 @@ from sympo.protocols.jobs import Listener
 from sympo.protocols.models import Margin, Scorer, Splittable
 from sympo.ranges import Count, NotNegative, Positive, TokensPerPass
 from sympo.runs import checkpoints
+from sympo.training.diverged import Diverged
 from sympo.training.optimizer import Recipe
 from sympo.training.pairwise import PreferenceTrainer
 from sympo.training.pass_memory import scoring_tokens, training_tokens
@@ -186,6 +187,13 @@ class Run(ABC):
         )
         return self.margin.rewards(*parts).numpy().ravel()  # type: ignore[arg-type]
 
+    def diverged(self, step: int, scores: Mapping[str, np.ndarray]) -> Diverged | None:
+        """The error if an evaluation's scores are not all finite, else None."""
+        if all(np.isfinite(own).all() for own in scores.values()):
+            return None
+        advice = "; a lower learning rate may help" if step else ""
+        return Diverged(f"scores of {self.cell.loss} after step {step} are not finite{advice}")
+
     def due(self, done: int, steps: int, per_epoch: int) -> bool:
         """Whether an evaluation follows after so many steps: after those nearest to whole multiples
         of `evaluate_every`, and after the last."""
@@ -217,11 +225,11 @@ class Run(ABC):
             self._keep_suspects(rewards["train"], train)
         self.listener.evaluation(self.place, epoch, found)
 
-    def checkpoint(self, trainer: Mapping[str, Any]) -> None:
-        """Save a checkpoint with the state of the cell's trainer."""
+    def checkpoint(self, trainer: type, own: Mapping[str, Any]) -> None:
+        """Save a checkpoint with the cell's own state of a trainer."""
         evaluations = checkpoints.kept(self.evaluations, self.job.selected_by)
-        state = {"trainer": trainer, "losses": self.losses, "evaluations": evaluations}
-        checkpoints.save(state, self.cell.folder)
+        state = {"trainer": own, "losses": self.losses, "evaluations": evaluations}
+        checkpoints.save(state, self.cell.folder, trainer)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore what `checkpoint` saved, but for the trainer."""
@@ -304,7 +312,8 @@ class Training:
         run = self.run
         if note := self.job.slow_start(len(self.rows["train"])):
             self.listener.note(note)
-        if (state := checkpoints.load(run.cell.folder, self.listener.note)) is not None:
+        state = checkpoints.load(run.cell.folder, PreferenceTrainer, self.listener.note)
+        if state is not None:
             self.trainer.restore(state["trainer"])
             self.listener.resumed(self.epoch)
             run.restore(state)
@@ -327,11 +336,13 @@ class Training:
             self._evaluate()
         self.listener.step(self.epoch)
         if time.monotonic() - self.saved >= 60 * self.job.checkpoint_minutes:
-            self.run.checkpoint(trainer.state())
+            self.run.checkpoint(PreferenceTrainer, trainer.state())
             self.saved = time.monotonic()
 
     def _evaluate(self) -> None:
         scores = {name: self.score(name, pairs) for name, pairs in self.run.counted.items()}
+        if (error := self.run.diverged(self.trainer.done, scores)) is not None:
+            raise error
         self.run.evaluate(self.epoch, scores, self.run.beside(self.scorer), self.scorer)
 
 

@@ -19,7 +19,9 @@ _noted: set[str] = set()  # advice is shown once per process
 
 def train_together(runs: Sequence[PolicyRun], inputs: PolicyInputs, listener: Listener) -> None:
     """Train policies from their last checkpoints; those at the same step are trained together."""
-    states = [checkpoints.load(run.cell.folder, listener.note) for run in runs]
+    states = [
+        checkpoints.load(run.cell.folder, StackedPreferenceTrainer, listener.note) for run in runs
+    ]
     steps = [0 if state is None else state["trainer"]["done"] for state in states]
     tables = {name: RowTable(inputs.rows[name], *inputs.shared.stacked_on) for name in SPLITS}
     for done in sorted(set(steps)):
@@ -133,7 +135,7 @@ class _Pass:
         if time.monotonic() - self.saved >= 60 * self.job.checkpoint_minutes:
             states = trainer.state()
             for cell, run in self._left():
-                run.checkpoint(states[cell])
+                run.checkpoint(StackedPreferenceTrainer, states[cell])
             self.saved = time.monotonic()
 
     def _evaluate(self) -> None:
@@ -142,8 +144,17 @@ class _Pass:
             name: score(model, self.tables[name], pairs)
             for name, pairs in self.runs[0].counted.items()
         }
+        own = [
+            {name: of_all[cell] for name, of_all in scores.items()}
+            for cell in range(len(self.runs))
+        ]
+        for cell, run in self._left():
+            if (error := run.diverged(self.trainer.done, own[cell])) is not None:
+                self.trainer.diverged[cell] = error
+        self._fail_diverged()
+        if not self._left():
+            return
         beside = self.inputs.responses.of_cells(model)
         for cell, run in self._left():
             run.drawn, found = beside[cell]
-            own = {name: of_all[cell] for name, of_all in scores.items()}
-            run.evaluate(self.epoch, own, found, self.scorers[cell])
+            run.evaluate(self.epoch, own[cell], found, self.scorers[cell])
