@@ -279,7 +279,6 @@ def betas() -> str:
         return f"{by_beta[beta].mean(loss, noise)} (beta {beta:g})"
 
     margins = cells("gold_language_win_rate", "last/test/margin_mean")
-    earlier = Results("gold_language_win_rate", "policy/win_rate")
     return f"""
     Symmetry does not explain it: hinge does as well, and it is convex, unbounded and not
     symmetric. At beta 0.1 margins are small ({margins.min():.3f} to {margins.max():.2f} on average
@@ -287,9 +286,7 @@ def betas() -> str:
     training loss is twice ramp's to within 2%. Plotted against KL, all seven losses follow one
     curve; they differ in how far along it they get. A smaller beta moves the policy further: at
     noise 0.3 logistic wins {row("logistic", 0.3)}, and ramp {row("ramp", 0.3)}; at 0.4 logistic
-    {row("logistic", 0.4)}, and ramp {row("ramp", 0.4)}. (At beta 0.1 and noise 0.4, logistic has
-    {by_beta[0.1].mean("logistic", 0.4)} here and {earlier.mean("logistic", 0.4)} above: those
-    earlier runs had [other test prompts](#how-to-reproduce-each-figure).) At equal beta ramp leads
+    {row("logistic", 0.4)}, and ramp {row("ramp", 0.4)}. At equal beta ramp leads
     in {ahead} of {len(leads)} comparisons, in {clear} of them with an interval above 0
     ([betas](../results/gold_language_beta/), five seeds). At the smallest beta the lead is
     {by_beta[min(by_beta)].lead("ramp", "logistic", 0.3)} at 0.3 and
