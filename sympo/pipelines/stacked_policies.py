@@ -1,7 +1,9 @@
 """Trains the small policies of one seed together, from the shared stages to the last evaluation."""
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +40,11 @@ class StackedPolicy:
     def __init__(self, together: "_Pass", cell: int) -> None:
         self._pass, self.cell = together, cell
 
-    @property
+    @cached_property
     def model(self) -> Any:
         """A `transformers` model with a copy of the weights."""
-        shared = self._pass.inputs.shared
-        made = shared.source.model.load(shared.reference_folder())
+        # not loaded from the reference's folder, which may be gone and would be made again
+        made = copy.deepcopy(self._pass.template)
         self._pass.trainer.model.write(self.cell, made)
         return made
 
