@@ -288,7 +288,8 @@ def flips() -> str:
         )
 
     def of(found: pd.Series) -> str:
-        return f"{found.min():.2f} to {found.max():.2f}"
+        ends = [f"{end:.2f}" for end in (found.min(), found.max())]
+        return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
     last = {noise: means("last/train/flip_auroc", noise) for noise in (0.1, 0.4)}
     chosen = {noise: means("selected/train/flip_auroc", noise) for noise in (0.1, 0.4)}
