@@ -29,6 +29,7 @@ bad_input: list[Exception] = []
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def cell(config: DictConfig) -> Any:
     from experiments.cells import run_cell
+    from experiments.dry_run import show_one
 
     choices = HydraConfig.get().runtime.choices
     if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -40,6 +41,8 @@ def cell(config: DictConfig) -> Any:
             )
         if start := getattr(get_class(config.job._target_), "start", None):
             start(config, choices, HydraConfig.get().overrides.task)
+        elif config.dry_run:
+            show_one(config, choices)
         else:
             outcomes.append(run_cell(config, choices, wait=True))
     except (BadInput, OmegaConfBaseException) as error:

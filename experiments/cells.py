@@ -8,7 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from experiments.settings import GROUPS, SETTINGS, build, check_keys, kept, resolved
+from experiments.run_data import shares_training, warn_of_shared
+from experiments.settings import GROUPS, SETTINGS, build, check_keys, check_size, kept, resolved
 from sympo.disk import check_folder
 from sympo.pipelines.cell import Cell, assemble, resolve_device
 from sympo.pipelines.result import RunResult
@@ -30,6 +31,7 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     choices: the option chosen for each group, Hydra's `hydra.runtime.choices`.
     """
     settings = resolved(config)
+    check_size(choices.get("size", "full"), choices.get("experiment"))
     check_keys("", settings, SETTINGS)
     for key in ("results_dir", "report_dir"):
         check_folder(key, settings[key])
@@ -67,6 +69,8 @@ def _judge(option: Any, settings: Mapping[str, Any] | None, job: Any, dataset: A
         raise BadInput(f"judge={option}: this job leaves no responses to judge; use job=policy")
     judge = build_judge(str(option), settings)
     judge.of(dataset)
+    if shares_training(judge, dataset):
+        warn_of_shared(str(option), "the policies of this sweep")
     return judge
 
 

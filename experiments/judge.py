@@ -1,4 +1,4 @@
-"""The job that judges the responses of complete runs."""
+"""The job that judges the responses of complete runs, or the labels of a data set."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from filelock import FileLock
 from omegaconf import DictConfig
 
 from experiments.cells import build_judge
+from experiments.judge_labels import LabelsJob
 from experiments.report import command, outcomes, report
-from experiments.settings import check_keys, kept, resolved, unknown
+from experiments.run_data import dataset_of, warn_of_leaks
+from experiments.settings import check_keys, resolved, unknown
 from sympo.disk import check_folder
 from sympo.judges.judged_file import JudgedFile
 from sympo.judges.judged_runs import (
@@ -27,19 +28,20 @@ from sympo.pipelines.cell import STARTED
 from sympo.pipelines.judging import judged
 from sympo.pipelines.progress import Progress, heading
 from sympo.pipelines.result import RunResult
-from sympo.protocols.judging import Judge, JudgedData
+from sympo.protocols.judging import Judge, Split
 from sympo.runs.provenance import git_commit
 from sympo.types import BadInput
 
 # the settings of this job; the others belong to jobs that train cells
 SETTINGS: dict[str, Any] = {
     "job": dict, "judge": dict | None, "runs": str, "results_dir": str, "report_dir": str,
-    "device": str, "threads": int | None, "force": bool,
+    "device": str, "threads": int | None, "force": bool, "dataset": dict | None, "split": Split,
 }  # fmt: skip
 
 
 class JudgeJob:
-    """Judges the samples of every complete run below `runs`, and plots the results."""
+    """Judges the samples of every complete run below `runs`, and plots the results; with a data
+    set, its labelled pairs instead."""
 
     @staticmethod
     def start(config: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> None:
@@ -47,10 +49,11 @@ class JudgeJob:
 
         Raises BadInput before any work.
         """
-        if "judge" not in choices:  # Hydra drops the choice if given several
-            given = next((one for one in overrides if one.startswith("judge=")), "judge")
-            raise BadInput(f"{given}: a group takes the name of one of its options")
-        settings, name = resolved(config), str(choices["judge"])
+        for group in ("judge", "dataset"):
+            if group not in choices:  # Hydra drops the choice if given several
+                given = next((one for one in overrides if one.startswith(f"{group}=")), group)
+                raise BadInput(f"{given}: a group takes the name of one of its options")
+        settings, name = {"dataset": None, **resolved(config)}, str(choices["judge"])
         for override in overrides:
             key = override.lstrip("+~").split("=")[0].split(".")[0]
             if key not in SETTINGS:
@@ -66,10 +69,30 @@ class JudgeJob:
                     f"threads={settings['threads']} is not allowed: it must be at least 1"
                 )
             torch.set_num_threads(settings["threads"])
+        of_labels = None
+        if settings["dataset"] is not None:
+            of_labels = LabelsJob(settings, choices, overrides)
+        elif split := [one for one in overrides if one.startswith("split=")]:
+            raise BadInput(f"{split[0]} is not allowed without dataset=...: it chooses its pairs")
         judge = build_judge(name, settings["judge"])
+        verdicts = Verdicts(
+            Path(settings["results_dir"]) / CACHE, STARTED if settings["force"] else 0.0
+        )
+        if of_labels:
+            of_labels.run(name, judge, verdicts)
+        else:
+            JudgeJob._judge_runs(settings, name, judge, verdicts, overrides)
+
+    @staticmethod
+    def _judge_runs(
+        settings: Mapping[str, Any],
+        name: str,
+        judge: Judge,
+        verdicts: Verdicts,
+        overrides: Sequence[str],
+    ) -> None:
         folders = judgeable(Path(settings["runs"]), judge, dataset_of)
-        since = STARTED if settings["force"] else 0.0
-        verdicts = Verdicts(Path(settings["results_dir"]) / CACHE, since)
+        warn_of_leaks(name, judge, folders)
         if cost := estimate(folders, judge, dataset_of, name, verdicts):
             print(f"judge={name}: {cost}", flush=True)
         found: list[RunResult] = []
@@ -88,21 +111,6 @@ class JudgeJob:
             found, Path(settings["report_dir"]), partial(_provenance, name, judge, overrides),
             ("runs", "judged", "already judged"),
         )  # fmt: skip
-
-
-def dataset_of(folder: Path) -> JudgedData:
-    """The data set of a run, built from its config without reading its files."""
-    file = folder / "config.yaml"
-    try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))["dataset"]
-        option = str(folder.parts[-4])
-        dataset: JudgedData = kept("dataset", option, json.dumps(settings, sort_keys=True))
-        return dataset
-    except BadInput as error:
-        raise BadInput(f"{file} is not the config of a run: {error}") from error
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError,
-            RecursionError) as error:  # fmt: skip
-        raise BadInput(f"{file} is not the config of a run ({type(error).__name__})") from error
 
 
 def _provenance(

@@ -221,20 +221,18 @@ def policies() -> str:
     chosen = {noise: win.lead("ramp", "logistic", noise, "selected") for noise in (0.3, 0.4)}
     ends = [win.ends("ramp", "logistic", noise, "selected") for noise in (0.3, 0.4)]
     _holds(all(low < 0 < high for _, low, high in ends), "no lead at the selected epoch")
-    more = ["ramp", "sigmoid", "ropo"]
-    gains = [win.value(loss, 0.1) - win.value(loss, 0) for loss in more]
-    others = [win.value(loss, 0.1) - win.value(loss, 0) for loss in losses if loss not in more]
-    _holds(min(gains) > 0.5 > max(others), "ramp, sigmoid and ROPO win more at noise 0.1 than at 0")
-    _holds(not any(_gained(win.folder, loss) for loss in more), "that gain is not significant")
+    gains = {loss: win.value(loss, 0.1) - win.value(loss, 0) for loss in losses}
+    more = [loss for loss in losses if _gained(win.folder, loss.split()[0])]
+    _holds(not more, "no loss wins significantly more at noise 0.1 than without noise")
     curves = table(win.folder, "curves").groupby(["loss", "noise", "epoch"])["policy/win_rate"]
     by_epoch = curves.mean().unstack("epoch")
     lost = 100 * (by_epoch.max(axis=1) - by_epoch.iloc[:, -1]).max()
     return f"""
     **Policies**, on the embedded language (five seeds, win rate over the fine-tuned reference by
     the true reward, last epoch). Without noise all losses win {min(clean):.0f} to
-    {max(clean):.0f}%; at noise 0.1, ramp, sigmoid and ROPO win {min(gains):.1f} to
-    {max(gains):.1f} points more than without noise (not significant). At noise 0.3 sigmoid, ramp,
-    hinge and ROPO win {near(losses[:4], 0.3)}, rDPO given the true rate
+    {max(clean):.0f}%; at noise 0.1 the change is {min(gains.values()):.1f} to
+    {max(gains.values()):.1f} points (no gain is significant). At noise 0.3 sigmoid, ramp, hinge and
+    ROPO win {near(losses[:4], 0.3)}, rDPO given the true rate
     {win.mean("rdpo (oracle)", 0.3, digits=0)}, logistic (DPO)
     {win.mean("logistic", 0.3, digits=0)} and cDPO given the true rate
     {win.mean("cdpo (oracle)", 0.3, digits=0)}; at 0.4 {near(losses[:4], 0.4)},
@@ -253,6 +251,61 @@ def _gained(folder: str, loss: str) -> bool:
     wins = cells(folder, "last/policy/win_rate", loss=loss, noise=0.1).to_numpy()
     gain = wins - cells(folder, "last/policy/win_rate", loss=loss, noise=0).to_numpy()
     return bool(ttest_1samp(gain, 0).pvalue < 0.05)
+
+
+def judges() -> str:
+    """Two judges of the same policies."""
+    folder, names = "gold_language_win_rate", ("reward_model", "gold")
+    by_judge = [Results(folder, f"judge/{name}/win_rate") for name in names]
+    agreed = table(folder, "agreement")
+    row = agreed[(agreed["which"] == "last") & (agreed["against"] == "reference")].iloc[0]
+    rows = table(folder, "summary").set_index("metric")
+    wins = [rows.loc[f"last/judge/{name}/win_rate"] for name in names]
+    values = [one.set_index(["variant", "noise"])["mean"] for one in wins]
+    apart = 100 * (values[0] - values[1]).abs().max()
+
+    def both(loss: str) -> str:
+        mine, theirs = (one.value(loss, 0.4) for one in by_judge)
+        return f"{loss} {mine:.1f} against {theirs:.1f}%"
+
+    return f"""
+    As a judge of the {row["cells"]} policies above, a reward model trained on 20,000 clean pairs
+    agrees with the true reward on {100 * row["agreement"]:.1f}% of {row["n"]:,} responses (kappa
+    {row["kappa"]:.2f}, interval {row["kappa_low"]:.2f} to {row["kappa_high"]:.2f}) and gives every
+    loss at every noise rate a win rate within {apart:.1f} points of the true one: at noise 0.4
+    {both("ramp")}, {both("logistic")}. Neither can prefer a position, so both protocols give the
+    same numbers."""
+
+
+def flips() -> str:
+    """Which pairs are flipped, and how many."""
+    folder = "flip_detection"
+    losses = sorted(table(folder, "cells")["loss"].unique())
+
+    def means(column: str, noise: float) -> pd.Series:
+        return pd.Series(
+            {one: cells(folder, column, loss=one, noise=noise).mean() for one in losses}
+        )
+
+    def of(found: pd.Series) -> str:
+        ends = [f"{end:.2f}" for end in (found.min(), found.max())]
+        return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+    last = {noise: means("last/train/flip_auroc", noise) for noise in (0.1, 0.4)}
+    chosen = {noise: means("selected/train/flip_auroc", noise) for noise in (0.1, 0.4)}
+    rates = {noise: means("selected/validation/noise_estimate", noise) for noise in (0, 0.2, 0.4)}
+    best, worst = last[0.4].idxmax().replace("_", " "), last[0.4].idxmin()
+    _holds(best == "truncated hinge" and worst == "rdpo", "truncated hinge finds flips best at 0.4")
+    _holds((chosen[0.4] > last[0.4]).all(), "every loss finds flips better at the selected epoch")
+    return f"""
+    On digits (seven losses, five seeds), training pairs ranked by their margin put the flipped ones
+    first with an AUROC of {of(chosen[0.1])} at noise 0.1 and {of(chosen[0.4])} at noise 0.4, at the
+    epoch selected by noisy validation, whatever the loss. Memorising hides them: after the last
+    epoch it is {of(last[0.4])} at noise 0.4, highest for the {best} and lowest for rDPO given the
+    true rate and for logistic ({last[0.4]["logistic"]:.2f}; ramp {last[0.4]["ramp"]:.2f}, sigmoid
+    {last[0.4]["sigmoid"]:.2f}). The noise rate estimated from validation margins, without a clean
+    label, is {of(rates[0])} at noise 0, {of(rates[0.2])} at 0.2 and {of(rates[0.4])} at 0.4: a
+    little too high, as the estimator must be while the model errs."""
 
 
 def betas() -> str:
@@ -279,7 +332,6 @@ def betas() -> str:
         return f"{by_beta[beta].mean(loss, noise)} (beta {beta:g})"
 
     margins = cells("gold_language_win_rate", "last/test/margin_mean")
-    earlier = Results("gold_language_win_rate", "policy/win_rate")
     return f"""
     Symmetry does not explain it: hinge does as well, and it is convex, unbounded and not
     symmetric. At beta 0.1 margins are small ({margins.min():.3f} to {margins.max():.2f} on average
@@ -287,9 +339,7 @@ def betas() -> str:
     training loss is twice ramp's to within 2%. Plotted against KL, all seven losses follow one
     curve; they differ in how far along it they get. A smaller beta moves the policy further: at
     noise 0.3 logistic wins {row("logistic", 0.3)}, and ramp {row("ramp", 0.3)}; at 0.4 logistic
-    {row("logistic", 0.4)}, and ramp {row("ramp", 0.4)}. (At beta 0.1 and noise 0.4, logistic has
-    {by_beta[0.1].mean("logistic", 0.4)} here and {earlier.mean("logistic", 0.4)} above: those
-    earlier runs had [other test prompts](#how-to-reproduce-each-figure).) At equal beta ramp leads
+    {row("logistic", 0.4)}, and ramp {row("ramp", 0.4)}. At equal beta ramp leads
     in {ahead} of {len(leads)} comparisons, in {clear} of them with an interval above 0
     ([betas](../results/gold_language_beta/), five seeds). At the smallest beta the lead is
     {by_beta[min(by_beta)].lead("ramp", "logistic", 0.3)} at 0.3 and
@@ -326,7 +376,7 @@ def gpu_grid() -> str:
 
 
 PARAGRAPHS: dict[str, Callable[[], str]] = {
-    made.__name__: made for made in (images, text_rewards, policies, betas, gpu_grid)
+    made.__name__: made for made in (images, text_rewards, policies, betas, judges, flips, gpu_grid)
 }
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def command(flags: str, overrides: Sequence[str]) -> str:
 
 def _without_path(override: str) -> str:
     key, _, value = override.partition("=")
-    path = Path(value.strip("'"))
+    path = Path(value.strip("'\""))
     place = path.is_absolute() or key.split(".")[-1] in PATHS
     return f"{key}=FOLDER" if place and path.exists() else override
 

@@ -48,6 +48,7 @@ SETTINGS: dict[str, Any] = {
     "results_dir": str,
     "report_dir": str,
     "force": bool,
+    "dry_run": bool,
     "judge": dict | None,
     "wandb": {"mode": str, "project": str, "entity": str | None, "group": str | None},
     "progress": {"cell": Count, "cells": Count, "started": NotNegative | None},
@@ -123,6 +124,18 @@ def refuse_classes(overrides: Iterable[str]) -> None:
                 f"{override}: a class cannot be chosen on the command line; write "
                 f"conf/{group}/NAME.yaml with its _target_ and use {group}=NAME"
             )
+
+
+def check_size(size: str, experiment: str | None) -> None:
+    """Refuse a size that the chosen experiment does not have."""
+    sizes = CONF / "hydra" / "experiment_sizes"
+    if size == "full" or (sizes / str(experiment) / f"{size}.yaml").is_file():
+        return
+    known = sorted(path.parent.name for path in sizes.glob(f"*/{size}.yaml"))
+    raise BadInput(
+        f"size={size}: experiment={experiment or 'null'} does not have this size; "
+        f"{', '.join(known)} have"
+    )
 
 
 def groups() -> set[str]:

@@ -72,6 +72,9 @@ class CellSweeper(Sweeper):
         jobs, cells = self._check(jobs, arguments)
         for job, cell in zip(jobs, cells, strict=True):
             self.prepared.add(job, cell)
+        if self.config.dry_run:
+            self._show_plan(jobs)
+            return []
         found = self._launch(jobs)
         while waiting := [i for i, outcome in enumerate(found) if outcome.status == "busy"]:
             # other processes hold these: take them once they are released
@@ -82,6 +85,13 @@ class CellSweeper(Sweeper):
         outcomes.extend(found)
         report(found, Path(self.config.report_dir), partial(cell_provenance, arguments))
         return found
+
+    def _show_plan(self, jobs: list["Job"]) -> None:
+        from experiments.dry_run import show
+
+        launcher = self.config.hydra.launcher
+        planned = [self.prepared.planned(job.overrides) for job in jobs]
+        show(planned, launcher.get("most_cells"), launcher.get("processes"))
 
     def _combinations(self, arguments: list[str]) -> list[list[Override]]:
         parser = OverridesParser.create(config_loader=self.loader)

@@ -16,7 +16,7 @@ Reward models, of embedded data, of rows in memory, or of files (`PreferenceSet(
     rows = [{"prompt": f"Say {i}.", "chosen": f"{i}", "rejected": "No."} for i in range(200)]
     found = sympo.train_reward_model(sympo.TextPairs(rows, validation_pairs=20), loss="logistic")
 
-Policies, and judges of their responses (`Hub(name_or_path=...)` loads a model):
+Policies, and judges of their responses (`Hub(name_or_path=...)` or `SmolLM2()` loads a model):
 
     data = sympo.GoldLanguage(train_pairs=64, validation_pairs=32, test_pairs=32)
     found = sympo.train_policy(
@@ -83,11 +83,15 @@ if TYPE_CHECKING:
     from sympo.models.images import CNN as CNN
     from sympo.models.texts import Hub as Hub
     from sympo.models.texts import HubReward as HubReward
+    from sympo.models.texts import MiniLMReward as MiniLMReward
+    from sympo.models.texts import SmolLM2 as SmolLM2
+    from sympo.models.texts import SmolLM2Reward as SmolLM2Reward
     from sympo.models.texts import Tfidf as Tfidf
     from sympo.models.texts import TinyLM as TinyLM
     from sympo.models.texts import TinyReward as TinyReward
     from sympo.noise import Asymmetric as Asymmetric
     from sympo.noise import InstanceDependent as InstanceDependent
+    from sympo.noise import SecondJudge as SecondJudge
     from sympo.noise import Symmetric as Symmetric
     from sympo.noise import flip as flip
     from sympo.pipelines import FineTuning as FineTuning
@@ -142,11 +146,15 @@ _HOMES = {
     "CNN": "sympo.models.images",
     "Hub": "sympo.models.texts",
     "HubReward": "sympo.models.texts",
+    "MiniLMReward": "sympo.models.texts",
+    "SmolLM2": "sympo.models.texts",
+    "SmolLM2Reward": "sympo.models.texts",
     "Tfidf": "sympo.models.texts",
     "TinyLM": "sympo.models.texts",
     "TinyReward": "sympo.models.texts",
     "Asymmetric": "sympo.noise",
     "InstanceDependent": "sympo.noise",
+    "SecondJudge": "sympo.noise",
     "Symmetric": "sympo.noise",
     "flip": "sympo.noise",
     "FineTuning": "sympo.pipelines",
@@ -189,14 +197,18 @@ __all__ = [
     "Logistic",
     "LossProperties",
     "MarginLoss",
+    "MiniLMReward",
     "OpenAIJudge",
     "PreferenceSet",
     "Ramp",
     "RewardModelJudge",
     "Sampling",
     "Savage",
+    "SecondJudge",
     "Sigmoid",
     "SimPO",
+    "SmolLM2",
+    "SmolLM2Reward",
     "Square",
     "SymPOTrainer",
     "Symmetric",

@@ -36,11 +36,13 @@ class BaseMargin(ABC):
 
     @abstractmethod
     def rewards(self, logps: Tensor, reference: Tensor | None, lengths: Tensor) -> Tensor:
-        """The implicit reward of each answer; (n,), of the dtype of logps.
+        """The implicit reward of each answer; of the shape and dtype of logps.
 
-        logps, reference: (n,), log pi(a|x) and log pi_ref(a|x), each summed over the tokens of the
+        All have one shape, (..., n, 2) for the answers of n pairs.
+
+        logps, reference: log pi(a|x) and log pi_ref(a|x), each summed over the tokens of the
             answer; a reference-free margin ignores the reference.
-        lengths: (n,), the number of these tokens, at least 1.
+        lengths: the number of these tokens, at least 1.
         """
 
     def clipped(self, rewards: Tensor) -> Tensor:

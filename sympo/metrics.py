@@ -14,6 +14,8 @@ from typing import Literal
 
 # the epochs that a run reports, as summaries name them and as readers see them
 EPOCHS = {"last": "Last epoch", "selected": "Epoch chosen by noisy validation"}
+# the accuracy on pairs of a model that guesses
+CHANCE = 0.5
 
 Axis = Literal["noise", "kl", "epochs", "digit"]
 _AXES: tuple[Axis, ...] = ("noise", "kl", "epochs", "digit")
@@ -29,9 +31,14 @@ class Metric:
     floor: the least true value, if estimates can fall below it.
     line: the written value that figures mark with a line, such as chance.
     note, over_seeds: what a caption says of it, always and for intervals over seeds.
+    diagonal: whether figures against noise mark the noise rate itself with a line.
+    of_flips: whether it exists only for flipped labels, so not at noise 0.
+    panel: whether it is a row of the panel on training, in the order of this table.
     figures: the axes it is drawn against; figure: what those files are called instead of `name`.
     section: figures of one section are sorted by axis, sections follow one another.
     headline: jobs are judged by the first such metric that they measure.
+    baseline: the accuracy of cheap baselines on the same items that it is shown beside:
+        `baseline/longer/<baseline>`; empty if it has none.
     """
 
     name: str
@@ -45,10 +52,14 @@ class Metric:
     line: float | None = None
     note: str = ""
     over_seeds: str = ""
+    diagonal: bool = False
+    of_flips: bool = False
+    panel: bool = False
     figures: tuple[Axis, ...] = ()
     figure: str = ""
     section: int = 2
     headline: bool = False
+    baseline: str = ""
 
     @property
     def path(self) -> str:
@@ -80,6 +91,7 @@ METRICS = (
     Metric(
         "order_accuracy", "test", "Test order accuracy", "%", 100, 0, 1,
         figures=("noise", "epochs"), figure="accuracy", section=0, headline=True,
+        baseline="order_accuracy",
     ),
     Metric(
         "label_accuracy", "test", "Accuracy on test labels as released", "%", 100, 0, 1, line=50,
@@ -87,7 +99,7 @@ METRICS = (
         "reached.",
         over_seeds="All seeds have the same test pairs: the interval says how training varies, not "
         "what other pairs would give.",
-        figures=("noise", "epochs"), section=1, headline=True,
+        figures=("noise", "epochs"), section=1, headline=True, baseline="label_accuracy",
     ),
     Metric(
         "win_rate", "policy", "Win rate over the reference", "%", 100, 0, 1, line=50,
@@ -100,12 +112,38 @@ METRICS = (
     Metric("gold_reward", "policy", "Gold reward", figures=("kl", "epochs")),
     Metric(
         "implicit_accuracy", "test", "Implicit reward accuracy", "%", 100, 0, 1, line=50,
-        figures=("noise", "epochs"), headline=True,
+        figures=("noise", "epochs"), headline=True, baseline="label_accuracy",
     ),
-    Metric("kl", "policy", "KL to the reference", "nats per answer", floor=0, figures=("epochs",)),
+    *(
+        Metric(f"{name}_{side}", "test", f"{title}, {side}", unit, panel=True)
+        for name, title, unit in (
+            ("logp", "Log-probability", "nats per response"),
+            ("reward", "Implicit reward", ""),
+        )
+        for side in ("chosen", "rejected")
+    ),
+    Metric("margin_unflipped", "train", "Training margin, unflipped pairs", panel=True),
+    Metric("margin_flipped", "train", "Training margin, flipped pairs", panel=True),
+    Metric(
+        "kl", "policy", "KL to the reference", "nats per answer", floor=0, panel=True,
+        figures=("epochs",),
+    ),
+    Metric("length", "policy", "Response length", "tokens", low=0, panel=True),
+    Metric("entropy", "policy", "Entropy", "nats per token", low=0, panel=True),
     Metric(
         "flipped_memorised", "train", "Share of flipped training pairs memorised", "%", 100, 0, 1,
         figures=("epochs",), figure="memorised",
+    ),
+    Metric(
+        "flip_auroc", "train", "AUROC of flip detection", low=0, high=1, line=0.5, of_flips=True,
+        note="Training pairs are ranked by their margin; 1 puts every flipped pair first.",
+        figures=("noise", "epochs"),
+    ),
+    Metric(
+        "noise_estimate", "validation", "Noise rate estimated from margins", "%", 100, 0, 1,
+        diagonal=True, figures=("noise",),
+        note="The share of validation labels that the model contradicts, among the fifth of the "
+        "pairs with the largest margins.",
     ),
     Metric(
         "reward_mean", "test", "Learned reward", "standard deviations",
@@ -117,7 +155,6 @@ METRICS = (
     Metric("spearman", low=-1, high=1),
     Metric("kendall", low=-1, high=1),
     Metric("truncated", low=0, high=1),
-    Metric("length", low=0),
 )  # fmt: skip
 # names that metrics share: any accuracy, and any standard error
 _FAMILIES = (

@@ -9,6 +9,7 @@ MOVED = {
     "sympo.models.cnn.CNN": "sympo.models.images.CNN",
     "sympo.models.language.TinyLM": "sympo.models.texts.TinyLM",
     "sympo.models.language.Hub": "sympo.models.texts.Hub",
+    "sympo.models.texts.language_models.Hub": "sympo.models.texts.Hub",
     "sympo.models.classifiers.TinyReward": "sympo.models.texts.TinyReward",
     "sympo.models.classifiers.HubReward": "sympo.models.texts.HubReward",
     "sympo.models.classifiers.Released": "sympo.models.texts.classifiers.Released",

@@ -71,6 +71,7 @@ class PreferencePairs:
         (human or model labels).
     score_gap: (n,) float, the difference between the two items' scores that came with the labels,
         such as a judge's. It shows how close a pair is, and is not used as ground truth.
+    disputed: (n,) bool, whether a second annotator preferred the other item; None without one.
     """
 
     ids: np.ndarray
@@ -79,6 +80,7 @@ class PreferencePairs:
     label: np.ndarray
     gap: np.ndarray | None = None
     score_gap: np.ndarray | None = None
+    disputed: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -280,16 +282,18 @@ class Preferences:
 
 
 def chosen_over_rejected(
-    ids: np.ndarray, gap: np.ndarray | None = None, score_gap: np.ndarray | None = None
+    ids: np.ndarray,
+    gap: np.ndarray | None = None,
+    score_gap: np.ndarray | None = None,
+    disputed: np.ndarray | None = None,
 ) -> PreferencePairs:
     """Pairs whose items are stored as chosen, rejected, chosen, ...: every clean label is +1."""
     first = 2 * np.arange(len(ids))
-    return PreferencePairs(ids, first, first + 1, np.ones(len(ids)), gap, score_gap)
+    return PreferencePairs(ids, first, first + 1, np.ones(len(ids)), gap, score_gap, disputed)
 
 
 def taken(pairs: PreferencePairs, index: np.ndarray) -> PreferencePairs:
     """Some pairs that are stored as chosen, rejected, ..., in the order of the index."""
-    gap, score_gap = (
-        None if found is None else found[index] for found in (pairs.gap, pairs.score_gap)
-    )
-    return chosen_over_rejected(pairs.ids[index], gap, score_gap)
+    columns = (pairs.gap, pairs.score_gap, pairs.disputed)
+    kept = [None if found is None else found[index] for found in columns]
+    return chosen_over_rejected(pairs.ids[index], *kept)

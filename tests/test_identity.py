@@ -237,6 +237,7 @@ ONCE_NAMED = [
     "sympo.models.sampling.Sampling",
     "sympo.models.sampling.Transformers",
     "sympo.models.sampling_vllm.VLLM",
+    "sympo.models.texts.language_models.Hub",
     "sympo.models.tfidf.Tfidf",
     "sympo.noise.Asymmetric",
     "sympo.noise.InstanceDependent",

@@ -42,6 +42,7 @@ MAY_IMPORT = {
     },
     "sympo.models.texts": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols", "sympo.native",
+        "sympo.identity", "sympo.runs",  # for converted weights, which are a stage
     },
     "sympo.sampling": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.models.texts", "sympo.protocols",
@@ -71,7 +72,7 @@ MAY_IMPORT = {
         "sympo.outcomes",
         "sympo.process", "sympo.objective", "sympo.protocols", "sympo.losses", "sympo.margins",
         "sympo.noise", "sympo.data", "sympo.models", "sympo.sampling", "sympo.evaluation",
-        "sympo.training", "sympo.runs", "sympo.judges",
+        "sympo.training", "sympo.runs", "sympo.judges", "sympo.numeric",
     },
     "sympo.analysis": {
         "sympo.types", "sympo.runs", "sympo.evaluation", "sympo.outcomes", "sympo.statistics",

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from sympo import seeding
-from sympo.noise import Asymmetric, InstanceDependent, Symmetric, flip
+from sympo.noise import Asymmetric, InstanceDependent, SecondJudge, Symmetric, flip
 from sympo.protocols.data import NoiseModel
-from sympo.types import BadInput, PreferencePairs
+from sympo.types import BadInput, PreferencePairs, chosen_over_rejected
 
 MODELS = [Symmetric(), Asymmetric(0.5), Asymmetric(-1), InstanceDependent()]
 every_model = pytest.mark.parametrize("model", MODELS, ids=str)
@@ -208,3 +208,20 @@ def test_scores_take_the_place_of_a_reward_that_no_one_knows() -> None:
     swapped = dataclasses.replace(true, gap=scores)
     np.testing.assert_array_equal(by_score, InstanceDependent().rates(0.2, swapped, 0))
     np.testing.assert_array_equal(by_both, InstanceDependent().rates(0.2, true, 0))
+
+
+def test_second_judge_flips_the_disputed_pairs() -> None:
+    disputed = np.arange(1000) % 10 == 3  # a tenth
+    pairs = chosen_over_rejected(np.arange(1000, dtype=np.uint64), disputed=disputed)
+    model = SecondJudge()
+    assert (flip(model, 0.1, pairs, 0).flipped == disputed).all()
+    assert not flip(model, 0.0, pairs, 0).flipped.any()
+    # half of the disputed pairs, and no other
+    assert model.rates(0.05, pairs, 0).mean() == pytest.approx(0.05)
+    assert not model.rates(0.05, pairs, 0)[~disputed].any()
+    # a split of the same data may hold a little less, but not half
+    assert (flip(model, 0.12, pairs, 0).flipped == disputed).all()
+    with pytest.raises(BadInput, match=r"disagrees on 10\.0% of the pairs, so it must be at most"):
+        model.rates(0.2, pairs, 0)
+    with pytest.raises(BadInput, match="needs a second annotator"):
+        model.rates(0.1, chosen_over_rejected(np.arange(3, dtype=np.uint64)), 0)

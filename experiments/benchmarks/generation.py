@@ -23,7 +23,7 @@ import torch
 
 from experiments.benchmarks.results import processor, write
 from sympo.data.hh import HH
-from sympo.models.texts.language_models import Hub
+from sympo.models.texts import Hub
 from sympo.models.texts.policies import Policy
 from sympo.models.texts.scorers import AUTOCAST
 from sympo.sampling import VLLM, Sampling, Transformers

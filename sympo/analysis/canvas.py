@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from sympo.analysis.baselines import BASELINES, baseline_values
 from sympo.analysis.captions import interval_text, missing_text, ties, title
 from sympo.analysis.frames import show
 from sympo.analysis.style import LossStyle, styles
@@ -33,6 +34,10 @@ DRAWN: Any = {
     "lines.linewidth": 1.6,
     "lines.markersize": 6,
 }
+ON_THE_SAME_PAIRS = (
+    "Lines without markers: baselines on the same test pairs, TF-IDF trained on the same training "
+    "pairs without flips."
+)
 
 
 def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -61,9 +66,15 @@ def metrics_in(estimates: pd.DataFrame) -> list[str]:
 
 
 def limit_y(axes: Sequence[Axes], estimates: pd.DataFrame, unit: Metric) -> list[str]:
-    """`limit` of the y axes, with the metric's line; returns the notes for the caption."""
+    """`limit` of the y axes, with the metric's baselines or line; returns notes for the caption."""
     notes = limit(axes, estimates, unit, Axes.set_ylim)
-    if unit.line is not None:
+    beside = baseline_values(estimates, unit)
+    for name, value in beside.items():
+        for ax in axes:
+            ax.axhline(value, **_baseline_line(name), zorder=1)
+    if beside:
+        notes.append(ON_THE_SAME_PAIRS)
+    elif unit.line is not None:
         for ax in axes:
             ax.axhline(unit.line, color="#9a9a9a", linewidth=1.2, zorder=1)
         notes.append(f"Grey line: {show(unit.line)}{unit.unit}.")
@@ -92,8 +103,11 @@ def limit(
     top = min(np.nanmax([*high, *mean]), mean.max() + room, most)
     # an estimate can lie outside the range of true values
     bottom, top = min(bottom, mean.min()), max(top, mean.max())
-    if unit.line is not None:
-        bottom, top = min(bottom, unit.line), max(top, unit.line)
+    lines = [
+        *baseline_values(estimates, unit).values(),
+        *([] if unit.line is None else [unit.line]),
+    ]
+    bottom, top = min([bottom, *lines]), max([top, *lines])
     margin = 0.04 * (top - bottom) or 1.0
     for ax in axes:
         set_limits(ax, bottom - margin, top + margin)
@@ -121,6 +135,21 @@ def legend(figure: Figure, estimates: pd.DataFrame, *extra: Line2D, marked: bool
         handlelength=3.2,
         title="Loss",
     )
+
+
+def baseline_handles(estimates: pd.DataFrame, unit: Metric) -> list[Line2D]:
+    """A legend entry with its value for each baseline of the metric."""
+    return [
+        Line2D(
+            [], [], **_baseline_line(name), label=f"{BASELINES[name].title} {value:.1f}{unit.unit}"
+        )
+        for name, value in baseline_values(estimates, unit).items()
+    ]
+
+
+def _baseline_line(name: str) -> dict[str, Any]:
+    look = BASELINES[name]
+    return {"color": look.color, "linestyle": look.line, "linewidth": look.width}
 
 
 def explain(figure: Figure, estimates: pd.DataFrame, what: str, notes: list[str]) -> Figure:

@@ -8,6 +8,7 @@ from sympo.analysis.frames import before, show
 _ONE_SEED = {
     "test_pairs": "One seed: 95% interval over the test pairs only.",
     "prompts": "One seed: 95% interval (1.96 standard errors) over the prompts only.",
+    "validation_pairs": "One seed: 95% interval over the validation pairs only.",
     "bootstrap_test_pairs": "One seed: 95% bootstrap interval over the test pairs only.",
     "bootstrap_prompts": "One seed: 95% bootstrap interval over the prompts only.",
 }
@@ -17,6 +18,8 @@ INTERVALS = {
     "seeds_and_items": "±: half width of a 95% interval over seeds (Student t) and test items, "
     "which covers up to 99% if training hardly differs between seeds",
     "test_pairs": "±, n=1: 1.96 standard errors over the test pairs; says nothing about seeds",
+    "validation_pairs": "±, n=1: 1.96 standard errors over the validation pairs; says nothing "
+    "about seeds",
     "prompts": "±, n=1: 1.96 standard errors over the prompts; says nothing about seeds",
     "bootstrap_test_pairs": "±, n=1: half width of a 95% bootstrap interval over the test pairs; "
     "says nothing about seeds",

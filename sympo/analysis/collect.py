@@ -148,6 +148,7 @@ def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
         if name.startswith(f"{which}.")
     }
     cells = pd.concat([keys, _numbers(metrics, len(keys)), judged_metrics], axis=1)
+    cells = cells.copy()  # into one block per type: pandas warns when a column joins a hundred
     of_cell = runs.evaluations["cell"].to_numpy()
     # the mean reward per item belongs to the end of a run
     measured = {

@@ -29,8 +29,9 @@ def summarise(
 
     interval (`Spread.half_width`), two seeds or more: `seeds_and_items`, or without outcomes
     `student_t`, at least as wide as the cells' `<metric>_se` imply. One seed: `prompts` for metrics
-    of samples, else `test_pairs` (1.96 standard errors), or without outcomes `bootstrap_prompts` or
-    `bootstrap_test_pairs` (`<metric>_low` to `<metric>_high`). `none` if nothing measured varies.
+    of samples, else `test_pairs` or `validation_pairs` (1.96 standard errors), or without outcomes
+    `bootstrap_prompts` or `bootstrap_<pairs>` (`<metric>_low` to `<metric>_high`). `none` if
+    nothing measured varies.
 
     missing: cells of the expected grid without a value. The grid is seeds x noise rates x variants
     of the experiment, plus unfinished runs of its job and data set outside it; for a judge, the
@@ -259,9 +260,10 @@ def _intervals(
     bootstrap = alone & ~exact & (one["high"] > one["low"])
     several = (table["n_seeds"] >= 2) & known
     kinds = [bootstrap, several & exact & np.isfinite(items), several, alone & known]
-    # metrics of samples vary over prompts, all others over test pairs
+    # metrics of samples vary over prompts, all others over pairs
     answers = "policy/" in metric or judge_of(metric) is not None
-    mean, over = table["mean"], "prompts" if answers else "test_pairs"
+    pairs = "validation_pairs" if "validation/" in metric else "test_pairs"
+    mean, over = table["mean"], "prompts" if answers else pairs
     names = [f"bootstrap_{over}", "seeds_and_items", "student_t", over]
     table["low"] = np.where(bootstrap, one["low"], mean - half)
     table["high"] = np.where(bootstrap, one["high"], mean + half)

@@ -10,10 +10,12 @@ from matplotlib.figure import Figure
 
 from sympo import metrics
 from sympo.analysis import estimates
+from sympo.analysis.baselines import with_baselines
 from sympo.analysis.collect import Collection
 from sympo.analysis.frames import WHICH, group_columns, implied, show
 from sympo.analysis.judge_plots import agreement_matrix, judged_vs_noise, position_bias
 from sympo.analysis.noise_plots import accuracy_vs_noise
+from sympo.analysis.training_panel import training_estimates, training_panel
 from sympo.analysis.training_plots import metric_vs_epochs, metric_vs_kl, reward_vs_digit
 
 
@@ -27,19 +29,22 @@ class FigureSpec:
 
 
 def _vs_noise(metric: str, collection: Collection) -> pd.DataFrame:
-    return pd.concat(
+    cells, incomplete = collection.cells, collection.incomplete
+    if metrics.metric_of(metric).of_flips:
+        cells, incomplete = (frame[frame["noise"] > 0] for frame in (cells, incomplete))
+    found = pd.concat(
         [
-            estimates.summarise(
-                collection.cells, f"{which}/{metric}", collection.incomplete, collection.outcomes
-            )
+            estimates.summarise(cells, f"{which}/{metric}", incomplete, collection.outcomes)
             for which in WHICH
         ],
         ignore_index=True,
     )
+    return with_baselines(found, collection.cells, metrics.metric_of(metric))
 
 
 def _vs_epochs(metric: str, collection: Collection) -> pd.DataFrame:
-    return estimates.curve_estimates(collection.curves, metric, collection.incomplete)
+    found = estimates.curve_estimates(collection.curves, metric, collection.incomplete)
+    return with_baselines(found, collection.cells, metrics.metric_of(metric))
 
 
 def _vs_kl(metric: str, collection: Collection) -> pd.DataFrame:
@@ -73,6 +78,7 @@ FIGURES = [
         FigureSpec(one.name, partial(_ALONG[one.axis][0], one.metric.path), _ALONG[one.axis][1])
         for one in metrics.figures()
     ),
+    FigureSpec("training_panel", training_estimates, training_panel),
     FigureSpec("judge_position_bias", lambda made: made.judging.judges, position_bias),
     FigureSpec("judge_agreement", lambda made: made.judging.agreement, agreement_matrix),
 ]

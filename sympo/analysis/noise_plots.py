@@ -11,6 +11,7 @@ from matplotlib.patheffects import withStroke
 
 from sympo.analysis.canvas import (
     DRAWN,
+    baseline_handles,
     explain,
     legend,
     limit_y,
@@ -40,8 +41,20 @@ def accuracy_vs_noise(summary: pd.DataFrame, unit: Metric | None = None) -> Figu
     notes = limit_y(axes, summary, unit)
     if ((summary["missing"] > 0) & (summary["n_seeds"] > 0)).any():
         notes.append("Hollow points rest on fewer seeds.")
-    legend(figure, summary)
+    if unit.diagonal:
+        notes.append(_mark_noise(axes, summary, unit))
+    legend(figure, summary, *baseline_handles(summary, unit))
     return explain(figure, summary, f"{unit.title} against the noise rate", notes)
+
+
+def _mark_noise(axes: list[Axes], summary: pd.DataFrame, unit: Metric) -> str:
+    """Draw the noise rate itself into every panel; returns a note for the caption."""
+    rates = np.sort(summary["noise"].unique())
+    for ax in axes:
+        low, high = ax.get_ylim()
+        ax.plot(rates, unit.factor * rates, color="#9a9a9a", linewidth=1.2, zorder=1)
+        ax.set_ylim(low, max(high, unit.factor * rates.max() + 0.04 * (high - low)))
+    return "Grey line: the true rate."
 
 
 def noise_panel(estimates: pd.DataFrame, ax: Axes) -> Axes:

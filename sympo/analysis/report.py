@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sympo.analysis import estimates
+from sympo.analysis.baselines import summarise_baselines
 from sympo.analysis.canvas import save_figure
 from sympo.analysis.collect import Collection
 from sympo.analysis.csv import write_csv
@@ -19,7 +20,7 @@ from sympo.analysis.figures import FILES, draw, judges_in
 from sympo.analysis.frames import WHICH, group_columns, judge_of
 from sympo.analysis.tables import format_table, unfinished
 from sympo.disk import remove_litter, temporary_name
-from sympo.metrics import HEADLINES
+from sympo.metrics import HEADLINES, metric_of
 from sympo.types import BadInput
 
 # files that only some reports have
@@ -39,13 +40,20 @@ class Report:
 
 def summary(collection: Collection) -> pd.DataFrame:
     """The headline metrics and every judge's win rate per loss and noise rate, at the last and the
-    selected epoch; with judges, `against` is the opponent of each."""
+    selected epoch, then their baselines, where measured; with judges, `against` is the opponent of
+    each."""
     table = _of_headlines(
         collection,
         lambda cells, name: estimates.summarise(
             cells, name, collection.incomplete, collection.outcomes
         ),
     )
+    beside = [
+        summarise_baselines(collection.cells, name, collection.outcomes)
+        for name in table["metric"].unique()
+        if metric_of(name).baseline
+    ]
+    table = pd.concat([table, *filter(len, beside)], ignore_index=True)
     judges = collection.judging.judges
     if judges.empty:
         return table

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sympo.analysis.baselines import baselines_of, is_baseline
 from sympo.analysis.captions import INTERVALS, TWO_SEEDS, ties, title
 from sympo.analysis.frames import before, implied, judge_of, over, show
 from sympo.analysis.style import ordered
@@ -15,7 +16,8 @@ from sympo.metrics import EPOCHS, metric_of
 def format_table(summary: pd.DataFrame) -> str:
     """A summary as plain text: rows are losses, columns noise rates, cells `81.3 ±1.2 (n=3)`.
 
-    One block per experiment and epoch choice; `*` marks losses given the true noise rate.
+    One block per experiment and epoch choice, its baselines below the losses; `*` marks losses
+    given the true noise rate.
     summary: from `summary`, with the opponent of every judge in `against`.
     """
     blocks = []
@@ -23,6 +25,8 @@ def format_table(summary: pd.DataFrame) -> str:
     redundant = implied(summary[by].drop_duplicates())
     for _, experiment in summary.groupby(by, dropna=False):
         for metric, rows in experiment.groupby("metric", sort=False):
+            if is_baseline(str(metric)):
+                continue
             which, name = str(metric).split("/", 1)
             written = metric_of(str(metric))
             if judge := judge_of(str(metric)):
@@ -33,16 +37,18 @@ def format_table(summary: pd.DataFrame) -> str:
             heading = (
                 f"{name}{unit}, {EPOCHS[which].lower()}: {title(rows.drop(columns=redundant))}"
             )
-            blocks.append(f"{heading}\n{_block(rows, written.factor)}")
+            beside = baselines_of(str(metric), experiment)
+            blocks.append(f"{heading}\n{_block(rows, beside, written.factor)}")
     if not blocks:
         return "no cell measured what its job is judged by"
     return "\n\n".join([*blocks, _footnotes(summary)])
 
 
-def _block(rows: pd.DataFrame, factor: float) -> str:
-    cells = rows.assign(text=[_cell(row, factor) for row in rows.to_dict("records")])
+def _block(rows: pd.DataFrame, baselines: pd.DataFrame, factor: float) -> str:
+    both = pd.concat([rows, baselines]) if len(baselines) else rows
+    cells = both.assign(text=[_cell(row, factor) for row in both.to_dict("records")])
     wide = cells.pivot(index="variant", columns="noise", values="text").fillna("-")
-    wide = wide.loc[ordered(wide.index)]
+    wide = wide.loc[[*ordered(rows["variant"]), *baselines["variant"].unique()]]
     lines = [["", *(f"noise {show(float(rate))}" for rate in wide.columns)]]
     lines += [[variant, *texts] for variant, texts in zip(wide.index, wide.to_numpy(), strict=True)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -69,6 +75,7 @@ def _footnotes(summary: pd.DataFrame) -> str:
     if summary["oracle"].any():
         notes.append("*: the loss was given the true noise rate (oracle)")
     by = before(summary, "loss")
+    summary = summary[~summary["metric"].map(is_baseline)]
     rows = summary.assign(
         experiment=summary.groupby(by, dropna=False).ngroup(), judge=summary["metric"].map(judge_of)
     )

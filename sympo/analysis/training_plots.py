@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from sympo.analysis.canvas import (
     DRAWN,
+    baseline_handles,
     explain,
     few_ticks,
     legend,
@@ -88,12 +89,12 @@ def reward_vs_digit(rewards: pd.DataFrame) -> Figure:
 
 def _bands(estimates: pd.DataFrame, axis: str, label: str, *extra: Line2D) -> Figure:
     """Means and shaded intervals along an axis, a panel per noise rate."""
-    figure, axes = _per_noise(estimates, partial(_band, axis=axis), label)
+    figure, axes = _per_noise(estimates, partial(band, axis=axis), label)
     unit = metric_of(metrics_in(estimates)[0])
     notes = limit_y(axes, estimates, unit)
     if ((estimates["missing"] > 0) & (estimates["n_seeds"] > 0)).any():
         notes.append("Outlined instead of shaded: fewer seeds.")
-    legend(figure, estimates, *extra)
+    legend(figure, estimates, *baseline_handles(estimates, unit), *extra)
     return explain(figure, estimates, f"{unit.title} by {label.lower()}", notes)
 
 
@@ -123,9 +124,10 @@ def _per_noise(
     return figure, axes[: len(rates)]
 
 
-def _band(
+def band(
     rows: pd.DataFrame, factor: float, look: LossStyle, place: int, ax: Axes, *, axis: str
 ) -> None:
+    """Add a loss to a panel: the mean with a shaded 95% interval along an axis."""
     if rows.empty:
         return
     x, mean, low, high = rows[axis], *(factor * rows[name] for name in ("mean", "low", "high"))

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from sympo.data.row_sources import PlacedRow as PlacedRow
     from sympo.data.text_dataset import TextDataset as TextDataset
     from sympo.data.text_pair import TextPair as TextPair
+    from sympo.data.two_judges import TwoJudges as TwoJudges
     from sympo.data.ultrafeedback import UltraFeedback as UltraFeedback
     from sympo.protocols.data import GoldTexts, ImageData, ReleasedTexts
 
     # every data set keeps its contract
     _images: list[ImageData] = [Digits(), MNIST()]
-    _texts: list[ReleasedTexts] = [HH(), UltraFeedback(), PreferenceSet(), TextPairs([])]
+    _texts: list[ReleasedTexts] = [
+        HH(), UltraFeedback(), PreferenceSet(), TextPairs([]), TwoJudges()
+    ]  # fmt: skip
     _gold: GoldTexts = GoldLanguage()
 
 _HOMES = {
@@ -37,6 +40,7 @@ _HOMES = {
     "TextDataset": ".text_dataset",
     "TextPair": ".text_pair",
     "TextPairs": ".in_memory",
+    "TwoJudges": ".two_judges",
     "UltraFeedback": ".ultrafeedback",
     "Unusable": ".message_parsing",
 }

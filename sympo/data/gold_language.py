@@ -22,6 +22,7 @@ import numpy as np
 from sympo import ranges, seeding
 from sympo.numeric import sigmoid
 from sympo.protocols.data import SamplePolicy
+from sympo.protocols.judging import LabelledPair, Split
 from sympo.ranges import Count, Positive, Range, Seed, Width
 from sympo.types import (
     Account,
@@ -44,6 +45,11 @@ MOST_TOKENS = 4096
 DRAWS_OF_PROMPTS = 20
 
 
+@dataclass(frozen=True)
+class _Continuations:
+    ids: Sequence[np.ndarray]
+
+
 @dataclass(frozen=True, kw_only=True)
 class GoldLanguage:
     """Settings of the language and of the pairs.
@@ -60,6 +66,7 @@ class GoldLanguage:
     from_policy: ClassVar[bool] = True
     on_rendered: ClassVar[str] = ""
     scored: ClassVar[bool] = False
+    twice_judged: ClassVar[bool] = False
     beside_corpus: ClassVar[frozenset[str]] = frozenset(
         {"reward_scale", "temperature", "train_pairs", "validation_pairs", "test_pairs"}
     )
@@ -157,11 +164,15 @@ class GoldLanguage:
 
     def _walk(self, draw: np.random.Generator, texts: int, length: int) -> np.ndarray:
         """Walks of the chain from a uniform topic; (texts, length)."""
+        return self._walk_from(draw, draw.integers(self.topics, size=texts), length)
+
+    def _walk_from(self, draw: np.random.Generator, first: np.ndarray, length: int) -> np.ndarray:
+        """Walks of the chain from given symbols (n,), which they include; (n, length)."""
         steps = np.cumsum(self._chain, axis=1)
-        walk = np.empty((texts, length), np.int64)
-        walk[:, 0] = draw.integers(self.topics, size=texts)
+        walk = np.empty((len(first), length), np.int64)
+        walk[:, 0] = first
         for t in range(1, length):
-            passed = steps[walk[:, t - 1]] < draw.random((texts, 1))
+            passed = steps[walk[:, t - 1]] < draw.random((len(first), 1))
             walk[:, t] = np.minimum(passed.sum(1), self.tokens - 1)
         return walk
 
@@ -169,10 +180,39 @@ class GoldLanguage:
         """Unlabelled texts of the language, each closed by the end of sequence."""
         draw = seeding.generator(self.language_seed, "gold language", "corpus")
         walks = self._walk(draw, self.corpus_texts, self.prompt_length + self.longest_answer)
-        lengths = self.shortest_answer - 1 + draw.geometric(self.stop, self.corpus_texts)
-        ends = self.prompt_length + np.minimum(lengths, self.longest_answer)
+        ends = self.prompt_length + self._lengths(draw, self.corpus_texts)
         ids = [np.append(walk[:end], self.tokens) for walk, end in zip(walks, ends, strict=True)]
         return Encoded(ids, np.full(self.corpus_texts, self.prompt_length))
+
+    def _lengths(self, draw: np.random.Generator, texts: int) -> np.ndarray:
+        lengths = self.shortest_answer - 1 + draw.geometric(self.stop, texts)
+        return np.minimum(lengths, self.longest_answer)
+
+    def labelled(self, split: Split) -> Sequence[LabelledPair]:
+        """Pairs of the language's own texts, labelled by Bradley-Terry: no policy is needed."""
+        all_splits = self.preferences(self.language_seed, None, self._continued)
+        splits = {
+            "train": all_splits.train,
+            "validation": all_splits.validation,
+            "test": all_splits.test,
+        }
+        made = splits[split]
+        return [
+            LabelledPair(
+                int(number), [{"role": "user", "content": text["prompt"]}],
+                text["chosen"], text["rejected"],
+            )
+            for number, text in zip(made.pairs.ids, made.texts, strict=True)
+        ]  # fmt: skip
+
+    def _continued(self, prompts: Sequence[np.ndarray], seed: int) -> "_Continuations":
+        """A continuation of each prompt by the chain."""
+        draw = seeding.generator(seed, "gold language", "continuations")
+        last = np.array([prompt[-1] for prompt in prompts])
+        walks = self._walk_from(draw, last, 1 + self.longest_answer)[:, 1:]
+        lengths = self._lengths(draw, len(prompts))
+        ids = [np.append(w[:n], self.tokens) for w, n in zip(walks, lengths, strict=True)]
+        return _Continuations(ids)
 
     def preferences(
         self, seed: int, tokenizer: "PreTrainedTokenizerBase | None", sample: SamplePolicy
@@ -300,3 +340,7 @@ class GoldLanguage:
     ) -> str:
         """Symbols as words, `s0` to `s31`; the end of sequence is left out."""
         return " ".join(f"s{symbol}" for symbol in ids if symbol < self.tokens)
+
+    def length(self, text: str) -> int:
+        """The symbols of a response."""
+        return len(text.split())

@@ -1,8 +1,10 @@
 """Anthropic's HH: which of two responses people found more helpful, or less harmful."""
 
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from sympo.data.message_parsing import Unusable, dialogue_pair, value
@@ -16,6 +18,10 @@ SUBSETS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harml
 CRITERIA = {"harmless-base": "harmless"}  # in the others the more helpful response was chosen
 ROLES = {"Human": "user", "Assistant": "assistant"}
 TURN = re.compile(r"\n\n(Human|Assistant):")
+# SHA-256 of a copy in circulation -> how many of its first rows are surely of its subset; the rest
+# was sampled from all four
+MIXTURES = {"e6fc1828c00a0bc45b569b5e6aeec4df0a1736fb80669dbbc959d6098c2eda67": 436}
+MIXED = "rows from a mixture of HH's subsets, possibly of another one than their folder says"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +41,30 @@ class HH(TextDataset):
 
     def rows(self, split: Literal["train", "test"]) -> Iterator[PlacedRow]:
         for subset in self._chosen():
+            sure = None
             if self.path is None:
                 found = hub_rows(HUB, split, data_dir=subset)
             else:
-                found = file_rows(split_files(folder(self.path) / subset, split))
-            for where, row in found:
-                yield PlacedRow(where, {**row, "subset": subset})
+                files = split_files(folder(self.path) / subset, split)
+                found, sure = file_rows(files), MIXTURES.get(_digest(files[0]))
+            for number, (where, row) in enumerate(found):
+                mixed = sure is not None and number >= sure
+                yield PlacedRow(where, {**row, "subset": subset, "mixed": mixed})
 
     def pair(self, row: dict[str, Any]) -> TextPair:
         chosen, rejected = value(row, "chosen", str), value(row, "rejected", str)
         pair = dialogue_pair(dialogue(chosen), dialogue(rejected))
-        return replace(pair, criterion=CRITERIA.get(row["subset"], "helpful"))
+        criterion = CRITERIA.get(row["subset"], "helpful")
+        notes = (MIXED,) * row["mixed"]
+        return replace(pair, criterion=criterion, notes=notes, subset=row["subset"])
+
+    def shares_training(self, other: TextDataset) -> bool:
+        apart = isinstance(other, HH) and not set(self._wanted) & set(other._wanted)
+        return super().shares_training(other) and not apart
+
+    @property
+    def _wanted(self) -> Sequence[str]:
+        return SUBSETS if self.subsets is None else self.subsets
 
     def _chosen(self) -> list[str]:
         wanted = list(SUBSETS) if self.subsets is None else self.subsets
@@ -66,6 +85,11 @@ class HH(TextDataset):
         if not wanted:
             raise BadArgument("subsets", "[]", f"must name some of {', '.join(SUBSETS)}")
         return wanted
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def dialogue(text: str) -> list[Message]:

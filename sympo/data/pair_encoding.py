@@ -12,7 +12,7 @@ import numpy as np
 
 from sympo.data.chat_format import ChatFormat, common_prefix
 from sympo.data.template_checks import THOUGHTS, left_out
-from sympo.data.text_pair import TEXTS, Message, TextPair, score_gaps
+from sympo.data.text_pair import TEXTS, Message, TextPair, disputes, score_gaps
 from sympo.types import BadArgument, Encoded, TokenPairs, chosen_over_rejected
 
 
@@ -89,6 +89,7 @@ def encode(
     fitted = _fit(form, clean, limits)
     kept = [i for i, prompt in enumerate(fitted) if isinstance(prompt, _Prompt)]
     prompts = [prompt for prompt in fitted if isinstance(prompt, _Prompt)]
+    used = [pairs[i] for i in kept]
     sides, shorter = [], np.zeros(len(kept), dtype=np.int64)
     for answers in ([clean[i].chosen for i in kept], [clean[i].rejected for i in kept]):
         texts = [form.completed(p.text, answer) for p, answer in zip(prompts, answers, strict=True)]
@@ -102,11 +103,13 @@ def encode(
         sides.append(Encoded(sequences, np.array(starts, dtype=np.int64)))
     return Encoding(
         TokenPairs(
-            pairs=chosen_over_rejected(ids[kept], score_gap=score_gaps([pairs[i] for i in kept])),
+            pairs=chosen_over_rejected(
+                ids[kept], score_gap=score_gaps(used), disputed=disputes(used)
+            ),
             chosen=sides[0],
             rejected=sides[1],
             prompts=[prompt.ids for prompt in prompts],
-            texts=[{name: getattr(pairs[i], name) for name in TEXTS} for i in kept],
+            texts=[{name: getattr(pair, name) for name in TEXTS} for pair in used],
         ),
         Changes(
             shortened=np.array([prompt.shortened for prompt in prompts], dtype=bool),

@@ -67,8 +67,8 @@ def near(
     prompts: Sequence[Sequence[Mapping[str, Any]]], others: Iterable[Sequence[Mapping[str, Any]]]
 ) -> int:
     """How many prompts equal one of the others up to case, punctuation and white space."""
-    known = {_letters(prompt) for prompt in others} - {""}
-    return sum(_letters(prompt) in known for prompt in prompts)
+    known = {letters(prompt) for prompt in others} - {""}
+    return sum(letters(prompt) in known for prompt in prompts)
 
 
 def rendered(prompt: Sequence[Mapping[str, Any]]) -> bool:
@@ -76,7 +76,8 @@ def rendered(prompt: Sequence[Mapping[str, Any]]) -> bool:
     return any(RENDERED.search(message["content"]) for message in prompt)
 
 
-def _letters(prompt: Sequence[Mapping[str, Any]]) -> str:
+def letters(prompt: Sequence[Mapping[str, Any]]) -> str:
+    """The content of messages without case, punctuation and white space."""
     said = "".join(message["content"] for message in prompt)
     return said.casefold().translate(_between_words())
 

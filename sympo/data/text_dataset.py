@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -19,10 +19,12 @@ from sympo import ranges, seeding
 from sympo.data.chat_format import ChatFormat
 from sympo.data.pair_columns import answers, said
 from sympo.data.pair_encoding import Encoding, distinct, encode
+from sympo.data.parts import VALIDATED_ON, Part, of_part
 from sympo.data.row_account import counted, near, rendered
 from sympo.data.row_sources import PlacedRow
-from sympo.data.text_pair import TEXTS, Message, TextPair, score_gaps
+from sympo.data.text_pair import TEXTS, Message, TextPair, disputes, score_gaps
 from sympo.data.text_rows import TextRows, usable_rows
+from sympo.protocols.judging import LabelledPair, Split
 from sympo.ranges import Count
 from sympo.types import (
     Account,
@@ -50,6 +52,9 @@ class TextDataset(ABC):
     train_pairs, test_pairs: at most how many; None takes all. validation_pairs: how many are taken
         from the training rows, whole prompts at a time.
     max_length: of a prompt and a response together, in tokens; max_prompt_length: of the prompt.
+    part: which training rows are used: those for `policies`, for a `judge`, or to validate it
+        (60, 30 and 10% of the conversations), or `all`. `judge` is validated on the rows of
+        `judge_validation`; the test split is the same for every part.
     """
 
     identity: ClassVar[str]  # declared by each concrete class
@@ -69,10 +74,16 @@ class TextDataset(ABC):
     test_pairs: Count | None = 1024
     max_length: Count = 512
     max_prompt_length: Count = 256
+    part: Part = "all"
 
     @property
     def scored(self) -> bool:
         """Whether scores came with the labels, which measure how close a pair is."""
+        return False
+
+    @property
+    def twice_judged(self) -> bool:
+        """Whether a second annotator has compared every pair."""
         return False
 
     @abstractmethod
@@ -106,11 +117,18 @@ class TextDataset(ABC):
                 f"must be above max_prompt_length={self.max_prompt_length}, to leave room for a "
                 "response",
             )
+        if self.part not in (names := get_args(Part)):
+            raise BadArgument("part", self.part, f"is not known: use one of {', '.join(names)}")
         for split, rows in zip(("train", "test"), self.released, strict=True):
             if not len(rows):
                 raise BadInput(_none_usable(split, rows))
         if not len(self._free):
             raise BadInput(_none_usable("train", self._free))
+        if not len(self.splits["validation"]):
+            other = self._part(VALIDATED_ON[self.part])
+            raise BadArgument(
+                "part", self.part, f"leaves no pairs to validate on: {_none_usable('train', other)}"
+            )
         if not len(self.splits["train"]):
             usable = len(self._free)
             what = "exceeds" if self.validation_pairs > usable else "takes all prompts of"
@@ -141,9 +159,11 @@ class TextDataset(ABC):
         digest = hashlib.blake2b(digest_size=8)
         for rows in self.released:
             digest.update(np.sort(rows.ids).tobytes() + len(rows).to_bytes(8, "big"))
-            # a noise model may read the scores, which are not part of any id
+            # a noise model may read scores and disputes, which are not part of any id
             if (gaps := score_gaps(rows.pairs)) is not None:
                 digest.update(gaps[np.argsort(rows.ids)].tobytes())
+            if (found := disputes(rows.pairs)) is not None:
+                digest.update(found[np.argsort(rows.ids)].tobytes())
         return digest.hexdigest()
 
     def vocabulary(self, tokenizer: "PreTrainedTokenizerBase | None") -> Vocabulary:
@@ -199,6 +219,10 @@ class TextDataset(ABC):
         """A response's token ids as text, without special tokens."""
         return self.form(_needed(tokenizer)).decode(ids)
 
+    def length(self, text: str) -> int:
+        """The characters of a response."""
+        return len(text)
+
     def account(self, encodings: Mapping[str, Encoding] | None = None) -> Account:
         """What became of every row: as encoded for a model, or before any if none is given."""
         asked = {
@@ -231,6 +255,23 @@ class TextDataset(ABC):
         """Lines to print about splits that no setting names: which are used, and which are not."""
         return []
 
+    def labelled(self, split: Split) -> Sequence[LabelledPair]:
+        """The pairs of a split as texts."""
+        rows = self.splits[split]
+        return [
+            LabelledPair(
+                int(number), one.prompt, one.chosen, one.rejected, one.criterion, one.subset
+            )
+            for number, one in zip(rows.ids, rows.pairs, strict=True)
+        ]
+
+    def shares_training(self, other: "TextDataset") -> bool:
+        """Whether a model trained on the other's rows may have seen training rows of this one, by
+        their settings."""
+        return type(self) is type(other) and (
+            self.part == other.part or "all" in (self.part, other.part)
+        )
+
     @cached_property
     def released(self) -> tuple[TextRows, TextRows]:
         """What `read` returned."""
@@ -238,23 +279,36 @@ class TextDataset(ABC):
 
     @cached_property
     def _free(self) -> TextRows:
-        """The training rows whose prompts are not in the test split."""
+        """The training rows of the part whose prompts are not in the test split."""
+        return self._part(self.part)
+
+    def _part(self, part: str) -> TextRows:
         train, test = self.released
-        return train.without(test.prompts, "dropped for a prompt of the test split")
+        rows = train.without(test.prompts, "dropped for a prompt of the test split")
+        return of_part(rows, test, part)
 
     @cached_property
     def splits(self) -> dict[str, TextRows]:
         """The rows of train, validation and test."""
-        train, test = self._free, self.released[1]
-        draw = seeding.uniform(0, "validation", train.prompts)
-        validation = train.take(np.lexsort((train.ids, draw))[: self.validation_pairs])
-        # the last prompt may have more rows than wanted: those are in neither split
-        rest = train.without(validation.prompts, "taken for validation, whole prompts at a time")
+        train, validation = self._validated()
         return {
-            "train": rest.drawn("train", self.train_pairs),
-            "validation": replace(validation, read=len(validation), dropped=Counter()),
-            "test": test.drawn("test", self.test_pairs),
+            "train": train.drawn("train", self.train_pairs),
+            "validation": validation,
+            "test": self.released[1].drawn("test", self.test_pairs),
         }
+
+    def _validated(self) -> tuple[TextRows, TextRows]:
+        """The rows for training and those of validation."""
+        rows = self._free
+        if self.part in VALIDATED_ON:
+            other = self._part(VALIDATED_ON[self.part])
+            other = replace(other, read=len(other), dropped=Counter())
+            return rows, other.drawn("validation", self.validation_pairs)
+        draw = seeding.uniform(0, "validation", rows.prompts)
+        validation = rows.take(np.lexsort((rows.ids, draw))[: self.validation_pairs])
+        # the last prompt may have more rows than wanted: those are in neither split
+        rest = rows.without(validation.prompts, "taken for validation, whole prompts at a time")
+        return rest, replace(validation, read=len(validation), dropped=Counter())
 
     def usable(self, split: Literal["train", "test"]) -> TextRows:
         """The usable rows of a split as released, each once."""

@@ -21,6 +21,8 @@ class TextPair:
     criterion: why people preferred the chosen one, `helpful` or `harmless`.
     gap: distance of the scores that came with the label; None if there are none.
     notes: what was changed in reading the row, to be counted.
+    subset: of the data set, that the row is from; empty if it has none.
+    disputed: whether a second annotator preferred the rejected one; None if there was none.
     """
 
     prompt: list[Message]
@@ -29,9 +31,17 @@ class TextPair:
     criterion: str = "helpful"
     gap: float | None = None
     notes: tuple[str, ...] = ()
+    subset: str = ""
+    disputed: bool | None = None
 
 
 def score_gaps(pairs: Sequence[TextPair]) -> np.ndarray | None:
     """(n,) the gaps between the scores; None unless every pair has one."""
     gaps = [pair.gap for pair in pairs]
     return None if None in gaps else np.array(gaps, dtype=np.float64)
+
+
+def disputes(pairs: Sequence[TextPair]) -> np.ndarray | None:
+    """(n,) whether a second annotator disagreed; None unless every pair has one."""
+    found = [pair.disputed for pair in pairs]
+    return None if None in found else np.array(found, dtype=bool)

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from sympo import seeding
 from sympo.data.message_parsing import Unusable, short
 from sympo.data.row_sources import PlacedRow
-from sympo.data.text_pair import TextPair, score_gaps
+from sympo.data.text_pair import TextPair, disputes, score_gaps
 from sympo.types import BadInput, PreferencePairs, chosen_over_rejected
 
 COLUMNS_SHOWN = 20
@@ -24,6 +24,7 @@ class TextRows:
 
     ids, prompts: (n,) uint64, hashes of each row and of its prompt, the keys of every draw.
     read: how many rows were read; dropped: how many of those are not here, by reason.
+    places: where each row was read, "FILE row 12", by its id; also of rows that are not here.
     """
 
     pairs: Sequence[TextPair]
@@ -31,6 +32,7 @@ class TextRows:
     prompts: np.ndarray
     read: int
     dropped: Counter[str]
+    places: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -43,12 +45,14 @@ class TextRows:
     @property
     def preferences(self) -> PreferencePairs:
         """The pairs without their texts."""
-        return chosen_over_rejected(self.ids, score_gap=score_gaps(self.pairs))
+        return chosen_over_rejected(
+            self.ids, score_gap=score_gaps(self.pairs), disputed=disputes(self.pairs)
+        )
 
     def take(self, index: np.ndarray) -> "TextRows":
         """Some rows, in the order of the index."""
         pairs = [self.pairs[i] for i in index]
-        return TextRows(pairs, self.ids[index], self.prompts[index], self.read, self.dropped)
+        return replace(self, pairs=pairs, ids=self.ids[index], prompts=self.prompts[index])
 
     def without(self, prompts: np.ndarray, reason: str) -> "TextRows":
         """The rows with other prompts than these; the rest counts as dropped."""
@@ -77,13 +81,14 @@ def usable_rows(
             "split, each a dict from column to value"
         )
     pairs: dict[int, TextPair] = {}
+    places: dict[int, str] = {}
     prompts: list[int] = []
     read, dropped = 0, Counter[str]()
     for read, one in enumerate(rows, 1):
         where, row = _placed(one, source, split, read)
         try:
             made = _answering(_checked(pair(row), source))
-            number, prompt = _hash(_content(made)), _hash(made.prompt)
+            number, prompt = content_hash(_content(made)), content_hash(made.prompt)
         except Unusable as reason:
             dropped[f"dropped for {reason}"] += 1
         except BadInput as error:
@@ -95,10 +100,11 @@ def usable_rows(
             if number in pairs:
                 dropped["dropped for being a copy of another row"] += 1
             else:
-                pairs[number] = made
+                pairs[number], places[number] = made, where
                 prompts.append(prompt)
     ids = np.array(list(pairs), dtype=np.uint64)
-    return TextRows(list(pairs.values()), ids, np.array(prompts, dtype=np.uint64), read, dropped)
+    keys = np.array(prompts, dtype=np.uint64)
+    return TextRows(list(pairs.values()), ids, keys, read, dropped, places)
 
 
 def _placed(one: object, source: str, split: str, number: int) -> tuple[str, dict[str, Any]]:
@@ -152,7 +158,8 @@ def _content(pair: TextPair) -> dict[str, Any]:
     return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
 
 
-def _hash(content: Any) -> int:
+def content_hash(content: Any) -> int:
+    """A 64-bit hash of a JSON value; raises BadInput if its text is not Unicode."""
     try:
         text = json.dumps(content, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:

@@ -12,7 +12,7 @@ Floats = npt.NDArray[np.float64]
 
 def implicit_metrics(
     rewards: Floats, pairs: PreferencePairs, cluster: npt.NDArray[np.int64]
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """How often implicit rewards prefer the chosen response, with its standard error over prompts;
     how often they tie; and the mean of r(chosen) - r(rejected).
 
@@ -26,6 +26,22 @@ def implicit_metrics(
         "implicit_accuracy_se": clustered_error(scores, cluster),
         "tie_rate": float((gap == 0).mean()),
         "margin_mean": float((gap * pairs.label).mean()),
+    }
+
+
+def displacement_metrics(rewards: Floats, logps: Floats) -> dict[str, float | None]:
+    """The mean log-probability and the mean implicit reward of chosen and of rejected responses,
+    each apart: both can fall while their difference grows.
+
+    rewards: (2n,), chosen and rejected in turn. logps: (n, 2), log pi of chosen and rejected, in
+    nats, summed over tokens. Source: likelihood displacement (Razin et al. 2025).
+    """
+    sides = ("chosen", "rejected")
+    means = {"logp": logps.mean(0, np.float64), "reward": rewards.reshape(-1, 2).mean(0)}
+    return {
+        f"{what}_{side}": float(value)
+        for what, values in means.items()
+        for side, value in zip(sides, values, strict=True)
     }
 
 

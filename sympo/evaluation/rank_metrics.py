@@ -61,7 +61,7 @@ class RankMetrics:
         ]
 
     def _correlations(self, rewards: Tensor) -> list[tuple[float | None, float | None]]:
-        n = self.n
+        n, freedom = self.n, max(1, self.n - 1)
         values, place = rewards.index_select(1, self._order).sort(dim=1, stable=True)
         code = self._code[place]
         begins = values[:, 1:] != values[:, :-1]
@@ -82,8 +82,8 @@ class RankMetrics:
         constant = (spread == 0) | (self.spread == 0)
         spread[constant] = 1
         # as NumPy's corrcoef and SciPy's kendalltau round
-        own, true = (np.sqrt(one / 4 * (1 / (n - 1))) for one in (spread, self.spread or 1))
-        spearman = np.clip(together / 4 * (1 / (n - 1)) / true / own, -1, 1)
+        own, true = (np.sqrt(one / 4 * (1 / freedom)) for one in (spread, self.spread or 1))
+        spearman = np.clip(together / 4 * (1 / freedom) / true / own, -1, 1)
         pairs = n * (n - 1) // 2
         surplus = pairs - tied - self.tied + tied_in_both - 2 * discordant
         with np.errstate(divide="ignore", invalid="ignore"):

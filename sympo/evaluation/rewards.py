@@ -6,6 +6,7 @@ shares count a tie, g = 0, as one half.
 
 import numpy as np
 
+from sympo.evaluation.flips import flip_auroc, noise_estimate
 from sympo.numeric import sigmoid
 from sympo.types import NoisyPairs, PreferencePairs
 
@@ -112,14 +113,20 @@ def clean_metrics(
 
 
 def label_metrics(rewards: np.ndarray, noisy: NoisyPairs) -> dict[str, float | None]:
-    """Accuracy against the noisy and the clean labels, and the share of flipped pairs on which the
-    rewards agree with the flipped label (None if no pair is flipped)."""
+    """Accuracy against the noisy and the clean labels, the share of flipped pairs on which the
+    rewards agree with the flipped label (None if no pair is flipped), how well margins find flips,
+    and the noise rate that they imply (`sympo.evaluation.flips`)."""
     gap = gaps(rewards, noisy.pairs)
     against_noisy = agreement(gap, noisy.noisy_label)
+    margin = gap * np.sign(noisy.noisy_label)
+    rate, error = noise_estimate(margin)
     return {
         "noisy_accuracy": float(against_noisy.mean()),
         "clean_accuracy": float(agreement(gap, noisy.pairs.label).mean()),
         "flipped_memorised": float(against_noisy[noisy.flipped].mean())
         if noisy.flipped.any()
         else None,
+        "flip_auroc": flip_auroc(margin, noisy.flipped),
+        "noise_estimate": rate,
+        "noise_estimate_se": error,
     }

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sympo.evaluation.flips import anchors, auroc, estimate_from
 from sympo.evaluation.rank_metrics import RankMetrics
 from sympo.evaluation.rewards import agreement, order_metrics
 from sympo.types import ImagePreferences, NoisyPairs
@@ -81,30 +82,48 @@ class _NoisySplit:
         pairs = cells[0].pairs
         flipped = np.stack([one.flipped for one in cells])
         self.n, self.flips = len(pairs), flipped.sum(1).tolist()
-        self.first, self.second, self.label, self.flipped = (
+        self.anchors = anchors(self.n)
+        noisy = np.sign(np.stack([one.noisy_label for one in cells]))
+        self.first, self.second, self.label, self.noisy_label, self.flipped = (
             torch.from_numpy(np.ascontiguousarray(one)).to(device)
             for one in (
                 np.searchsorted(images, pairs.first),
                 np.searchsorted(images, pairs.second),
                 np.sign(pairs.label),
+                noisy,
                 flipped,
             )
         )
 
     def agreed(self, rewards: Tensor) -> Tensor:
         """Over all pairs, and over flipped ones, the sum of +1 for agreement with the clean label,
-        -1 for the opposite, 0 for a tie; (2, C)."""
+        -1 for the opposite, 0 for a tie; the doubled ranks of the flipped pairs by their margin
+        towards the noisy label; and over anchors the agreement with the noisy label; (4, C)."""
         gap = rewards.index_select(1, self.first) - rewards.index_select(1, self.second)
+        margin = gap * self.noisy_label
+        ordered = margin.sort(1).values
+        ranks = torch.searchsorted(ordered, margin)
+        ranks += torch.searchsorted(ordered, margin, right=True) + 1
+        surest = margin.abs().sort(dim=1, descending=True, stable=True).indices[:, : self.anchors]
+        anchored = margin.gather(1, surest).sign_().sum(1)
         sides = gap.sign_().mul_(self.label)
-        return torch.stack([sides.sum(1), sides.mul_(self.flipped).sum(1)])
+        whole = sides.sum(1)
+        flips = [sides.mul_(self.flipped).sum(1), (ranks * self.flipped).sum(1).double()]
+        return torch.stack([whole, *flips, anchored])
 
     def metrics(self, agreed: Tensor) -> list[Metrics]:
-        n = self.n
-        return [
-            {
-                "noisy_accuracy": (clean - 2 * flipped + n) / 2 / n,
-                "clean_accuracy": (clean + n) / 2 / n,
-                "flipped_memorised": (flips - flipped) / 2 / flips if flips else None,
-            }
-            for (clean, flipped), flips in zip(agreed.T.tolist(), self.flips, strict=True)
-        ]
+        n, found = self.n, list[Metrics]()
+        sums = zip(agreed.T.tolist(), self.flips, strict=True)
+        for (clean, flipped, ranks, anchored), flips in sums:
+            rate, error = estimate_from(anchored, self.anchors)
+            found.append(
+                {
+                    "noisy_accuracy": (clean - 2 * flipped + n) / 2 / n,
+                    "clean_accuracy": (clean + n) / 2 / n,
+                    "flipped_memorised": (flips - flipped) / 2 / flips if flips else None,
+                    "flip_auroc": auroc(int(ranks), flips, n),
+                    "noise_estimate": rate,
+                    "noise_estimate_se": error,
+                }
+            )
+        return found

@@ -22,6 +22,8 @@ from sympo.statistics import DRAWS, Estimate, Floats, Z, bca, bca_mean, cluster_
 from sympo.types import BadInput
 
 Integers = npt.NDArray[np.int64]
+# singular values, below which the fit's Hessian, their square, is lost in rounding
+_COLLINEAR = 1e-7
 Clusters = npt.NDArray[Any] | Sequence[Hashable]
 
 
@@ -135,8 +137,9 @@ def length_adjusted(
 
     score, length, other_length, cluster: (n,), lengths in any one unit. Returns
     length_adjusted_win_rate, _low, _high. If all differences are equal it is the plain win rate.
-    NaN if the regression has no finite solution: nothing valid, all wins or all losses, or lengths
-    that separate wins from losses; the ends are also NaN with a single prompt, or if the fit is
+    NaN if the regression has no finite solution: nothing valid, all wins or all losses, lengths
+    that separate wins from losses, or differences so far from 0 for their spread that their tanh
+    is constant; the ends are also NaN with a single prompt, or if the fit is
     exact (all ties). Raises BadInput on a length that is not finite.
     After Dubois, Galambosi, Liang and Hashimoto (2024), arXiv 2404.04475.
     """
@@ -145,7 +148,7 @@ def length_adjusted(
     apart = _lengths("length", length) - _lengths("other_length", other_length)
     features = _length_features(apart[valid])
     theta = se = float("nan")
-    if _has_finite_fit(scores[valid], features[:, -1]):
+    if _identified(features) and _has_finite_fit(scores[valid], features[:, -1]):
         theta, se = _intercept(scores[valid], features, _codes(cluster)[valid])
     value, low, high = sigmoid(np.array([theta, theta - Z * se, theta + Z * se])).tolist()
     name = "length_adjusted_win_rate"
@@ -201,6 +204,14 @@ def _length_features(apart: Floats) -> Floats:
     if len(apart) == 0 or np.ptp(apart) == 0:
         return constant[:, None]
     return np.column_stack([constant, np.tanh(apart / apart.std(ddof=1))])
+
+
+def _identified(features: Floats) -> bool:
+    """Whether the features differ enough to separate the length from the constant."""
+    if len(features) == 0:
+        return False
+    size = np.linalg.svd(features, compute_uv=False)
+    return bool(size[-1] > _COLLINEAR * size[0])
 
 
 def _has_finite_fit(score: Floats, feature: Floats) -> bool:

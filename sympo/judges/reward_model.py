@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -63,6 +64,11 @@ class RewardModelJudge(Judge):
             known = ", ".join(AUTOCAST)
             raise BadArgument("precision", self.precision, f"is not known: use one of {known}")
         self._released.check()
+
+    @property
+    def trained_in(self) -> Path | None:
+        run = Path(self.name_or_path or "").absolute().parent
+        return run if self.name_or_path and (run / "summary.json").is_file() else None
 
     def key(self) -> dict[str, Any]:
         return {**super().key(), "model": self._released.fingerprint()}

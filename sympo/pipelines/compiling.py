@@ -32,7 +32,7 @@ def seconds_saved(work: float, precision: str) -> float:
 
 
 def decided(setting: Compile, device: str, work: float, precision: str) -> tuple[bool, str]:
-    """Whether to compile, and why, in one line that is empty where nothing was to be decided.
+    """Whether to compile, and why, in one line; empty if there was nothing to decide.
 
     device: its type, such as `cuda`. work: FLOPs that are ahead.
     """

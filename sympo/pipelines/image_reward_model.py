@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from sympo.evaluation.rewards import gaps
 from sympo.noise import flip
 from sympo.pipelines.cell import Cell, draw
+from sympo.pipelines.suspects import write_suspects
 from sympo.protocols.jobs import Listener
 from sympo.runs import checkpoints
 from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
@@ -82,7 +84,7 @@ class RewardModelJob(Schedule):
     def train(self, cells: Sequence[Cell], listener: Listener) -> None:
         """Train cells that share data set, model, schedule and device, from their last checkpoints;
         cells at the same epoch are trained together."""
-        states = [checkpoints.load(cell.folder, listener.note) for cell in cells]
+        states = [checkpoints.load(cell.folder, CellTrainer, listener.note) for cell in cells]
         epochs = [0 if state is None else state["trainer"]["epoch"] for state in states]
         for epoch in sorted(set(epochs)):
             # cells of one seed are adjacent
@@ -147,9 +149,17 @@ class _Pass:
         if advice:
             self._note_once(advice)
         self.trainer.train(self._after_epoch)
+        found = self.trainer.rewards()
         for place, number in enumerate(self.numbers):
             if place not in self.trainer.diverged:
+                self._keep_suspects(place, found[place])
                 self.listener.trained(number, ImageScorer(self.trainer, place))
+
+    def _keep_suspects(self, place: int, rewards: np.ndarray) -> None:
+        train = self.trainer.cells[place].train
+        pairs = train.pairs
+        images = {"first": pairs.first.tolist(), "second": pairs.second.tolist()}
+        write_suspects(self.cells[place].folder.unfinished, train, gaps(rewards, pairs), images)
 
     def _note_once(self, text: str) -> None:
         if text not in _noted:
@@ -176,7 +186,7 @@ class _Pass:
             if place not in self.trainer.diverged:
                 evaluations = checkpoints.kept(self.evaluations[place], self.selected_by)
                 kept = {"trainer": state, "evaluations": evaluations}
-                checkpoints.save(kept, self.cells[place].folder)
+                checkpoints.save(kept, self.cells[place].folder, CellTrainer)
         self.saved = time.monotonic()
 
 

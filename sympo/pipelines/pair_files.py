@@ -12,6 +12,8 @@ from sympo.models.texts.packed_rows import PackedRows
 from sympo.types import Encoded, Preferences, TokenPairs, chosen_over_rejected
 
 SPLITS = ("train", "validation", "test")
+# of PreferencePairs, where a data set has them
+COLUMNS = ("gap", "score_gap", "disputed")
 # the account of rows, kept with pairs and in run folders
 ACCOUNT = "data.json"
 
@@ -29,8 +31,8 @@ def load_ids(found: Any) -> list[np.ndarray]:
 def save_pairs(folder: Path, name: str, made: TokenPairs) -> None:
     for side, encoded in (("chosen", made.chosen), ("rejected", made.rejected)):
         save_ids(folder / f"{name}-{side}.npz", encoded.ids, start=encoded.start)
-    gaps = {"gap": made.pairs.gap, "score_gap": made.pairs.score_gap}
-    known = {key: gap for key, gap in gaps.items() if gap is not None}
+    columns = {name: getattr(made.pairs, name) for name in COLUMNS}
+    known = {name: column for name, column in columns.items() if column is not None}
     save_ids(folder / f"{name}-prompts.npz", made.prompts, pair=made.pairs.ids, **known)
     with (folder / f"{name}.jsonl").open("w") as file:
         file.writelines(json.dumps(text) + "\n" for text in made.texts)
@@ -58,9 +60,10 @@ def _loaded(folder: Path, made: int) -> Preferences:
             with np.load(folder / f"{name}-{side}.npz") as found:
                 sides.append(Encoded(load_ids(found), found["start"]))
         with np.load(folder / f"{name}-prompts.npz") as found:
-            gaps = found.get("gap"), found.get("score_gap")
-            pairs, prompts = chosen_over_rejected(found["pair"], *gaps), load_ids(found)
-        texts = [json.loads(line) for line in (folder / f"{name}.jsonl").open()]
+            columns = {name: found.get(name) for name in COLUMNS}
+            pairs, prompts = chosen_over_rejected(found["pair"], **columns), load_ids(found)
+        with (folder / f"{name}.jsonl").open() as lines:
+            texts = [json.loads(line) for line in lines]
         splits[name] = TokenPairs(pairs, sides[0], sides[1], prompts, texts)
     return Preferences(**splits, account=row_account.read((folder / ACCOUNT).read_text()))
 

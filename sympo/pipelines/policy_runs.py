@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from sympo.evaluation.policy_metrics import implicit_metrics
+from sympo.evaluation.policy_metrics import displacement_metrics, implicit_metrics
 from sympo.evaluation.rewards import agreement, gaps
 from sympo.outcomes import Scored, prompt_keys
+from sympo.pipelines.baselines import baselines
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.pair_files import SPLITS
 from sympo.pipelines.preference import Run
@@ -47,6 +48,10 @@ class PolicyInputs:
         keys = prompt_keys(prompt.tolist() for prompt in self.data.test.prompts)
         self.cluster = np.unique(keys, return_inverse=True)[1]
         self.scored = Scored(self.data.test.pairs.ids, keys)
+        train, test = self.data.train, self.data.test
+        self.baselines = baselines(
+            shared, train.texts, test.texts, test.pairs, self.cluster, self.scored
+        )
 
 
 class PolicyRun(Run):
@@ -55,7 +60,7 @@ class PolicyRun(Run):
     def __init__(
         self, cell: Cell, job: "PolicyJob", listener: Listener, place: int, inputs: PolicyInputs
     ) -> None:
-        self.save_policy, self.inputs = job.save_policy, inputs
+        self.save_policy, self.inputs, self.fixed = job.save_policy, inputs, inputs.baselines
         tell_account(cell, inputs.data.account, listener.note)
         cell.folder.keep_test_set(inputs.responses.scored.test_set)
         cell.folder.keep_test_set(inputs.scored.test_set)
@@ -66,11 +71,12 @@ class PolicyRun(Run):
             cell, job, listener, place, pairs, lengths, job.margin, inputs.reference_logps
         )
 
-    def on_test(self, rewards: np.ndarray) -> Evaluation:
+    def on_test(self, rewards: np.ndarray, scores: np.ndarray) -> Evaluation:
         pairs = self.pairs["test"]
         outcomes = self.inputs.scored.pack(agreement(gaps(rewards, pairs), pairs.label))
         return Evaluation(
-            dict(implicit_metrics(rewards, pairs, self.inputs.cluster)),
+            implicit_metrics(rewards, pairs, self.inputs.cluster)
+            | displacement_metrics(rewards, scores),
             {"implicit_accuracy": outcomes},
         )
 

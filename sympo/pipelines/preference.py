@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from sympo.evaluation.rewards import label_metrics
+from sympo.evaluation.flips import split_margins
+from sympo.evaluation.rewards import gaps, label_metrics
 from sympo.models.texts.scorers import AUTOCAST
 from sympo.models.texts.shared_prefix_attention import ATTENTION
 from sympo.noise import flip
@@ -19,11 +20,13 @@ from sympo.objective import Objective
 from sympo.pipelines import compiling
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.compiling import Compile
+from sympo.pipelines.suspects import write_suspects
 from sympo.process import quiet_transformers
 from sympo.protocols.jobs import Listener
 from sympo.protocols.models import Margin, Scorer, Splittable
 from sympo.ranges import Count, NotNegative, Positive, TokensPerPass
 from sympo.runs import checkpoints
+from sympo.training.diverged import Diverged
 from sympo.training.optimizer import Recipe
 from sympo.training.pairwise import PreferenceTrainer
 from sympo.training.pass_memory import scoring_tokens, training_tokens
@@ -54,7 +57,8 @@ class PreferenceJob(Recipe):
         bfloat16, grouped elsewhere.
     compile: whether to torch.compile the model's layers; auto: on CUDA, if that pays off.
     checkpoint_minutes: minutes between checkpoints, the most work that a kill may cost.
-    evaluated_train_pairs: how many training pairs the memorised share is measured on.
+    evaluated_train_pairs: how many training pairs are evaluated: for the memorised share, the
+        detection of flips, and `suspects.csv`.
     """
 
     evaluate_every: Positive = 0.25
@@ -97,7 +101,8 @@ class PreferenceJob(Recipe):
         # pairs exist only after the shared stages: a stand-in shows whether they can be flipped
         gap = None if cell.dataset.gold_reward is None else np.ones(1)
         score_gap = np.ones(1) if cell.dataset.scored else None
-        one = chosen_over_rejected(np.zeros(1, np.uint64), gap, score_gap)
+        disputed = np.ones(1, bool) if cell.dataset.twice_judged else None
+        one = chosen_over_rejected(np.zeros(1, np.uint64), gap, score_gap, disputed)
         flip(cell.noise_model, cell.name.noise, one, cell.name.seed)
 
 
@@ -125,8 +130,11 @@ class Run(ABC):
     """One cell's evaluations, from its pairs to what its folder keeps, however it is trained.
 
     pairs: by split; lengths: (n, 2) scored tokens of the responses, by split. reference: scores of
-    the reference policy by split; empty if the margin does not need them.
+    the reference policy by split; empty if the margin does not need them. fixed: what all
+    evaluations have in common.
     """
+
+    fixed = Evaluation({}, {})
 
     def __init__(
         self,
@@ -150,8 +158,9 @@ class Run(ABC):
         self.losses: list[float] = []
 
     @abstractmethod
-    def on_test(self, rewards: np.ndarray) -> Evaluation:
-        """Evaluate rewards (2n,), item by item, on the test split."""
+    def on_test(self, rewards: np.ndarray, scores: np.ndarray) -> Evaluation:
+        """Evaluate rewards (2n,), item by item, and the scores (n, 2) behind them on the test
+        split."""
 
     @abstractmethod
     def save(self, scorer: Any) -> None:
@@ -178,6 +187,13 @@ class Run(ABC):
         )
         return self.margin.rewards(*parts).numpy().ravel()  # type: ignore[arg-type]
 
+    def diverged(self, step: int, scores: Mapping[str, np.ndarray]) -> Diverged | None:
+        """The error if an evaluation's scores are not all finite, else None."""
+        if all(np.isfinite(own).all() for own in scores.values()):
+            return None
+        advice = "; a lower learning rate may help" if step else ""
+        return Diverged(f"scores of {self.cell.loss} after step {step} are not finite{advice}")
+
     def due(self, done: int, steps: int, per_epoch: int) -> bool:
         """Whether an evaluation follows after so many steps: after those nearest to whole multiples
         of `evaluate_every`, and after the last."""
@@ -190,22 +206,30 @@ class Run(ABC):
     ) -> None:
         """Record an evaluation, and keep its outputs; scores: (n, 2) by split, of `counted`
         pairs."""
-        pairs = self._on_pairs(scores)
+        rewards = {name: self.rewards(name, own) for name, own in scores.items()}
+        train = _first(self.noisy["train"], len(scores["train"]))
+        pairs = self._on_pairs(rewards, scores["test"], train)
         loss = {"train/loss": float(np.mean(self.losses)) if self.losses else None}
-        found = Evaluation(pairs.metrics | beside.metrics | loss, pairs.outcomes | beside.outcomes)
+        parts = (pairs, beside, self.fixed, Evaluation(loss, {}))
+        found = Evaluation(
+            {name: value for part in parts for name, value in part.metrics.items()},
+            {name: packed for part in parts for name, packed in part.outcomes.items()},
+        )
         self.losses = []
         best = max((self._accuracy(one) for _, one in self.evaluations), default=-math.inf)
         self.evaluations.append((epoch, found))
         self.keep("last", scorer)
         if self._accuracy(found) > best:
             self.keep("selected", scorer)
+        if epoch == self.job.epochs:
+            self._keep_suspects(rewards["train"], train)
         self.listener.evaluation(self.place, epoch, found)
 
-    def checkpoint(self, trainer: Mapping[str, Any]) -> None:
-        """Save a checkpoint with the state of the cell's trainer."""
+    def checkpoint(self, trainer: type, own: Mapping[str, Any]) -> None:
+        """Save a checkpoint with the cell's own state of a trainer."""
         evaluations = checkpoints.kept(self.evaluations, self.job.selected_by)
-        state = {"trainer": trainer, "losses": self.losses, "evaluations": evaluations}
-        checkpoints.save(state, self.cell.folder)
+        state = {"trainer": own, "losses": self.losses, "evaluations": evaluations}
+        checkpoints.save(state, self.cell.folder, trainer)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore what `checkpoint` saved, but for the trainer."""
@@ -214,14 +238,22 @@ class Run(ABC):
         for epoch, found in self.evaluations:
             self.listener.evaluation(self.place, epoch, found)
 
-    def _on_pairs(self, scores: Mapping[str, np.ndarray]) -> Evaluation:
-        rewards = {name: self.rewards(name, own) for name, own in scores.items()}
-        train = _first(self.noisy["train"], len(scores["train"]))
-        test = self.on_test(rewards["test"])
+    def _keep_suspects(self, rewards: np.ndarray, train: NoisyPairs) -> None:
+        source: dict[str, list[str]] = {}
+        if not self.cell.dataset.from_policy:
+            places = self.cell.dataset.splits["train"].places
+            source["row"] = [places.get(number, "") for number in train.pairs.ids.tolist()]
+        write_suspects(self.cell.folder.unfinished, train, gaps(rewards, train.pairs), source)
+
+    def _on_pairs(
+        self, rewards: Mapping[str, np.ndarray], scores: np.ndarray, train: NoisyPairs
+    ) -> Evaluation:
+        test = self.on_test(rewards["test"], scores)
+        margin = gaps(rewards["train"], train.pairs) * train.noisy_label
         found: dict[str, Mapping[str, float | None]] = {
             "test": test.metrics,
             "validation": label_metrics(rewards["validation"], self.noisy["validation"]),
-            "train": label_metrics(rewards["train"], train),
+            "train": label_metrics(rewards["train"], train) | split_margins(margin, train.flipped),
         }
         return Evaluation(
             {f"{split}/{name}": part[name] for split, part in found.items() for name in part},
@@ -280,11 +312,13 @@ class Training:
         run = self.run
         if note := self.job.slow_start(len(self.rows["train"])):
             self.listener.note(note)
-        if (state := checkpoints.load(run.cell.folder, self.listener.note)) is not None:
+        state = checkpoints.load(run.cell.folder, PreferenceTrainer, self.listener.note)
+        if state is not None:
             self.trainer.restore(state["trainer"])
             self.listener.resumed(self.epoch)
             run.restore(state)
         else:
+            self.listener.step(self.epoch)  # training begins
             self._evaluate()
         self.trainer.train(self._after_step)
         run.save(self.scorer)
@@ -302,11 +336,13 @@ class Training:
             self._evaluate()
         self.listener.step(self.epoch)
         if time.monotonic() - self.saved >= 60 * self.job.checkpoint_minutes:
-            self.run.checkpoint(trainer.state())
+            self.run.checkpoint(PreferenceTrainer, trainer.state())
             self.saved = time.monotonic()
 
     def _evaluate(self) -> None:
         scores = {name: self.score(name, pairs) for name, pairs in self.run.counted.items()}
+        if (error := self.run.diverged(self.trainer.done, scores)) is not None:
+            raise error
         self.run.evaluate(self.epoch, scores, self.run.beside(self.scorer), self.scorer)
 
 
@@ -340,5 +376,6 @@ def _first(noisy: NoisyPairs, count: int) -> NoisyPairs:
         pairs.label[:count],
         None if pairs.gap is None else pairs.gap[:count],
         None if pairs.score_gap is None else pairs.score_gap[:count],
+        None if pairs.disputed is None else pairs.disputed[:count],
     )
     return NoisyPairs(kept, noisy.flipped[:count])

@@ -61,7 +61,7 @@ class ResponseEvaluation:
         mine, theirs = (
             self.shared.scored(scorer, rows)[:, 0] for scorer in (policy, self.reference_policy)
         )
-        return drawn, self.evaluation(drawn, mine - theirs)
+        return drawn, self.evaluation(drawn, own, mine, theirs)
 
     def of_cells(self, model: StackedLlama) -> list[tuple[Responses, Evaluation]]:
         """`of` for policies that are trained together."""
@@ -74,17 +74,24 @@ class ResponseEvaluation:
             # cell by cell, because a score is rounded as the rows around it demand
             rows = PackedRows(free.responses.after(self.prompts))
             theirs = score(self._stacked_reference, RowTable(rows, *self.shared.stacked_on))
-            ratio = free.logps - theirs[0, :, 0]
-            found.append((one.responses, self.evaluation(one.responses, ratio)))
+            measured = self.evaluation(one.responses, free.responses, free.logps, theirs[0, :, 0])
+            found.append((one.responses, measured))
         return found
 
-    def evaluation(self, drawn: Responses, log_ratio: np.ndarray) -> Evaluation:
+    def evaluation(
+        self, drawn: Responses, own: Responses, mine: np.ndarray, theirs: np.ndarray
+    ) -> Evaluation:
         """Evaluate a policy's responses.
 
         Win rates compare them with the reference's and the chosen responses by the true reward, if
-        the data set has one. KL(policy || reference) is the mean of log_ratio (n,), log pi -
-        log pi_ref of responses from the policy's own distribution.
+        the data set has one. On responses from the policy's own distribution, KL(policy ||
+        reference) is the mean of log pi - log pi_ref, and entropy the sum of -log pi by the number
+        of tokens.
+
+        own: responses from the policy's own distribution. mine, theirs: (n,), their log pi and
+            log pi_ref.
         """
+        log_ratio = mine - theirs
         n = len(log_ratio)
         error = float(log_ratio.std(ddof=1) / math.sqrt(n)) if n > 1 else None
         found: Metrics = {
@@ -93,6 +100,7 @@ class ResponseEvaluation:
             "reference/length": float(self.reference.lengths.mean()),
             "policy/kl": float(log_ratio.mean()),
             "policy/kl_se": error,
+            "policy/entropy": float(-mine.sum() / own.lengths.sum()),
         }
         compared = self._compared(drawn)
         return Evaluation(found | compared.metrics, compared.outcomes)

@@ -9,13 +9,17 @@ import torch
 
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.cell_run import CellRun, reason_of
-from sympo.pipelines.progress import Progress, Screen, Terminal, percent
+from sympo.pipelines.forecast import Forecast, evaluations
+from sympo.pipelines.progress import Progress, Screen, Terminal, duration, percent
 from sympo.pipelines.result import RunResult
 from sympo.process import keep_freed_memory
 from sympo.protocols.jobs import TrainedScorer
 from sympo.types import Evaluation
 
 THREADS = torch.get_num_threads()
+# seconds of work that deserve a forecast, which is given once per process
+WORTH_A_FORECAST = 60.0
+_forecast_told: list[bool] = []
 
 
 def run_cells(
@@ -104,10 +108,14 @@ class Recorder:
         self.progress = Progress(head, one.epochs, after, one.screen, one.place)
         self.progress.update(0)
         self.latest: dict[int, float] = {}
+        job = runs[0].cell.job
+        self.forecast = Forecast(one.epochs, evaluations(one.epochs, job.evaluate_every))
+        self.after = after
 
     def evaluation(self, cell: int, epoch: float, found: Evaluation) -> None:
         run = self.runs[cell]
         run.record(epoch, found)
+        self.forecast.evaluated()
         value = found.metrics[run.headline]
         self.latest[cell] = float("nan") if value is None else value
         self.progress.metric = f"{run.headline} {percent(float(np.mean([*self.latest.values()])))}"
@@ -126,6 +134,20 @@ class Recorder:
 
     def step(self, epoch: float) -> None:
         self.progress.update(epoch)
+        if not self.forecast.ready:
+            self.forecast.step(epoch)
+            if self.forecast.ready:
+                self._tell_forecast()
+
+    def _tell_forecast(self) -> None:
+        """Say once per process how long its cells will take, if that is worth a line."""
+        seconds = self.forecast.seconds
+        if seconds * (1 + self.after) < WORTH_A_FORECAST or _forecast_told:
+            return
+        _forecast_told.append(True)
+        each = duration(seconds / len(self.runs))
+        sweep = f", the sweep at most {duration(seconds * (1 + self.after))}" * bool(self.after)
+        self.progress.note(f"about {each} per cell{sweep}")
 
     def status(self, text: str) -> None:
         self.progress.status(text)

@@ -220,14 +220,34 @@ class Shared:
 
     def reference_logps(self) -> dict[str, np.ndarray]:
         """Reference log-probabilities of both responses of every pair; (n, 2) by split."""
-        key = joined(policy=self._sft_key, pairs=self._preferences_key)
-        return self._logps(key, self._score_pairs)
+        return self._logps(self._logps_key(stacked=False), self._score_pairs)
 
     def stacked_logps(self) -> dict[str, np.ndarray]:
         """`reference_logps` as small policies are computed together: rounded alike, so that their
         margins are 0 before training."""
-        key = joined(policy=self._sft_key, pairs=self._preferences_key, computed="stacked")
-        return self._logps(key, self._score_stacked)
+        return self._logps(self._logps_key(stacked=True), self._score_stacked)
+
+    def _logps_key(self, stacked: bool) -> Identity:
+        computed = {"computed": "stacked"} if stacked else {}
+        return joined(policy=self._sft_key, pairs=self._preferences_key, **computed)
+
+    def existing(self, stacked: bool, reference_free: bool) -> dict[str, bool]:
+        """Which of the stages of a job on released texts or of policies exist, by name.
+
+        stacked: the cells are trained together. reference_free: the margin needs no reference.
+        """
+        found = {"pairs": self.stages.has("pairs", self._preferences_key)}
+        if self.made_by is None:
+            return found
+        if self.source.sft.epochs or self.source.model.released is None:
+            found = {"sft": self.stages.has("sft", self._sft_key), **found}
+        if self.cell.job.leaves_samples:
+            if not reference_free:
+                found["reference-logps"] = self.stages.has(
+                    "reference-logps", self._logps_key(stacked)
+                )
+            found["reference-answers"] = self.stages.has("reference-answers", self._answers_key)
+        return found
 
     def _logps(self, key: Identity, made: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
         def make(folder: Path) -> None:
@@ -269,16 +289,19 @@ class Shared:
             )
             save_ids(folder / "answers.npz", answers.ids, truncated=answers.truncated)
 
-        key = joined(
+        folder = self.stages.get("reference-answers", self._answers_key, make)
+        with np.load(folder / "answers.npz") as found:
+            return Responses(load_ids(found), found["truncated"])
+
+    @property
+    def _answers_key(self) -> Identity:
+        return joined(
             policy=self._sft_key,
             pairs=self._preferences_key,
             sampling=self._parts["sampling"],
             seed=self.cell.name.seed,
             sampler=self.cell.folder.sampler,
         )
-        folder = self.stages.get("reference-answers", key, make)
-        with np.load(folder / "answers.npz") as found:
-            return Responses(load_ids(found), found["truncated"])
 
 
 def tell_account(cell: Cell, found: Account, note: Callable[[str], None]) -> None:

@@ -1,7 +1,9 @@
 """Trains the small policies of one seed together, from the shared stages to the last evaluation."""
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ _noted: set[str] = set()  # advice is shown once per process
 
 def train_together(runs: Sequence[PolicyRun], inputs: PolicyInputs, listener: Listener) -> None:
     """Train policies from their last checkpoints; those at the same step are trained together."""
-    states = [checkpoints.load(run.cell.folder, listener.note) for run in runs]
+    states = [
+        checkpoints.load(run.cell.folder, StackedPreferenceTrainer, listener.note) for run in runs
+    ]
     steps = [0 if state is None else state["trainer"]["done"] for state in states]
     tables = {name: RowTable(inputs.rows[name], *inputs.shared.stacked_on) for name in SPLITS}
     for done in sorted(set(steps)):
@@ -36,11 +40,11 @@ class StackedPolicy:
     def __init__(self, together: "_Pass", cell: int) -> None:
         self._pass, self.cell = together, cell
 
-    @property
+    @cached_property
     def model(self) -> Any:
         """A `transformers` model with a copy of the weights."""
-        shared = self._pass.inputs.shared
-        made = shared.source.model.load(shared.reference_folder())
+        # not loaded from the reference's folder, which may be gone and would be made again
+        made = copy.deepcopy(self._pass.template)
         self._pass.trainer.model.write(self.cell, made)
         return made
 
@@ -104,6 +108,7 @@ class _Pass:
             for run, state in zip(self.runs, self.kept, strict=True):
                 run.restore(state)
         else:
+            self.listener.step(self.epoch)  # training begins
             self._evaluate()
         self.trainer.train(self._after_step)
         self._fail_diverged()
@@ -132,7 +137,7 @@ class _Pass:
         if time.monotonic() - self.saved >= 60 * self.job.checkpoint_minutes:
             states = trainer.state()
             for cell, run in self._left():
-                run.checkpoint(states[cell])
+                run.checkpoint(StackedPreferenceTrainer, states[cell])
             self.saved = time.monotonic()
 
     def _evaluate(self) -> None:
@@ -141,8 +146,17 @@ class _Pass:
             name: score(model, self.tables[name], pairs)
             for name, pairs in self.runs[0].counted.items()
         }
+        own = [
+            {name: of_all[cell] for name, of_all in scores.items()}
+            for cell in range(len(self.runs))
+        ]
+        for cell, run in self._left():
+            if (error := run.diverged(self.trainer.done, own[cell])) is not None:
+                self.trainer.diverged[cell] = error
+        self._fail_diverged()
+        if not self._left():
+            return
         beside = self.inputs.responses.of_cells(model)
         for cell, run in self._left():
             run.drawn, found = beside[cell]
-            own = {name: of_all[cell] for name, of_all in scores.items()}
-            run.evaluate(self.epoch, own, found, self.scorers[cell])
+            run.evaluate(self.epoch, own[cell], found, self.scorers[cell])

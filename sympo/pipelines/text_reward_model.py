@@ -15,6 +15,7 @@ from sympo.margins import Reward
 from sympo.models.texts.classifiers import save, with_padding
 from sympo.models.texts.reward_models import RewardModel
 from sympo.outcomes import Scored, prompt_keys
+from sympo.pipelines.baselines import baselines
 from sympo.pipelines.cell import Cell, Same, fingerprint
 from sympo.pipelines.pair_files import SPLITS
 from sympo.pipelines.preference import (
@@ -62,8 +63,8 @@ class TextRewardModelJob(PreferenceJob):
             )
         if cell.model.answers or cell.model.reads == "images":
             raise BadInput(
-                f"model={cell.name.model} is not a text reward model; use hub_reward, tiny_reward "
-                "or tfidf"
+                f"model={cell.name.model} is not a text reward model; use hub_reward, "
+                "smollm2_reward, minilm_reward, tiny_reward or tfidf"
             )
         if cell.loss.average_log_ratio:
             raise BadInput(
@@ -135,13 +136,17 @@ class _TextRun(Run):
         self.reader = reads(cell, job, shared)
         tell_account(cell, self.reader.account, listener.note)
         pairs = self.reader.pairs
-        self.prompts, keys = _prompts(self.reader.texts)
+        texts = self.reader.texts
+        self.prompts, keys = _prompts(texts["test"])
         self.scored = Scored(pairs["test"].ids, keys)
         cell.folder.keep_test_set(self.scored.test_set)
+        self.fixed = baselines(
+            shared, texts["train"], texts["test"], pairs["test"], self.prompts, self.scored
+        )
         lengths = {name: rows.lengths for name, rows in self.reader.rows.items()}
         super().__init__(cell, job, listener, place, pairs, lengths, Reward(), {})
 
-    def on_test(self, rewards: np.ndarray) -> Evaluation:
+    def on_test(self, rewards: np.ndarray, scores: np.ndarray) -> Evaluation:
         pairs = self.pairs["test"]
         gap = gaps(rewards, pairs)
         truths = {"label_accuracy": pairs.label, "order_accuracy": pairs.gap}
@@ -169,7 +174,7 @@ class _Tokens:
         self.cell, self.job, data = cell, job, shared.preferences()
         self.account = data.account
         self.pairs = {name: getattr(data, name).pairs for name in SPLITS}
-        self.texts: Texts = data.test.texts
+        self.texts: Mapping[str, Texts] = {name: getattr(data, name).texts for name in SPLITS}
         self.rows: Mapping[str, Splittable] = shared.rows()
         self.tokenizer, self.vocabulary = with_padding(shared.tokenizer, shared.vocabulary)
 
@@ -211,7 +216,7 @@ class _Words:
         """Do nothing: the hub has no format for these models."""
 
 
-Worded = tuple[dict[str, PreferencePairs], dict[str, Splittable], Texts, Account]
+Worded = tuple[dict[str, PreferencePairs], dict[str, Splittable], Mapping[str, Texts], Account]
 
 
 @lru_cache(maxsize=2)
@@ -228,7 +233,7 @@ def _worded(
     texts: Mapping[str, Texts],
     account: Account,
 ) -> Worded:
-    """Drop pairs whose responses have the same words; returns the others, their features, the test
+    """Drop pairs whose responses have the same words; returns the others, their features, their
     texts, and the account of rows including the dropped pairs."""
     kept = {name: np.flatnonzero(~_alike(model, texts[name], name)) for name in SPLITS}
     left = {name: [texts[name][int(i)] for i in index] for name, index in kept.items()}
@@ -245,7 +250,7 @@ def _worded(
         for name, split in account.splits.items()
     }
     chosen = {name: taken(pairs[name], index) for name, index in kept.items()}
-    return chosen, rows, left["test"], replace(account, splits=splits)
+    return chosen, rows, left, replace(account, splits=splits)
 
 
 def _alike(model: Any, texts: Texts, split: str) -> np.ndarray:

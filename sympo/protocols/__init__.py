@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sympo.protocols.judging import GoldData as GoldData
     from sympo.protocols.judging import Judge as Judge
     from sympo.protocols.judging import JudgedData as JudgedData
+    from sympo.protocols.judging import LabelledData as LabelledData
+    from sympo.protocols.judging import LabelledPair as LabelledPair
     from sympo.protocols.models import ImageModel as ImageModel
     from sympo.protocols.models import LanguageModelSettings as LanguageModelSettings
     from sympo.protocols.models import Loss as Loss
@@ -44,6 +46,8 @@ _HOMES = {
     "Job": ".jobs",
     "Judge": ".judging",
     "JudgedData": ".judging",
+    "LabelledData": ".judging",
+    "LabelledPair": ".judging",
     "LanguageModelSettings": ".models",
     "Listener": ".jobs",
     "Loss": ".models",
@@ -74,6 +78,8 @@ __all__ = [
     "Job",
     "Judge",
     "JudgedData",
+    "LabelledData",
+    "LabelledPair",
     "LanguageModelSettings",
     "Listener",
     "Loss",

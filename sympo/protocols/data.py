@@ -85,6 +85,10 @@ class TextData(Dataset, Protocol):
         """Whether scores came with the labels, which give `PreferencePairs.score_gap`."""
 
     @property
+    def twice_judged(self) -> bool:
+        """Whether a second annotator compared the pairs, which gives `PreferencePairs.disputed`."""
+
+    @property
     def gold_reward(self) -> GoldReward | None:
         """The true reward; None if it is unknown."""
 
@@ -125,15 +129,22 @@ class TextData(Dataset, Protocol):
     ) -> str:
         """A response's token ids as text, without special tokens."""
 
+    def length(self, text: str) -> int:
+        """The length of a response, by which the longer of two is found."""
+
 
 class SplitTexts(Protocol):
     """The usable pairs of one split as texts.
 
     pairs: n records with `prompt`, `chosen`, `rejected` and `criterion`.
+    places: where each pair was read, by its id.
     """
 
     @property
     def pairs(self) -> Sequence[object]: ...
+
+    @property
+    def places(self) -> Mapping[int, str]: ...
 
     @property
     def preferences(self) -> PreferencePairs:

@@ -52,7 +52,7 @@ class Listener(Reporter, Protocol):
         """Training resumes from a checkpoint, after `epoch` epochs."""
 
     def step(self, epoch: float) -> None:
-        """Training has done `epoch` epochs."""
+        """Training has done `epoch` epochs; with 0 it begins."""
 
 
 class Job(Protocol):
@@ -69,6 +69,10 @@ class Job(Protocol):
 
     @property
     def epochs(self) -> int: ...
+
+    @property
+    def evaluate_every(self) -> float:
+        """Epochs between evaluations."""
 
     def check(self, cell: "Cell") -> None:
         """Refuse a cell that cannot run; raises BadInput, before any work."""

@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Protocol, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from sympo.types import BadArgument, Comparison, TokenPairs, Verdict, Vocabulary
 
 OPPONENTS = ("chosen", "rejected", "reference")
 SAMPLES = ("last", "selected")
+Split = Literal["train", "validation", "test"]
 # in one text or reply; no model reads or writes as many
 MOST_TOKENS = 10_000_000
 Tokens = Annotated[int, ranges.Range(least=1, most=MOST_TOKENS)]
@@ -51,6 +53,29 @@ class JudgedData(Protocol):
     ) -> TokenPairs:
         """Two responses to each dialogue as token ids; pairs that cannot be written are left out,
         and `pairs.ids` are the indices of the others."""
+
+
+@dataclass(frozen=True)
+class LabelledPair:
+    """Two responses to a dialogue and which of them was chosen, with the criterion of the choice
+    and the subset of the data set, if there are any."""
+
+    id: int
+    prompt: Sequence[Mapping[str, str]]
+    chosen: str
+    rejected: str
+    criterion: str = "helpful"
+    subset: str = ""
+
+
+class LabelledData(JudgedData, Protocol):
+    """A data set that has labelled pairs without any model."""
+
+    def check(self) -> None:
+        """Raise BadInput for settings and data that cannot work."""
+
+    def labelled(self, split: Split) -> Sequence[LabelledPair]:
+        """The pairs of a split with their clean labels."""
 
 
 class GoldData(JudgedData, Protocol):
@@ -106,6 +131,11 @@ class Judge(ABC):
                 raise BadArgument(key, value, f"is not known: use one of {', '.join(known)}")
         if not self.samples or set(self.samples) - set(SAMPLES):
             raise BadArgument("samples", self.samples, f"must name some of {', '.join(SAMPLES)}")
+
+    @property
+    def trained_in(self) -> Path | None:
+        """The run folder in which this judge was trained; None if it is not known."""
+        return None
 
     def named(self, option: str) -> Self:
         """This judge, chosen by the option of a config group."""

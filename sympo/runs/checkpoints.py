@@ -29,13 +29,16 @@ def kept(
     ]
 
 
-def save(state: Mapping[str, Any], folder: RunFolder) -> None:
-    """Write a cell's checkpoint atomically and durably, even through a power cut."""
+def save(state: Mapping[str, Any], folder: RunFolder, trainer: type) -> None:
+    """Write a cell's checkpoint atomically and durably, even through a power cut.
+
+    trainer: whose state it is; settings that change no result may select another one.
+    """
     file, temporary = folder.checkpoint, folder.checkpoint.with_suffix(".new")
     try:
         with temporary.open("wb") as opened:
-            header = {"format": FORMAT, "cell": folder.hash, "digest": _digest(state)}
-            torch.save({**header, "state": dict(state)}, opened)
+            header = {"format": FORMAT, "cell": folder.hash, "trainer": trainer.__name__}
+            torch.save({**header, "digest": _digest(state), "state": dict(state)}, opened)
             opened.flush()
             os.fsync(opened.fileno())
         temporary.replace(file)
@@ -44,9 +47,9 @@ def save(state: Mapping[str, Any], folder: RunFolder) -> None:
         raise
 
 
-def load(folder: RunFolder, note: Callable[[str], None]) -> dict[str, Any] | None:
+def load(folder: RunFolder, trainer: type, note: Callable[[str], None]) -> dict[str, Any] | None:
     """Load a cell's checkpoint on the CPU; None if there is none, or if the cell cannot resume from
-    it, with the reason as a note."""
+    it, with the reason as a note. trainer: that it must be from."""
     file = folder.checkpoint
     if not file.is_file():
         return None
@@ -56,6 +59,8 @@ def load(folder: RunFolder, note: Callable[[str], None]) -> dict[str, Any] | Non
             reason = "from another version of this program"
         elif kept["cell"] != folder.hash:
             reason = "from another cell"
+        elif kept["trainer"] != trainer.__name__:
+            reason = f"from another trainer ({kept['trainer']}, not {trainer.__name__})"
         elif kept["digest"] != _digest(kept["state"]):
             reason = "damaged: its content differs from what was saved"
         else:

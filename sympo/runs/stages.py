@@ -70,6 +70,10 @@ class Stages:
         finally:
             lock.release()
 
+    def has(self, name: str, key: Identity) -> bool:
+        """Whether a stage exists; its files are not checked."""
+        return self._there(self.root / f"{name}-{key.digest(8)}")
+
     def _adopt(self, name: str, key: Identity, folder: Path) -> bool:
         """Adopt the stage that an earlier version kept under another key, if there is one; note why
         others are not used."""

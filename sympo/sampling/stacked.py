@@ -15,6 +15,7 @@ from sympo.models.texts.compiled_llama import CompiledLlama
 from sympo.models.texts.stacked_llama import StackedLlama
 from sympo.sampling.responses import Responses
 from sympo.sampling.settings import Sampling
+from sympo.sampling.transformers import padded
 from sympo.types import Vocabulary
 
 # noise that compiled sampling draws at once, 64 MiB
@@ -128,15 +129,12 @@ class _Generation:
         self.vocabulary, self.sampling = vocabulary, sampling
         self.weights = {name: own[cells] for name, own in model.weights_by_part().items()}
         self.cells, self.n = len(cells), len(prompts)
-        lengths = np.array([len(prompt) for prompt in prompts])
-        self.width = int(lengths.max())
-        ids = np.full((self.n, self.width), vocabulary.pad, np.int64)
-        for row, prompt in enumerate(prompts):
-            ids[row, self.width - len(prompt) :] = prompt
+        ids, real = padded(prompts, vocabulary.pad)
+        self.width = ids.shape[1]
         device, dtype = model.device, model.weights.dtype
         self.ids = torch.from_numpy(ids).to(device)
         # (n, 1): the number of padding tokens before each prompt
-        self.padding = torch.from_numpy(self.width - lengths).to(device)[:, None]
+        self.padding = torch.from_numpy(self.width - real.sum(1)).to(device)[:, None]
         space = self.width + sampling.max_new_tokens
         size = (self.shape.layers, 2, self.cells, self.n, self.shape.heads, space, self.shape.head)
         self.cache = torch.zeros(size, dtype=dtype, device=device)

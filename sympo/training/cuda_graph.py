@@ -34,8 +34,8 @@ class Replayed:
     function: reads and writes nothing but its arguments and tensors that stay in place, draws no
         random numbers, and does not wait for the device. It returns one tensor, which lasts until
         the next call.
-    note: told in one sentence if recording fails, as it does if a loss calls `.item()`; the
-        function then runs as it is written.
+    note: shows one sentence if recording fails, as it does if a loss calls `.item()`; the function
+        then runs without a graph.
     record: makes a graph of a call; tests replace it where there is no GPU.
     """
 

@@ -2,4 +2,4 @@
 
 
 class Diverged(RuntimeError):
-    """A training loss or a reward is not finite."""
+    """A training loss, a score or a reward is not finite."""

@@ -69,7 +69,7 @@ class CellTrainer:
     """Trains cells side by side on one device.
 
     cells: those of one seed are adjacent; all have equally many training pairs.
-    data: the draw of each seed. note: told in one sentence what slows training down.
+    data: the draw of each seed. note: shows one sentence about what slows training down.
 
     epoch: epochs done. diverged: the cells that diverged, by number; they do not affect the others,
     and their later numbers mean nothing.

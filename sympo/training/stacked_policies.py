@@ -82,8 +82,8 @@ class StackedPreferenceTrainer:
         grids = self.table.grids(batch, self.model.tokens_per_pass)
         scores = torch.cat([self.model.logps(grid) for grid in grids], 1)
         index = torch.from_numpy(batch).to(self.model.device)
-        reference = None if self.reference is None else self.reference[index]
-        rewards = self.margin.rewards(scores, reference, self.lengths[index])
+        reference = None if self.reference is None else self.reference[index].expand_as(scores)
+        rewards = self.margin.rewards(scores, reference, self.lengths[index].expand_as(scores))
         labels = self.labels.index_select(1, index)
         reduced = self.objective.reduced(rewards[..., 0], rewards[..., 1], labels)
         (gradient,) = torch.autograd.grad(reduced.sum(), [self.model.weights])

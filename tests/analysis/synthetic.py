@@ -135,10 +135,13 @@ def write_policy_sweep(
     rates: list[float],
     seeds: list[int],
     gold: bool = True,
+    panel: bool = False,
     missing: Collection[tuple[str, float, int]] = (),
     **settings: Any,
 ) -> None:
-    """A grid of policies; gold: whether the data set has a gold reward to judge samples by."""
+    """A grid of policies; gold: whether the data set has a gold reward to judge samples by.
+
+    panel: as in `policy_history`."""
     absent = set(missing)
     for loss, rate, seed in product(losses, rates, seeds):
         if (loss, rate, seed) in absent:
@@ -151,22 +154,42 @@ def write_policy_sweep(
             noise=rate,
             seed=seed,
             assumed_rate=rate if losses[loss] == "true" else losses[loss],
-            history=policy_history(loss, rate, seed, gold),
+            history=policy_history(loss, rate, seed, gold, panel),
             **settings,
         )
 
 
-def policy_history(loss: str, noise: float, seed: int, gold: bool = True) -> list[dict[str, Any]]:
-    """What a policy cell measures, at epoch 0, quarters of the first epoch and epochs 1 to 5."""
+def policy_history(
+    loss: str, noise: float, seed: int, gold: bool = True, panel: bool = False
+) -> list[dict[str, Any]]:
+    """What a policy cell measures, at epoch 0, quarters of the first epoch and epochs 1 to 5.
+
+    panel: with log-probabilities and flip detection, which cells of older versions lack."""
     rng = np.random.default_rng([seed, round(noise * 100), zlib.crc32(loss.encode())])
     return [
-        _policy_evaluation(rng, loss, noise, epoch, gold)
+        _policy_evaluation(rng, loss, noise, epoch, gold, panel)
         for epoch in (0, 0.25, 0.5, 0.75, 1, 2, 3, 4, 5)
     ]
 
 
+def _along_training(loss: str, noise: float, pull: float) -> dict[str, float | None]:
+    fall = 10 * float(pull) * (1 + (loss not in ROBUST))
+    return {
+        "test/logp_chosen": -60 - fall,
+        "test/logp_rejected": -62 - 2 * fall,
+        "test/reward_chosen": -0.1 * fall,
+        "test/reward_rejected": -0.2 * fall,
+        "train/margin_unflipped": 0.1 * fall,
+        "train/margin_flipped": -0.1 * fall if noise else None,
+        "train/flip_auroc": 0.5 + 0.4 * float(pull) if noise else None,
+        "validation/noise_estimate": noise + 0.05,
+        "validation/noise_estimate_se": 0.02,
+        "policy/entropy": 1.5 - 0.2 * float(pull),
+    }
+
+
 def _policy_evaluation(
-    rng: np.random.Generator, loss: str, noise: float, epoch: float, gold: bool
+    rng: np.random.Generator, loss: str, noise: float, epoch: float, gold: bool, panel: bool
 ) -> dict[str, Any]:
     spread = (zlib.crc32(loss.encode()) % 97) / 97
     pull = 1 - np.exp(-2.2 * epoch)
@@ -188,6 +211,7 @@ def _policy_evaluation(
         "test/implicit_accuracy": float(accuracy + (rng.normal(0, 0.01) if epoch else 0)),
         "test/implicit_accuracy_se": 0.012,
         "test/margin_mean": float(pull),
+        **(_along_training(loss, noise, pull) if panel else {}),
         "policy/kl": kl,
         "policy/kl_se": kl / 20,
         "policy/length": 12.0,

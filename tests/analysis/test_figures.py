@@ -81,6 +81,46 @@ def test_figures_of_policies(tmp_path):
     assert "Grey line" not in caption(figures["kl_vs_epochs"])
 
 
+def test_training_panel_has_a_row_per_metric_and_a_column_per_rate(tmp_path):
+    losses, rates = {"ramp": None, "logistic": None}, [0.0, 0.1, 0.2, 0.4]
+    write_policy_sweep(tmp_path, losses, rates, [0, 1], panel=True)
+    # a cell of an older version is left out of the panel only
+    write_policy_sweep(tmp_path, {"hinge": None}, [0.2], [0, 1])
+    figures = draw(Collection.from_runs(tmp_path))
+    panel = figures["training_panel"]
+    grid = np.array(panel.axes).reshape(9, 3)
+    assert [ax.get_title() for ax in grid[0]] == ["noise 0", "noise 0.2", "noise 0.4"]
+    assert grid[0, 0].get_ylabel().startswith("Log-probability")
+    (chosen, _), (rejected, _) = (
+        [line.get_ydata() for line in ax.lines] for ax in (grid[0, 1], grid[1, 1])
+    )
+    assert chosen[0] == -60 and rejected[0] == -62
+    assert chosen[-1] < -69 and rejected[-1] < -81
+    assert not grid[5, 0].lines and grid[5, 0].texts[0].get_text() == "no flips"
+    assert len(grid[5, 1].lines) == 2
+    assert "Missing" not in caption(panel)
+
+
+def test_flip_detection_has_no_value_without_flips_and_none_is_missing(tmp_path):
+    write_policy_sweep(tmp_path, {"ramp": None}, [0.0, 0.2, 0.4], [0], panel=True)
+    figures = draw(Collection.from_runs(tmp_path))
+    detection, estimate = figures["flip_auroc_vs_noise"], figures["noise_estimate_vs_noise"]
+    assert "Missing" not in caption(detection)
+    assert [label.get_text() for label in detection.axes[0].get_xticklabels()] == ["0.2", "0.4"]
+    assert "over the validation pairs only" in caption(estimate)
+    assert "Grey line: the true rate." in caption(estimate)
+    truth = next(line for line in estimate.axes[0].lines if line.get_color() == "#9a9a9a")
+    np.testing.assert_allclose(truth.get_ydata(), 100 * truth.get_xdata())
+    low, high = estimate.axes[0].get_ylim()
+    assert low < 0 and high > 45
+
+
+def test_collections_without_flips_have_no_flip_detection(tmp_path):
+    write_policy_sweep(tmp_path, {"ramp": None}, [0.0], [0], panel=True)
+    figures = draw(Collection.from_runs(tmp_path))
+    assert "flip_auroc_vs_noise" not in figures and "training_panel" in figures
+
+
 def test_figures_of_one_policy_name_what_their_intervals_are_over(tmp_path):
     write_policy_sweep(tmp_path, {"ramp": None}, [0.1, 0.3], [0])
     figures = draw(Collection.from_runs(tmp_path))

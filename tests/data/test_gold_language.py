@@ -167,3 +167,18 @@ def test_no_prompt_is_in_two_splits() -> None:
     assert not (splits[0] & splits[1] or splits[0] & splits[2] or splits[1] & splits[2])
     with pytest.raises(BadInput, match="a longer prompt_length"):
         language(prompt_length=2).preferences(0, None, uniform)
+
+
+def test_labelled_pairs_need_no_policy_and_are_texts_of_the_language() -> None:
+    language = GoldLanguage(test_pairs=300, train_pairs=300)
+    pairs = language.labelled("test")
+    assert len(pairs) == 300 and language.labelled("test") == pairs
+    train = {pair.prompt[0]["content"] for pair in language.labelled("train")}
+    for pair in pairs:
+        assert pair.prompt[0]["content"] not in train and pair.chosen != pair.rejected
+        for text in (pair.chosen, pair.rejected):
+            walk = language.ids(f"{pair.prompt[0]['content']} {text}")
+            assert (language._chain[walk[:-1], walk[1:]] > 0).all()
+            assert language.shortest_answer <= len(text.split()) <= language.longest_answer
+    shortest = [len(text.split()) == 6 for pair in pairs for text in (pair.chosen, pair.rejected)]
+    assert np.mean(shortest) == pytest.approx(language.stop, abs=0.05)

@@ -1,12 +1,14 @@
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sympo.data.hh import HH, dialogue
+from sympo.data.hh import HH, MIXED, dialogue
 from sympo.data.message_parsing import Unusable
+from sympo.data.parts import SHARES, conversations
 from sympo.types import BadInput
 from tests.conftest import DATA
 from tests.data.made_tokenizers import tokenizer
@@ -180,3 +182,51 @@ def test_each_subset_has_its_criterion(folder: Path) -> None:
     # judges read it from the samples
     texts = hh(folder).preferences(0, tokenizer("plain"), None).test.texts
     assert {text["criterion"] for text in texts} == {"helpful", "harmless"}
+
+
+@pytest.mark.parametrize(
+    ("subset", "sizes"), [("helpful-base", (1368, 643, 231)), ("harmless-base", (976, 469, 176))]
+)
+def test_no_conversation_of_the_real_rows_is_in_two_parts(
+    real: Path, subset: str, sizes: tuple[int, ...]
+) -> None:
+    parts = {part: hh(real, subsets=[subset], part=part) for part in SHARES}
+    rows = {part: data._free for part, data in parts.items()}
+    assert tuple(map(len, rows.values())) == sizes
+    openings = [
+        {pair.prompt[0]["content"] for pair in found.pairs}
+        for found in (*rows.values(), parts["judge"].released[1])
+    ]
+    assert len(set().union(*openings)) == sum(map(len, openings)), "one opening, one part"
+    keys = [set(conversations(found.pairs)) for found in rows.values()]
+    assert len(set().union(*keys)) == sum(map(len, keys))
+    # every row is in one part, or left out for its reason
+    train = parts["judge"].account().splits["train"]
+    assert train.rows == train.pairs + sum(train.left_out.values())
+    assert train.left_out["of dataset.part=policies"] == sizes[0]
+    validation = parts["judge"].splits["validation"].pairs
+    assert {id(pair) for pair in validation} <= {
+        id(pair) for pair in parts["judge"].released[0].pairs
+    }
+    assert len(validation) == 2
+
+
+def test_rows_of_the_copy_that_mixes_subsets_are_counted(real: Path) -> None:
+    data = hh(real, subsets=["helpful-base"])
+    # 1,810 of 2,246 rows, of which one is unusable
+    assert data.usable("train").changed == {MIXED: 1809}
+    assert not hh(real, subsets=["harmless-base"]).usable("train").changed
+    assert not data.usable("test").changed
+    counted = data.account().splits
+    assert counted["train"].changed[MIXED] + counted["validation"].changed[MIXED] == 1809
+
+
+def test_labelled_pairs_name_their_subset(folder: Path) -> None:
+    data = hh(folder, test_pairs=None)
+    found = data.labelled("test")
+    assert Counter(pair.subset for pair in found) == {"helpful-base": 3, "harmless-base": 3}
+    assert {pair.subset: pair.criterion for pair in found} == {
+        "helpful-base": "helpful", "harmless-base": "harmless",
+    }  # fmt: skip
+    assert [pair.id for pair in found] == data.splits["test"].ids.tolist()
+    assert {(pair.chosen, pair.rejected) for pair in found} == {("Yes", "No")}

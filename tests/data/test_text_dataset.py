@@ -98,6 +98,17 @@ def test_rows_without_a_preference_are_dropped_and_counted() -> None:
     }
 
 
+def test_every_pair_knows_its_row_in_every_split() -> None:
+    data = made()
+    data.train.insert(0, data.train[0])  # the copy at row 2 is dropped
+    for split, released in (("train", "train"), ("validation", "train"), ("test", "test")):
+        rows = data.splits[split]
+        for number, pair in zip(rows.ids.tolist(), rows.pairs, strict=True):
+            name, _, row = rows.places[number].rpartition(" row ")
+            assert name == released
+            assert getattr(data, released)[int(row) - 1][1] == pair.chosen
+
+
 def test_broken_row_is_named() -> None:
     data = made()
     data.train[6] = ("a", "b", 3)  # type: ignore[assignment]

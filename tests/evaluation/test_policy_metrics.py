@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from sympo.evaluation.policy_metrics import implicit_metrics, mean_metrics, wins
+from sympo.evaluation.policy_metrics import (
+    displacement_metrics,
+    implicit_metrics,
+    mean_metrics,
+    wins,
+)
 from sympo.types import chosen_over_rejected
 
 
@@ -49,3 +54,14 @@ def test_bootstrap_interval_covers() -> None:
 def test_bootstrap_repeats() -> None:
     values = np.random.default_rng(0).standard_normal(50)
     assert mean_metrics("m", values, 3) == mean_metrics("m", values, 3)
+
+
+def test_chosen_and_rejected_can_fall_together() -> None:
+    logps = np.array([[-10.0, -12.0], [-20.0, -30.0]], np.float32)
+    rewards = np.array([-1.0, -2.0, -0.5, -3.5])  # chosen and rejected in turn
+    assert displacement_metrics(rewards, logps) == {
+        "logp_chosen": -15,
+        "logp_rejected": -21,
+        "reward_chosen": -0.75,
+        "reward_rejected": -2.75,
+    }

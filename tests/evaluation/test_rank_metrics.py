@@ -36,6 +36,11 @@ def test_correlations_with_a_constant_are_none() -> None:
     constant = ranked(np.ones(15), truth)
     assert constant["spearman"] is None and constant["reward_mean/0"] == 1
     assert ranked(truth, np.ones(15))["kendall"] is None
+    assert ranked(np.ones(1), np.ones(1)) == {
+        "spearman": None,
+        "kendall": None,
+        "reward_mean/1.0": 1,
+    }
 
 
 def test_real_valued_rewards_have_levels() -> None:

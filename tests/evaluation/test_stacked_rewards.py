@@ -28,5 +28,6 @@ def test_cells_together_have_the_metrics_of_each_alone() -> None:
             for name, value in metrics.items():
                 assert found[cell][f"{split}/{name}"] == value, name
         np.testing.assert_array_equal(right[cell], agreement(test, draw.test.gap))
-    assert found[0]["train/flipped_memorised"] is None
+    assert found[0]["train/flipped_memorised"] is found[0]["train/flip_auroc"] is None
+    assert found[2]["train/flip_auroc"] not in (None, 0, 0.5, 1)
     assert 0 < found[1]["test/tie_rate"] < 1

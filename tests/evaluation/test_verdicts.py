@@ -204,6 +204,14 @@ def test_length_adjusted_takes_out_what_length_adds() -> None:
     assert mirrored[LC] == pytest.approx(0.5, abs=0.08)
 
 
+def test_length_adjusted_is_nan_if_every_difference_is_far_from_zero() -> None:
+    # tanh(d / sd) is -1 throughout, so that nothing is known about equal lengths
+    draw = np.random.default_rng(0)
+    score = (draw.random(200) < 0.4) * 1.0
+    found = length_adjusted(score, draw.integers(99, 102, 200), np.full(200, 150), np.arange(200))
+    assert np.isnan(list(found.values())).all()
+
+
 def test_length_adjusted_counts_ties_half() -> None:
     draw = np.random.default_rng(0)
     score, length = draw.integers(0, 3, 200) / 2, draw.integers(1, 50, 200)

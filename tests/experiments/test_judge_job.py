@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments.judge import JudgeJob, dataset_of
+from experiments.judge import JudgeJob
+from experiments.run_data import dataset_of
 from sympo.judges.gold import Gold
 from sympo.judges.judged_file import JudgedFile
 from sympo.judges.judged_runs import Verdicts

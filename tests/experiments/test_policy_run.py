@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import shutil
 import signal
 import time
@@ -16,13 +17,17 @@ from tests.helpers.commands import cells, run, start
 from tests.helpers.configs import composed
 from tests.helpers.policies import SMALL_POLICY as SMALL
 from tests.helpers.policies import history
+from tests.helpers.suspects import check_suspects
 
 GRID = ["-m", "loss=ramp,logistic,cdpo,rdpo", "noise=0,0.2,0.4", "seed=0,1", "assumed_rate=0"]
 METRICS = [
     "test/implicit_accuracy", "test/implicit_accuracy_se", "train/flipped_memorised",
     "validation/noisy_accuracy", "policy/win_rate", "policy/win_rate_low", "policy/win_rate_high",
     "policy/win_rate_chosen", "policy/gold_reward", "reference/gold_reward", "policy/kl",
-    "policy/kl_se", "policy/length", "policy/truncated",
+    "policy/kl_se", "policy/length", "policy/truncated", "policy/entropy",
+    "test/logp_chosen", "test/logp_rejected", "test/reward_chosen", "test/reward_rejected",
+    "train/margin_flipped", "train/margin_unflipped", "train/flip_auroc",
+    "validation/noise_estimate", "validation/noise_estimate_se",
 ]  # fmt: skip
 
 
@@ -67,15 +72,25 @@ def test_cells_measure_what_the_contract_says(swept: tuple[Path, str]) -> None:
     start_metrics = found[0]
     assert start_metrics["test/implicit_accuracy"] == 0.5  # all margins are 0 before training
     assert abs(start_metrics["policy/kl"]) < 1e-6
+    assert start_metrics["train/flip_auroc"] == start_metrics["validation/noise_estimate"] == 0.5
+    assert start_metrics["test/reward_chosen"] == start_metrics["train/margin_flipped"] == 0
+    last = found[-1]
+    assert 0 < last["policy/entropy"] < math.log(35)  # 32 symbols, and those that begin and end
+    margin = last["test/reward_chosen"] - last["test/reward_rejected"]
+    assert margin == pytest.approx(last["test/margin_mean"])
     assert {file.name for file in path.iterdir()} == {
         "config.yaml", "data.json", "metrics.jsonl", "summary.json", ".lock", "samples",
-        "policy", "policy_selected",
+        "policy", "policy_selected", "suspects.csv",
     }  # fmt: skip
+    check_suspects(path, set())
     lines = (path / "samples" / "last.jsonl").read_text().splitlines()
     assert len(lines) == 32
     assert set(json.loads(lines[0])) >= {"id", "prompt", "chosen", "policy", "reference"}
     assert (path / "samples" / "selected.jsonl").is_file()
-    for figure in ("win_rate_vs_noise", "implicit_accuracy_vs_noise", "win_rate_vs_kl"):
+    for figure in (
+        "win_rate_vs_noise", "implicit_accuracy_vs_noise", "win_rate_vs_kl", "training_panel",
+        "flip_auroc_vs_noise", "noise_estimate_vs_noise",
+    ):  # fmt: skip
         assert str(results / "latest" / f"{figure}.png") in out
         assert (results / "latest" / f"{figure}.pdf").is_file()
 

@@ -10,8 +10,9 @@ from filelock import FileLock
 
 from tests.helpers.commands import SMALL_IMAGES as SMALL
 from tests.helpers.commands import cells, run, start
+from tests.helpers.suspects import check_suspects
 
-FILES = {"config.yaml", "metrics.jsonl", "summary.json", ".lock"}
+FILES = {"config.yaml", "metrics.jsonl", "summary.json", "suspects.csv", ".lock"}
 
 
 SWEEP = ["-m", "loss=ramp,logistic", "noise=0,0.4", "seed=0,1", *SMALL]
@@ -32,6 +33,7 @@ def test_sweep_leaves_what_the_contract_says(swept: tuple[Path, str]) -> None:
     for path in found.values():
         assert {file.name for file in path.iterdir()} == FILES
         assert len((path / "metrics.jsonl").read_text().splitlines()) == 2
+    check_suspects(found["logistic/noise=0.4/seed=0"], {"first", "second"})
     latest = results / "latest"
     for name in ("cells.csv", "summary.csv", "provenance.json"):
         assert (latest / name).is_file()

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ from tests.conftest import DATA
 from tests.helpers.commands import cells, run, start
 from tests.helpers.configs import composed
 from tests.helpers.policies import history
+from tests.helpers.suspects import check_suspects
 
 # the default language, fewer and shorter
 LANGUAGE = [
@@ -33,7 +35,8 @@ SMALL = [
 ]  # fmt: skip
 METRICS = [
     "test/label_accuracy", "test/label_accuracy_se", "test/tie_rate", "validation/noisy_accuracy",
-    "train/flipped_memorised", "train/loss",
+    "train/flipped_memorised", "train/loss", "train/flip_auroc", "train/margin_flipped",
+    "validation/noise_estimate",
 ]  # fmt: skip
 TEXT = [
     "job=reward_model", "dataset.train_pairs=24", "dataset.validation_pairs=8",
@@ -69,8 +72,10 @@ def test_cells_measure_what_the_contract_says(swept: tuple[Path, str]) -> None:
         assert all(name in metrics for name in METRICS)
         assert 0 <= metrics["test/order_accuracy"] <= 1 and metrics["test/order_accuracy_se"] > 0
     assert {file.name for file in path.iterdir()} == {
-        "config.yaml", "data.json", "metrics.jsonl", "summary.json", ".lock", "model"
+        "config.yaml", "data.json", "metrics.jsonl", "summary.json", ".lock", "model",
+        "suspects.csv",
     }  # fmt: skip
+    check_suspects(path, set())
     assert "test/order_accuracy" in out
     # before training, cells of one seed are the same model on the same pairs
     starts = [history(other)[0] for other in cells(results).values()]
@@ -164,6 +169,9 @@ def test_real_dialogues(tmp_path: Path, data: Path) -> None:
         assert [metrics["epoch"] for metrics in found] == pytest.approx([0, 2 / 3, 1])
         assert all(name in found[-1] for name in METRICS)
         assert "test/order_accuracy" not in found[-1]
+        check_suspects(path, {"row"})
+        rows = pd.read_csv(path / "suspects.csv")["row"]
+        assert rows.str.fullmatch(rf"{data / 'hh-rlhf'}/.+ row \d+").all() and rows.is_unique
     assert len(list(tmp_path.glob("runs/*/*/*/*/*/model/tokenizer.json"))) == 1
 
 

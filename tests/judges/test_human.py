@@ -16,9 +16,13 @@ from hypothesis import strategies as st
 from sympo.evaluation.verdicts import win_rate
 from sympo.judges.human.__main__ import main
 from sympo.judges.human.page import render
+from sympo.judges.judged_runs import Verdicts, judge_run
 from sympo.judges.judging import prompt_id
 from sympo.judges.metrics import judged_metrics
+from sympo.runs.folder import run_folders
+from sympo.types import Comparison
 from tests.judges.made_study import LOSSES, made_line, made_run, made_runs, worth, write_samples
+from tests.judges.scripted import Scripted
 
 Study = dict[str, Any]
 
@@ -407,3 +411,53 @@ def test_texts_survive_a_parser(title: str, a: str, b: str) -> None:
     read = Data(source)
     assert json.loads(read.text)["items"] == [item]
     assert read.tags["script"] == 2
+
+
+def test_kappa_with_a_judge_is_reported_per_noise_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """People go by worth. The judge does too at noise 0.4; at 0.3 it prefers every policy."""
+
+    def says(comparison: Comparison) -> float:
+        one, other = worth(comparison.first), worth(comparison.second)
+        policy_first = comparison.first.startswith("by")
+        if " at 0.3 " in comparison.first + comparison.second:
+            return float(policy_first)
+        return 0.5 if one == other else float(one > other)
+
+    runs = made_runs(tmp_path / "runs", ["ramp"], seeds=[0], prompts=60)
+    judge = Scripted(says=says, samples=["last"])
+    verdicts = Verdicts(tmp_path / "verdicts.sqlite")
+    for folder in map(Path, run_folders(runs)):
+        judge_run(folder, judge, name="planted", verdicts=verdicts)
+    page, _ = exported(runs, tmp_path / "s.html", "--items", "60")
+    answers = written(tmp_path / "anna.json", answered(page, by_worth))
+    assert main(["import", answers, "--key", str(tmp_path / "s.key.json")]) == 0
+    rows = [
+        re.split(r" {2,}", line)
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("planted-")
+    ]
+    assert [row[1:3] for row in rows] == [["0.3", "30"], ["0.4", "30"], ["all", "60"]]
+    # a judge whose verdicts do not vary agrees by chance alone
+    wins = float(rows[0][3].rstrip("%")) / 100
+    assert 0.1 < wins < 0.6 and rows[0][5] == "0.00"
+    assert rows[1][3] == "100.0%" and rows[1][5] == "1.00"
+    assert 0 < float(rows[2][5]) < 1
+    low, high = map(float, rows[2][6].split(" to "))
+    assert low < float(rows[2][5]) < high
+
+
+def test_judges_of_other_responses_are_not_compared_with_people(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    runs = made_runs(tmp_path / "runs", ["ramp"], [0.3], [0])
+    (folder,) = map(Path, run_folders(runs))
+    judge = Scripted(says=lambda _: 1.0, samples=["last"], against="reference")
+    verdicts = Verdicts(tmp_path / "verdicts.sqlite")
+    judge_run(folder, judge, name="planted", verdicts=verdicts)
+    (folder / "judges" / "broken-1.json").write_text("{")
+    page, _ = exported(runs, tmp_path / "s.html", "--items", "6")
+    answers = written(tmp_path / "a.json", answered(page, by_worth))
+    assert main(["import", answers, "--key", str(tmp_path / "s.key.json")]) == 0
+    assert "kappa" not in capsys.readouterr().out

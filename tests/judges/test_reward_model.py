@@ -15,11 +15,16 @@ from transformers import (
 )
 
 from sympo.data.chat_format import PLAIN
+from sympo.data.in_memory import TextPairs
 from sympo.data.preferences import PreferenceSet
 from sympo.judges.reward_model import RewardModelJudge
+from sympo.models.texts.classifiers import HubReward, save, with_padding
+from sympo.models.texts.packed_rows import PackedRows
+from sympo.models.texts.reward_models import RewardModel
 from sympo.types import BadInput, Comparison, Verdict
 from tests.data.made_tokenizers import tokenizer
 from tests.judges.made_model import model_folder
+from tests.models.texts import tiny_bert
 
 TEXTS = PreferenceSet(path="anywhere", validation_pairs=1)
 ASKED = [
@@ -59,6 +64,41 @@ def test_verdict_is_the_order_of_the_models_own_scores(tmp_path: Path, kind: str
         assert verdict.choice == float(one > other)
         told = [float(word) for word in verdict.raw.split(" against ")]
         assert told == pytest.approx([one, other], abs=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_a_trained_model_judges_as_it_scored_its_test_pairs(tmp_path: Path, family: str) -> None:
+    source = tmp_path / "source"
+    if family == "llama":
+        model_folder(source)
+    else:
+        tiny_bert.write(source)
+    rows = [
+        {"prompt": f"Say {i}.", "chosen": "one " * (i % 4 + 1) + str(i), "rejected": f"two {i} a"}
+        for i in range(24)
+    ]
+    sizes = {"validation_pairs": 4, "test_pairs": 12, "max_length": 64, "max_prompt_length": 32}
+    data = TextPairs(rows, **sizes)
+    settings = HubReward(name_or_path=str(source))
+    made = settings.tokenizer()
+    padded, vocabulary = with_padding(made, data.vocabulary(made))
+    model = settings.build(vocabulary, 0)
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    test = data.preferences(0, made, None).test
+    scores = RewardModel(model).score(PackedRows(test.chosen, test.rejected), 1000)
+    save(model, padded, PLAIN, tmp_path / "run" / "model")
+    judge = RewardModelJudge(name_or_path=str(tmp_path / "run" / "model"))
+    judge.check()
+    pairs = {pair.id: pair for pair in data.labelled("test")}
+    found: dict[int, Verdict] = {}
+    asked = [pairs[int(number)] for number in test.pairs.ids]
+    comparisons = [Comparison(one.prompt, one.chosen, one.rejected, "helpful") for one in asked]
+    judge.of(data).compare(comparisons, found.__setitem__)
+    for number, (chosen, rejected) in enumerate(scores):
+        told = [float(word) for word in found[number].raw.split(" against ")]
+        assert told == pytest.approx([chosen, rejected], abs=1e-4)
+    assert len(found) == len(scores) > 4 and abs(scores[:, 0] - scores[:, 1]).min() > 2e-4
 
 
 def test_key_is_the_models_content_not_its_place(tmp_path: Path) -> None:

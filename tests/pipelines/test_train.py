@@ -1,6 +1,7 @@
 """Training from Python: pairs in, a trained scorer and metrics out."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,10 @@ def test_training_from_python_makes_the_cell_of_a_sweep(tmp_path: Path) -> None:
     assert cell.folder.complete and cell.folder.path == found.folder
 
 
-def test_policy_without_results_dir_keeps_nothing() -> None:
+def test_policy_without_results_dir_keeps_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     data = GoldLanguage(corpus_texts=300, train_pairs=64, validation_pairs=32, test_pairs=32)
     found = train_policy(
         data, "logistic", 0.2, model=TinyLM(hidden_size=16, intermediate_size=24, heads=2),
@@ -67,6 +71,9 @@ def test_policy_without_results_dir_keeps_nothing() -> None:
         sampling=Sampling(prompts=16, max_new_tokens=20),
     )  # fmt: skip
     assert found.folder is None and found.rewards("validation").shape == (32, 2)
+    # the trained weights, without making the reference again
+    assert found.model is found.model and found.model.config.hidden_size == 16
+    assert not list(tmp_path.glob("sympo-*"))
     assert 0 <= (found.metrics["policy/win_rate"] or 0) <= 1
     assert found.history[0]["epoch"] == 0 and found.metrics["epoch"] == 1
 

@@ -37,7 +37,9 @@ def cases() -> dict[str, list[str]]:
         *(["job=policy", f"job/margin={margin}"] for margin in options("job/margin")),
         *([f"noise_model={model}", "noise=0.3"] for model in options("noise_model")),
         *(["dataset=hh", f"model={model}"] for model in ("tfidf", "tiny_reward", "hub_reward")),
-        ["job=policy", "dataset=hh", "model=tiny_lm"],
+        *(["dataset=hh", f"model={model}"] for model in ("smollm2_reward", "minilm_reward")),
+        *(["job=policy", "dataset=hh", f"model={model}"] for model in ("tiny_lm", "smollm2")),
+        ["dataset=hh", "dataset.part=judge"],
         ["model=cnn", "seed=7", "job.epochs=3"],
         *([f"experiment={preset}"] for preset in options("experiment")),
     ]

@@ -14,6 +14,14 @@ from sympo.runs.folder import CellName, RunFolder
 NAME = CellName("policy", "gold_language", "ramp", 0.3, "symmetric", "tiny_lm", 0)
 
 
+class Trainer:
+    pass
+
+
+class Other:
+    pass
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     run = RunFolder(tmp_path, NAME, Identity({"a": 1}))
@@ -38,10 +46,10 @@ def state() -> dict[str, Any]:
 
 
 def test_a_cell_resumes_from_its_checkpoint(folder: RunFolder) -> None:
-    assert checkpoints.load(folder, pytest.fail) is None
+    assert checkpoints.load(folder, Trainer, pytest.fail) is None
     saved = state()
-    checkpoints.save(saved, folder)
-    found = checkpoints.load(folder, pytest.fail)
+    checkpoints.save(saved, folder, Trainer)
+    found = checkpoints.load(folder, Trainer, pytest.fail)
     assert found is not None and found["evaluations"] == saved["evaluations"]
     assert torch.equal(found["trainer"]["weights"]["w"], saved["trainer"]["weights"]["w"])
     assert [file.name for file in folder.unfinished.iterdir()] == ["checkpoint.pt"]
@@ -81,18 +89,25 @@ DAMAGE = {
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_checkpoint_is_not_resumed(folder: RunFolder, kind: str) -> None:
-    checkpoints.save(state(), folder)
+    checkpoints.save(state(), folder, Trainer)
     DAMAGE[kind](folder.checkpoint)
     notes: list[str] = []
-    assert checkpoints.load(folder, notes.append) is None
+    assert checkpoints.load(folder, Trainer, notes.append) is None
     (note,) = notes
     assert "starts over" in note and str(folder.checkpoint) in note
+
+
+def test_a_checkpoint_of_another_trainer_is_not_resumed(folder: RunFolder) -> None:
+    checkpoints.save(state(), folder, Other)
+    notes: list[str] = []
+    assert checkpoints.load(folder, Trainer, notes.append) is None
+    assert "starts over" in notes[0] and "from another trainer (Other, not Trainer)" in notes[0]
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoints.save({"step": 1}, folder)
+    checkpoints.save({"step": 1}, folder, Trainer)
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -100,6 +115,6 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints.os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
-            checkpoints.save({"step": 2}, folder)
-    assert checkpoints.load(folder, pytest.fail) == {"step": 1}
+            checkpoints.save({"step": 2}, folder, Trainer)
+    assert checkpoints.load(folder, Trainer, pytest.fail) == {"step": 1}
     assert [file.name for file in folder.unfinished.iterdir()] == ["checkpoint.pt"]

@@ -99,6 +99,21 @@ def test_each_cell_is_trained_as_it_is_alone(
         assert float(difference.norm() / moved.norm()) < 2e-3
 
 
+def test_a_margin_gets_tensors_of_one_shape(rows: PackedRows) -> None:
+    class Strict(DPO):
+        def rewards(
+            self, logps: torch.Tensor, reference: torch.Tensor | None, lengths: torch.Tensor
+        ) -> torch.Tensor:
+            assert reference is not None and logps.shape == reference.shape == lengths.shape
+            return super().rewards(logps, reference, lengths)
+
+    strict, usual = (
+        trained(together(rows, [Logistic(), Ramp()], margin=margin))[1]
+        for margin in (Strict(beta=0.5), MARGIN)
+    )
+    assert torch.equal(strict, usual)
+
+
 def test_cells_do_not_affect_each_other(rows: PackedRows) -> None:
     losses = [Logistic(), Sigmoid(), DrDPO(temperature=0.2)]
     seen, weights = trained(together(rows, losses))

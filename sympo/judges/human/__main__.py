@@ -8,6 +8,7 @@ from sympo.evaluation.verdicts import items_needed
 from sympo.judges.human.export import Study, export
 from sympo.judges.human.importing import read_answers, write_back
 from sympo.judges.human.key import Key
+from sympo.judges.human.other_judges import kappa_table
 from sympo.judges.human.table import table
 from sympo.protocols.judging import OPPONENTS, SAMPLES
 from sympo.types import BadArgument, BadInput
@@ -48,6 +49,8 @@ def _import(options: argparse.Namespace) -> int:
     for one in answers:
         print(f"{one.annotator}: {len(one.choices)} of {len(key.items)} items answered")
     print("", table(done.items), sep="\n")
+    if done.beside:
+        print("", kappa_table(done.beside), sep="\n")
     print(*done.refused, sep="\n", end="\n" if done.refused else "", file=sys.stderr)
     return 1 if done.refused else 0
 

@@ -9,6 +9,7 @@ from filelock import FileLock
 
 from sympo.judges.human.judge import Human
 from sympo.judges.human.key import Key, KeyItem, read_json
+from sympo.judges.human.other_judges import Beside, beside_people
 from sympo.judges.judged_file import JudgedFile
 from sympo.judges.judging import Item, Judged, Line, item
 from sympo.judges.protocol import FIRST, SECOND, TIE
@@ -28,11 +29,12 @@ class HumanVerdicts:
 
 @dataclass(frozen=True)
 class Imported:
-    """The people's verdicts that the key's run folders now hold, by method, and what went wrong, a
-    sentence per run folder."""
+    """The people's verdicts that the key's run folders now hold, by method; what went wrong, a
+    sentence per run folder; and the verdicts of other judges on the same responses."""
 
     items: dict[str, list[Item]]
     refused: list[str]
+    beside: list[Beside]
 
 
 def read_answers(path: Path, key: Key) -> HumanVerdicts:
@@ -67,7 +69,7 @@ def write_back(key: Key, key_path: Path, answers: Sequence[HumanVerdicts]) -> Im
                 f"annotator={name!r} is in two files: import one of them, or rename a person"
             )
     items: dict[str, list[Item]] = {cell.method: [] for cell in key.cells}
-    refused = []
+    refused, beside = [], list[Beside]()
     for number, cell in enumerate(key.cells):
         folder = (key_path.absolute().parent / cell.folder).resolve()
         samples = Samples(folder, key.samples)
@@ -83,13 +85,15 @@ def write_back(key: Key, key_path: Path, answers: Sequence[HumanVerdicts]) -> Im
                         f"{file.path} was damaged and is set aside as {aside.name}: it now holds "
                         "the answers just imported, so import everyone else's again"
                     )
-                items[cell.method] += _write_cell(number, key, file, answers)
+                found = _write_cell(number, key, file, answers)
+                items[cell.method] += found
+                beside += beside_people(folder, samples, key.against, found)
             else:
                 refused.append(
                     f"{samples.path} has changed since the export, so verdicts on it were not "
                     "imported"
                 )
-    return Imported(items, refused)
+    return Imported(items, refused, beside)
 
 
 def preferred(verdict: dict[str, Any]) -> float:

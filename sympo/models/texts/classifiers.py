@@ -1,4 +1,4 @@
-"""Settings of language models with a reward head: a tiny one, or any from a folder or the hub."""
+"""Settings of language models with a reward head: a tiny one, or one loaded from files."""
 
 import copy
 from abc import ABC
@@ -10,7 +10,8 @@ import torch
 
 from sympo import seeding
 from sympo.models.texts import adapters
-from sympo.models.texts.language_models import Hub, LanguageModel, TinyLM
+from sympo.models.texts.language_models import LanguageModel, TinyLM
+from sympo.models.texts.pretrained_models import Hub, Pretrained
 from sympo.ranges import Range
 from sympo.types import Vocabulary
 
@@ -43,11 +44,9 @@ class TinyReward(Classifier, TinyLM):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HubReward(Classifier, Hub):
-    """Any model in the hub's format with a reward head: its own if that has one output, otherwise
-    a new one, drawn from the cell's seed."""
-
-    identity: ClassVar[str] = "hub_reward"
+class PretrainedReward(Classifier, Pretrained, ABC):
+    """A model in the hub's format with a reward head: its own if that has one output, otherwise a
+    new one, drawn from the cell's seed."""
 
     def tokenizer(self) -> "PreTrainedTokenizerBase | None":
         own = super().tokenizer()
@@ -69,7 +68,7 @@ class HubReward(Classifier, Hub):
         # a head of several outputs is not a reward: a new one replaces it
         settings = {"ignore_mismatched_sizes": True, "output_loading_info": True, **self._head}
         model: PreTrainedModel
-        model, loading = self._load(folder, self.trust_remote_code, **settings)
+        model, loading = self._load(folder, self._trusts_code, **settings)
         for name, *_ in sorted(loading["mismatched_keys"]):
             if name.startswith(f"{model.base_model_prefix}."):
                 raise self._refused(f"has {name} of another size than its config says", folder)
@@ -85,6 +84,13 @@ class HubReward(Classifier, Hub):
         model.config.get_text_config().pad_token_id = vocabulary.pad
         model.config.pad_token_id = vocabulary.pad
         return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubReward(PretrainedReward, Hub):
+    """Any model by folder or name on the hub, with a reward head."""
+
+    identity: ClassVar[str] = "hub_reward"
 
 
 @dataclass(frozen=True, kw_only=True)

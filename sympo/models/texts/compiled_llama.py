@@ -50,7 +50,9 @@ class CompiledLlama:
         """Summed log-probabilities of the responses of rows; (C, rows, sides).
 
         weights: (C, P) float32, contiguous, in the order of `LlamaShape.parts`.
+        Raises BadInput if a token or a position is beyond the model.
         """
+        self.shape.check(*grid.table.predicting.largest)
         trained = torch.is_grad_enabled() and weights.requires_grad
         found: Tensor = _Logps.apply(self, trained, weights, grid)
         return found
@@ -62,10 +64,13 @@ class CompiledLlama:
         p_v / noise_v, up to and including `end`.
 
         noise: (steps, n, vocabulary) float32, shared by cells. Returns ids (C, n, steps), `pad`
-        after the end, and the log-probability of each response (C, n), float64.
+        after the end, and the log-probability of each response (C, n), float64. Raises BadInput if
+        a token or a position is beyond the model.
         """
         steps, n, _ = noise.shape
         ids = torch.from_numpy(np.concatenate(prompts).astype(np.int64, copy=False))
+        # the last token that is drawn is not read
+        self.shape.check(int(ids.max()), max(map(len, prompts)) + steps - 2)
         offset = torch.tensor([0, *map(len, prompts)]).cumsum(0)
         weights, noise, cells = weights.detach().contiguous(), noise.contiguous(), len(weights)
         found = torch.empty(cells, n, steps, dtype=torch.int64)

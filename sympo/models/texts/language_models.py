@@ -1,25 +1,21 @@
-"""Settings of language models: a tiny one built from scratch, or any from a folder or the hub."""
+"""What the settings of language models share, and a tiny model that is built from scratch."""
 
-import hashlib
-import json
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 
 from sympo import ranges, seeding
+from sympo.models.texts import model_files
 from sympo.protocols.models import Reads
 from sympo.ranges import Dropout, Positive, Range, Width
 from sympo.types import BadArgument, BadInput, Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,15 +174,20 @@ class TinyLM(LanguageModel):
                 f"must divide hidden_size={self.hidden_size} into heads of an even size",
             )
         if self.tokenizer_path is not None:
-            _check_tokenizer("tokenizer_path", Path(self.tokenizer_path))
+            folder = Path(self.tokenizer_path)
+            if lacking := model_files.lacks_tokenizer(folder):
+                raise BadArgument("tokenizer_path", folder, lacking)
         with torch.device("meta"):
             self._check_adapters(self.build(Vocabulary(size=3, bos=None, eos=1, pad=2), 0))
 
     def fingerprint(self) -> str:
-        return "" if self.tokenizer_path is None else _content(Path(self.tokenizer_path), _FILES)
+        if self.tokenizer_path is None:
+            return ""
+        return model_files.content(Path(self.tokenizer_path), model_files.PATTERNS)
 
     def tokenizer(self) -> "PreTrainedTokenizerBase | None":
-        return None if self.tokenizer_path is None else _tokenizer(self.tokenizer_path, False)
+        path = self.tokenizer_path
+        return None if path is None else model_files.tokenizer(path, trust_remote_code=False)
 
     @property
     def stacks(self) -> bool:
@@ -217,169 +218,3 @@ class TinyLM(LanguageModel):
             torch.manual_seed(seeding.derive(seed, "weights"))
             made: PreTrainedModel = getattr(transformers, self.auto).from_config(config)
             return made
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hub(LanguageModel):
-    """Any causal model in the hub's format, safetensors only.
-
-    name_or_path: a local folder, or a name on the hub at `revision`.
-    trust_remote_code: whether code shipped with the model may run.
-    """
-
-    identity: ClassVar[str] = "hub"
-    outside_identity: ClassVar[frozenset[str]] = frozenset({"name_or_path"})
-    example: ClassVar[str] = "meta-llama/Llama-3.2-3B-Instruct"
-
-    name_or_path: str | None = None
-    revision: str = "main"
-    trust_remote_code: bool = False
-    _folder: list[Path] = field(default_factory=list, repr=False, compare=False)
-
-    @property
-    def _patterns(self) -> tuple[str, ...]:
-        return (*_FILES, "*.py") if self.trust_remote_code else _FILES
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the model's files, downloaded on first use."""
-        if not self._folder:
-            self._folder.append(self._resolve())
-        return self._folder[0]
-
-    def _resolve(self) -> Path:
-        if self.name_or_path is None:
-            raise self._refused(
-                f"is not set: give a folder or a name on the hub, such as {self.example}"
-            )
-        local = Path(self.name_or_path).expanduser()
-        if local.is_dir():
-            return local
-        if local.is_absolute() or self.name_or_path.startswith((".", "~")):
-            raise self._refused("is not a folder")
-        from huggingface_hub import snapshot_download
-
-        try:
-            return Path(
-                snapshot_download(
-                    self.name_or_path,
-                    revision=self.revision,
-                    allow_patterns=list(self._patterns),
-                )
-            )
-        except Exception as error:  # no network, no such name, no permission
-            reason = " ".join(str(error).split())[:200]
-            raise self._refused(
-                f"is not a folder and could not be downloaded from the hub: {reason}"
-            ) from error
-
-    def _refused(self, rule: str, folder: Path | None = None) -> BadArgument:
-        return BadArgument("name_or_path", folder or self.name_or_path, rule)
-
-    def check(self) -> None:
-        self.check_files()
-        _check_tokenizer("name_or_path", self.folder)
-        self._check_adapters(self._skeleton())
-
-    def check_files(self) -> None:
-        """Raise BadInput if config or weights are missing or broken."""
-        if not (self.folder / "config.json").is_file():
-            raise self._refused("lacks config.json", self.folder)
-        weights = sorted(self.folder.glob("*.safetensors"))
-        if not weights:
-            raise self._refused(
-                "lacks weights in safetensors; other formats are not read, because reading them "
-                "can run code",
-                self.folder,
-            )
-        if (index := self.folder / "model.safetensors.index.json").is_file():
-            named = set(json.loads(index.read_text())["weight_map"].values())
-            for name in sorted(named - {file.name for file in weights}):
-                raise self._refused(f"lacks {name}", self.folder)
-        for file in weights:
-            _check_weights(file)
-
-    def _skeleton(self) -> "PreTrainedModel":
-        """The model without its weights."""
-        import transformers
-
-        trusted = {"trust_remote_code": self.trust_remote_code}
-        try:
-            config = transformers.AutoConfig.from_pretrained(self.folder, **self._head, **trusted)
-            with torch.device("meta"):
-                auto = getattr(transformers, self.auto)
-                made: PreTrainedModel = auto.from_config(config, **trusted)
-                return made
-        except Exception as error:  # whatever a config or its code raises
-            reason = " ".join(str(error).split())[:300]
-            raise BadInput(
-                f"{self.folder / 'config.json'} does not describe a {self.kind}: {reason}"
-            ) from error
-
-    def fingerprint(self) -> str:
-        return _content(self.folder, self._patterns)
-
-    def tokenizer(self) -> "PreTrainedTokenizerBase | None":
-        return _tokenizer(str(self.folder), self.trust_remote_code)
-
-    def sizes(self) -> tuple[int | None, int | None]:
-        config = json.loads((self.folder / "config.json").read_text())
-        text = config.get("text_config", config)
-        positions = text.get("max_position_embeddings", text.get("n_positions"))
-        return text.get("vocab_size"), positions
-
-    @property
-    def released(self) -> Path | None:
-        return self.folder
-
-    def build(self, vocabulary: Vocabulary, seed: int) -> "PreTrainedModel":
-        return self.load(self.folder)
-
-    def load(self, folder: Path) -> "PreTrainedModel":
-        model: PreTrainedModel = self._load(folder, self.trust_remote_code, **self._head)
-        return model
-
-
-@lru_cache(maxsize=4)
-def _tokenizer(folder: str, trust_remote_code: bool) -> "PreTrainedTokenizerBase":
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise BadInput(f"the tokenizer in {folder} does not load: {reason}") from error
-
-
-def _check_weights(file: Path) -> None:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        safe_open(file, framework="pt")
-    except (OSError, SafetensorError) as error:
-        raise BadInput(f"{file} is not a complete safetensors file: {error}") from error
-
-
-def _check_tokenizer(argument: str, folder: Path) -> None:
-    names = ("tokenizer.json", "tokenizer.model", "vocab.json")
-    if not any((folder / name).is_file() for name in names):
-        raise BadArgument(
-            argument, folder, f"lacks a tokenizer: there is none of {', '.join(names)}"
-        )
-
-
-def _content(folder: Path, patterns: tuple[str, ...]) -> str:
-    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
-    states = [path.stat() for path in files]
-    return _content_of(tuple(files), tuple((one.st_size, one.st_mtime_ns) for one in states))
-
-
-@lru_cache(maxsize=8)
-def _content_of(files: tuple[Path, ...], states: tuple[tuple[int, int], ...]) -> str:
-    # read again if a file has changed since
-    digest = hashlib.blake2b(digest_size=8)
-    for path in files:
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return digest.hexdigest()

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sympo.types import BadInput
+
 
 @dataclass(frozen=True)
 class LlamaShape:
@@ -57,6 +59,14 @@ class LlamaShape:
     def weights(self) -> int:
         """Number of weights of a cell."""
         return sum(torch.Size(part).numel() for part in self.parts.values())
+
+    def check(self, token: int, position: int) -> None:
+        """Raise BadInput if these, the largest of some rows, are beyond the model: compiled passes
+        would read other memory."""
+        if token >= self.vocabulary:
+            raise BadInput(f"token id {token} exceeds the model's vocabulary of {self.vocabulary}")
+        if position >= self.positions:
+            raise BadInput(f"{position + 1} tokens exceed the model's {self.positions} positions")
 
     def turns(self, dtype: torch.dtype) -> Tensor:
         """The rotations of pairs at each position, complex numbers; (positions, head / 2)."""

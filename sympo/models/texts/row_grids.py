@@ -71,6 +71,11 @@ class PredictingTokens:
         return self.targets.shape[1]
 
     @cached_property
+    def largest(self) -> tuple[int, int]:
+        """The largest token id, read or predicted, and the largest position."""
+        return int(max(self.ids.max(), self.targets.max())), int(self.positions.max())
+
+    @cached_property
     def addresses(self) -> Tensor:
         """Of all parts, in their order, for compiled code."""
         return torch.tensor([getattr(self, part.name).data_ptr() for part in fields(self)])

@@ -21,6 +21,9 @@ class WorkingCopies:
     gradients that are added to the float32 weights' `.grad` in float32. Outside of `in_use` the
     model has its float32 weights alone, so that saving and loading see no difference.
 
+    A weight has changed if its version or its memory has. Fused optimizers and writes through
+    `.data` leave both, and need `torch.autograd.graph.increment_version` after a step.
+
     modules: whose weights and biases are copied; dtype: of the copies.
     """
 

@@ -7,15 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    BertConfig,
-    BertModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from sympo.data.chat_format import PLAIN, ChatFormat
 from sympo.data.pair_encoding import encode
@@ -26,6 +19,7 @@ from sympo.models.texts.reward_models import RewardModel
 from sympo.pipelines.text_reward_model import END
 from sympo.types import TokenPairs, Vocabulary
 from tests.conftest import DATA
+from tests.models.texts import tiny_bert
 
 LENGTHS = {"max_length": 96, "max_prompt_length": 48}
 PAIRS = [
@@ -53,25 +47,7 @@ def _real(name: str) -> str:
 
 @pytest.fixture
 def bert(tmp_path: Path) -> str:
-    """A small encoder with a tokenizer that knows no end of sequence."""
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyzABCDEFGHIJ"]
-    made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    special = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    folder = tmp_path / "bert"
-    PreTrainedTokenizerFast(tokenizer_object=made, unk_token="[UNK]", **special).save_pretrained(
-        folder
-    )
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=24, max_position_embeddings=128,
-    )  # fmt: skip
-    torch.manual_seed(0)  # whatever ran before
-    BertModel(config).save_pretrained(folder)
-    return str(folder)
+    return str(tiny_bert.write(tmp_path / "bert"))
 
 
 def vocabulary(tokenizer: Any) -> Vocabulary:

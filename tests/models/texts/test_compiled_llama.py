@@ -15,7 +15,7 @@ from sympo.models.texts.llama_shape import LlamaShape
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.row_grids import RowGrid, RowTable
 from sympo.models.texts.stacked_llama import StackedLlama
-from sympo.types import Encoded
+from sympo.types import BadInput, Encoded
 from tests.conftest import ROOT
 from tests.models.texts.made_rows import draw, encoded
 
@@ -163,6 +163,25 @@ def test_weights_that_changed_after_a_pass_are_an_error() -> None:
         model.weights.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         scores.sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (replace(USED, vocabulary=30), "token id 33 exceeds the model's vocabulary of 30"),
+        (replace(USED, positions=90), "100 tokens exceed the model's 90 positions"),
+    ],
+)
+def test_tokens_beyond_the_model_are_refused(shape: LlamaShape, message: str) -> None:
+    model = llama(shape)
+    assert model.compiled is not None
+    prompt = np.array([3] * 89 + [33])
+    one_sided = PackedRows(encoded(([*prompt, *[1] * 11], 30)))
+    with pytest.raises(BadInput, match=message):
+        model.logps(RowTable(one_sided, torch.device("cpu"), torch.float32).grid(np.array([0])))
+    noise = torch.ones(11, 1, shape.vocabulary)
+    with pytest.raises(BadInput, match=message):
+        model.compiled.sample(model.weights, [prompt], noise, 1, 2)
 
 
 def test_the_files_are_shipped() -> None:

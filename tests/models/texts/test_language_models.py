@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sympo.models.texts.language_models import Hub, TinyLM
+from sympo.models.texts.language_models import TinyLM
+from sympo.models.texts.pretrained_models import Hub
 from sympo.types import BadInput, Vocabulary
 from tests.conftest import DATA
 
