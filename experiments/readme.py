@@ -294,9 +294,11 @@ def flips() -> str:
     last = {noise: means("last/train/flip_auroc", noise) for noise in (0.1, 0.4)}
     chosen = {noise: means("selected/train/flip_auroc", noise) for noise in (0.1, 0.4)}
     rates = {noise: means("selected/validation/noise_estimate", noise) for noise in (0, 0.2, 0.4)}
-    best, worst = last[0.4].idxmax().replace("_", " "), last[0.4].idxmin()
+    best, worst = str(last[0.4].idxmax()).replace("_", " "), last[0.4].idxmin()
     _holds(best == "truncated hinge" and worst == "rdpo", "truncated hinge finds flips best at 0.4")
-    _holds((chosen[0.4] > last[0.4]).all(), "every loss finds flips better at the selected epoch")
+    _holds(
+        bool((chosen[0.4] > last[0.4]).all()), "every loss finds flips better at the selected epoch"
+    )
     return f"""
     On digits (seven losses, five seeds), training pairs ranked by their margin put the flipped ones
     first with an AUROC of {of(chosen[0.1])} at noise 0.1 and {of(chosen[0.4])} at noise 0.4, at the
