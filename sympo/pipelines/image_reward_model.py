@@ -11,6 +11,7 @@ import torch
 from sympo.evaluation.rewards import gaps
 from sympo.noise import flip
 from sympo.pipelines.cell import Cell, draw
+from sympo.pipelines.progress import note_once
 from sympo.pipelines.suspects import write_suspects
 from sympo.protocols.jobs import Listener
 from sympo.runs import checkpoints
@@ -21,7 +22,6 @@ from sympo.types import BadInput, Evaluation, within
 SECONDS_BETWEEN_CHECKPOINTS = 10
 # starting a process takes as long as training on this many images
 IMAGES_WORTH_A_PROCESS = 1_000_000
-_noted: set[str] = set()  # advice is shown once per process
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class _Pass:
     ) -> None:
         self.numbers, self.cells, self.listener = numbers, [cells[n] for n in numbers], listener
         self.selected_by = job.selected_by
-        self.trainer = _trainer(job, self.cells, self._note_once)
+        self.trainer = _trainer(job, self.cells, lambda text: note_once(text, listener.note))
         self.evaluations: list[list[tuple[int, Evaluation]]] = [[] for _ in numbers]
         self.saved = time.monotonic()
         for cell, scored in zip(self.cells, self.trainer.test, strict=True):
@@ -145,9 +145,7 @@ class _Pass:
                     self._record(place, epoch, Evaluation(metrics, outcomes))
 
     def train(self) -> None:
-        advice = self.trainer.model.advice
-        if advice:
-            self._note_once(advice)
+        note_once(self.trainer.model.advice, self.listener.note)
         self.trainer.train(self._after_epoch)
         found = self.trainer.rewards()
         for place, number in enumerate(self.numbers):
@@ -160,11 +158,6 @@ class _Pass:
         pairs = train.pairs
         images = {"first": pairs.first.tolist(), "second": pairs.second.tolist()}
         write_suspects(self.cells[place].folder.unfinished, train, gaps(rewards, pairs), images)
-
-    def _note_once(self, text: str) -> None:
-        if text not in _noted:
-            self.listener.note(text)
-            _noted.add(text)
 
     def _record(self, place: int, epoch: int, found: Evaluation) -> None:
         self.evaluations[place].append((epoch, found))

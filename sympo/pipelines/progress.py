@@ -3,11 +3,20 @@
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from typing import Protocol, TextIO
 
 from sympo.types import printable
 
 SECONDS_BETWEEN_LINES = 15  # if the output is a file
+_noted: set[str] = set()
+
+
+def note_once(text: str, note: Callable[[str], None]) -> None:
+    """Show a message, unless it is empty or this process has shown it."""
+    if text and text not in _noted:
+        _noted.add(text)
+        note(text)
 
 
 class Screen(Protocol):

@@ -12,11 +12,10 @@ import numpy as np
 from sympo.models.texts.row_grids import RowTable
 from sympo.pipelines.pair_files import SPLITS
 from sympo.pipelines.policy_runs import PolicyInputs, PolicyRun
+from sympo.pipelines.progress import note_once
 from sympo.protocols.jobs import Listener
 from sympo.runs import checkpoints
 from sympo.training.stacked_policies import StackedPreferenceTrainer, score
-
-_noted: set[str] = set()  # advice is shown once per process
 
 
 def train_together(runs: Sequence[PolicyRun], inputs: PolicyInputs, listener: Listener) -> None:
@@ -98,10 +97,7 @@ class _Pass:
     def train(self) -> None:
         if note := self.job.slow_start(self.trainer.labels.shape[1]):
             self.listener.note(note)
-        advice = self.trainer.model.advice
-        if advice and advice not in _noted:
-            self.listener.note(advice)
-            _noted.add(advice)
+        note_once(self.trainer.model.advice, self.listener.note)
         if self.kept:
             self.trainer.restore([state["trainer"] for state in self.kept])
             self.listener.resumed(self.epoch)
