@@ -40,7 +40,7 @@ def loss_gallery(curves: pd.DataFrame) -> Figure:
     caption(
         figure,
         f"Symmetric, $\\ell(z)+\\ell(-z)=K$ for every z: {flat}. "
-        "Curves that leave a panel are cut off.",
+        "Curves that leave a panel are cut off; wide lines lie under others at the same place.",
     )
     return figure
 
