@@ -33,8 +33,8 @@ def report(
     """Report on many runs: write tables and figures, print counts and failures with their logs.
 
     provenance: returns the name and text of a file that records how the complete folders were made.
-    words: what to call the runs, those done now, and those done before. note: a sentence to put below
-    the table and every figure.
+    words: what to call the runs, those done now, and those done before.
+    note: a sentence to put below the table and every figure.
     """
     try:
         _draw(list(dict.fromkeys(outcome.folder for outcome in found)), out, provenance, note)

@@ -1,0 +1,78 @@
+"""The results page is what the catalogue and the committed results give."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments import results_page
+from experiments.catalogue import CATALOGUE, Experiment
+from experiments.results_page import RESULTS, page
+from tests.helpers.configs import CONF
+
+ENTRIES = [entry for entries in CATALOGUE.values() for entry in entries]
+PRESETS = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
+
+
+def test_the_committed_page_is_the_generated_one() -> None:
+    assert (RESULTS / "README.md").read_text() == page(RESULTS), (
+        "run python -m experiments.results_page"
+    )
+    assert "No outcome" not in page(RESULTS)
+
+
+def test_links_of_the_page_lead_somewhere() -> None:
+    text = (RESULTS / "README.md").read_text()
+    links = re.findall(r'\]\(([^)]+)\)|(?:href|src)="([^"]+)"', re.sub(r"`[^`]*`", "", text))
+    assert len(links) > 20
+    for link in map("".join, links):
+        assert (RESULTS / link).exists(), link
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_an_entry_can_run(entry: Experiment) -> None:
+    if entry.program:
+        assert (results_page.ROOT / f"{entry.program.replace('.', '/')}.py").is_file()
+    else:
+        assert (entry.preset or entry.name) in PRESETS
+    assert not entry.shows.endswith(".")
+    if entry.figure and (RESULTS / entry.name).is_dir():
+        assert (RESULTS / entry.name / f"{entry.figure}.png").is_file()
+
+
+def test_every_preset_is_on_the_page() -> None:
+    names = [entry.name for entry in ENTRIES]
+    assert len({*names}) == len(names)
+    assert {entry.preset or entry.name for entry in ENTRIES if not entry.program} == PRESETS
+
+
+def test_outcomes_are_read_from_claims(tmp_path: Path) -> None:
+    folder = tmp_path / "lemma"
+    folder.mkdir()
+    rows = [("They are equal", "Lemma 1", "supported", "All of 4 differ by less than 2 points."),
+            ("It is better", "", "undecided", "1 of 4 differs; a | b.")]  # fmt: skip
+    columns = ["claim", "source", "outcome", "sentence"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "claims.csv", index=False)
+    catalogue = {"Theory": [Experiment("lemma", "Noise is noise"), Experiment("later", "Not yet")]}
+    text = page(tmp_path, catalogue=catalogue)
+    (row,) = [line for line in text.splitlines() if "Noise is noise" in line]
+    assert "They are equal (Lemma 1): **supported**. All of 4 differ by less than 2 points." in row
+    assert r"It is better: **undecided**. 1 of 4 differs; a \| b." in row
+    assert "## Not run\n\n- Not yet. `python -m experiments.paper --only later`" in text
+
+
+def test_a_small_page_has_no_outcomes(tmp_path: Path) -> None:
+    folder = tmp_path / "flip_detection"
+    folder.mkdir()
+    pd.DataFrame([{"claim": "A", "source": "", "outcome": "supported", "sentence": "B."}]).to_csv(
+        folder / "claims.csv", index=False
+    )
+    text = page(tmp_path, "small", {"All": [Experiment("flip_detection", "Flips are found")]})
+    assert "supported" not in text and "not the basis of a conclusion" in text
+
+
+def test_results_cut_short_give_no_outcome(tmp_path: Path) -> None:
+    (entry,) = [entry for entry in ENTRIES if entry.name == "digits_accuracy_vs_noise"]
+    (tmp_path / entry.name).mkdir()
+    assert "No outcome: " in page(tmp_path, catalogue={"All": [entry]})
