@@ -48,9 +48,9 @@ class Experiment:
     name: of its folder in results/. shows: a sentence without a full stop. figure: of its folder,
     without a suffix; empty: none. preset: in conf/experiment; None: its name. program: a module
     with `--out` that makes the results without a preset. data, packages, gpu: what it needs;
-    gpu: at full size only. judge: overrides of a cell that is trained first. passes: overrides of
-    one sweep after the other, in which RUN is the judge's folder. outcome: writes a sentence from
-    the folder of results if these have no claims.csv.
+    gpu: at full size only. judge: overrides of a cell that is trained first, at full size only.
+    passes: overrides of one sweep after the other; those with RUN, the judge's folder, need it.
+    outcome: writes a sentence from the folder of results if these have no claims.csv.
     """
 
     name: str

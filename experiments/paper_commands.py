@@ -57,7 +57,7 @@ def commands(entry: Experiment, options: Options) -> Iterator[list[str]]:
         return
     results = [] if options.results_dir == RESULTS else [f"results_dir={options.results_dir}"]
     judge = ""
-    if entry.judge:
+    if entry.judge and options.size == "full":  # its training would take longer than a small sweep
         yield ["run.py", *entry.judge, *results]
         judge = str(_run_folder([*entry.judge, *results]))
     preset = [f"experiment={entry.preset or entry.name}"]
@@ -65,6 +65,8 @@ def commands(entry: Experiment, options: Options) -> Iterator[list[str]]:
     preset += [f"{one.setting}={(options.data / one.path).resolve()}" for one in entry.data]
     for overrides in entry.passes:
         given = [one.replace("=RUN/", f"={judge}/") for one in overrides]
+        if given != [*overrides] and not judge:
+            continue
         yield ["run.py", "-m", *preset, *given, *results, f"report_dir={_shown(out)}"]
 
 

@@ -111,16 +111,19 @@ def test_commands_name_size_data_and_judge(tmp_path: Path) -> None:
         judge=("job=reward_model", "dataset=gold_language", "noise=0", "seed=7"),
         passes=(("judge=gold",), ("judge=reward_model", "judge.name_or_path=RUN/model")),
     )
-    made = list(commands(entry, Options("small", tmp_path / "data", tmp_path / "results")))
+    made = list(commands(entry, Options("full", tmp_path / "data", tmp_path / "results")))
     results = f"results_dir={tmp_path / 'results'}"
     assert made[0] == ["run.py", *entry.judge, results]
-    preset = ["experiment=gold_language_win_rate", "size=small"]
-    preset.append(f"dataset.path={tmp_path / 'data' / 'there'}")
-    report = f"report_dir={tmp_path / 'results' / 'small' / entry.name}"
-    assert made[1] == ["run.py", "-m", *preset, "judge=gold", results, report]
+    preset, data = "experiment=gold_language_win_rate", f"dataset.path={tmp_path}/data/there"
+    report = f"report_dir={tmp_path / 'results' / entry.name}"
+    assert made[1] == ["run.py", "-m", preset, data, "judge=gold", results, report]
     (judge,) = [argument for argument in made[2] if argument.startswith("judge.name")]
     folder = tmp_path / "results" / "runs" / "reward_model" / "gold_language" / "ramp" / "noise=0"
     assert judge.startswith(f"judge.name_or_path={folder}/seed=7-") and judge.endswith("/model")
+    # a judge to train is for the full size
+    (made[0],) = commands(entry, Options("small", tmp_path / "data", tmp_path / "results"))
+    report = f"report_dir={tmp_path / 'results' / 'small' / entry.name}"
+    assert made[0] == ["run.py", "-m", preset, "size=small", data, "judge=gold", results, report]
 
 
 def test_full_commands_are_those_of_the_documentation() -> None:
