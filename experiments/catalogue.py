@@ -46,8 +46,8 @@ class Experiment:
     """One entry of the results page.
 
     name: of its folder in results/. shows: a sentence without a full stop. figure: of its folder,
-    without a suffix; empty: none. preset: in conf/experiment; None: its name. program: a module
-    with `--out` that makes the results without a preset. data, packages, gpu: what it needs;
+    without a suffix; empty: none. preset: in conf/experiment; None: its name; empty: none.
+    program: a module with `--out` that runs after the sweeps. data, packages, gpu: what it needs;
     gpu: at full size only. judge: overrides of a cell that is trained first, at full size only.
     passes: overrides of one sweep after the other; those with RUN, the judge's folder, need it.
     outcome: writes a sentence from the folder of results if these have no claims.csv.
@@ -67,8 +67,8 @@ class Experiment:
 
     @property
     def sizes(self) -> list[str]:
-        """Its sizes; a program takes seconds and has one."""
-        return ["full", "small"] if self.program else sizes_of(self.preset or self.name)
+        """Its sizes; a program alone takes seconds and is the same in both."""
+        return ["full", "small"] if self.preset == "" else sizes_of(self.preset or self.name)
 
 
 def _installed(distribution: str) -> bool:
@@ -95,6 +95,7 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
             "loss_gallery",
             "l(z) + l(-z) is constant for symmetric losses",
             "loss_gallery",
+            preset="",
             program="experiments.loss_gallery",
         ),
     ),

@@ -110,7 +110,7 @@ def _run(entry: Experiment, options: Options, times: Times) -> Failure | None:
     except (OSError, BadInput) as error:
         failed = Failure(entry.name, str(error), "")
     finally:
-        if not entry.program:  # which takes seconds
+        if entry.preset != "":  # a program alone takes seconds
             times.add(entry.name, time.monotonic() - started, done)
     return failed
 
@@ -144,12 +144,12 @@ def _show_plan(to_run: Sequence[Experiment], skipped: Sequence[str], times: Time
         print(f"  {line}")
     if forecast := _forecast(to_run, times):
         print(forecast)
-    elif any(times.of(entry.name) is None for entry in to_run if not entry.program):
+    elif any(times.of(entry.name) is None for entry in to_run if entry.preset != ""):
         print("the time left is known after the first sweep")
 
 
 def _forecast(left: Sequence[Experiment], times: Times) -> str:
-    return times.forecast([entry.name for entry in left if not entry.program])
+    return times.forecast([entry.name for entry in left if entry.preset != ""])
 
 
 def _show_progress(

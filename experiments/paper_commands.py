@@ -52,9 +52,13 @@ def _gpu() -> bool:
 def commands(entry: Experiment, options: Options) -> Iterator[list[str]]:
     """The commands after `python`; one is made when those before it have ended."""
     out = options.folder / entry.name
+    if entry.preset != "":
+        yield from _sweeps(entry, options, out)
     if entry.program:
         yield ["-m", entry.program, "--out", _shown(out)]
-        return
+
+
+def _sweeps(entry: Experiment, options: Options, out: Path) -> Iterator[list[str]]:
     results = [] if options.results_dir == RESULTS else [f"results_dir={options.results_dir}"]
     judge = ""
     if entry.judge and options.size == "full":  # its training would take longer than a small sweep

@@ -70,4 +70,4 @@ class Times:
 
 def _cell_seconds(provenance: Path) -> float:
     # written rounded
-    return max(1.0, json.loads(provenance.read_text())["wall_seconds_of_all_cells"])
+    return max(1.0, float(json.loads(provenance.read_text())["wall_seconds_of_all_cells"]))

@@ -91,12 +91,8 @@ def _outcome(entry: Experiment, folder: Path) -> str:
     """A line per claim of the folder, or the sentence that the entry writes."""
     if (folder / "claims.csv").is_file():
         rows = pd.read_csv(folder / "claims.csv", keep_default_na=False)
-        return "".join(
-            f"<br>{row['claim']} ({row['source']}): **{row['outcome']}**. {row['sentence']}"
-            if row["source"]
-            else f"<br>{row['claim']}: **{row['outcome']}**. {row['sentence']}"
-            for _, row in rows.iterrows()
-        )
+        # a sentence begins with its outcome: `Supported: ...`
+        return "".join(f"<br>**{row.replace(':', '**:', 1)}" for row in rows["sentence"])
     try:
         return entry.outcome(folder) if entry.outcome else ""
     except (OSError, LookupError) as error:  # results of a sweep that was cut short

@@ -66,7 +66,8 @@ def test_an_interruption_reaches_the_experiment(tmp_path: Path) -> None:
         "import sys\n"
         "from experiments.catalogue import Experiment\n"
         "from experiments.paper import main\n"
-        "slow = Experiment('slow', 'It sleeps', program='tests.experiments.slow_program')\n"
+        "program = 'tests.experiments.slow_program'\n"
+        "slow = Experiment('slow', 'It sleeps', preset='', program=program)\n"
         f"sys.exit(main(['--results', {str(tmp_path)!r}], {{'All': [slow]}}))"
     )
     process = subprocess.Popen(
@@ -132,6 +133,19 @@ def test_full_commands_are_those_of_the_documentation() -> None:
     (command,) = commands(entry, options)
     expected = "run.py -m experiment=flip_detection report_dir=results/flip_detection"
     assert " ".join(command) == expected
+
+
+def test_a_program_runs_after_the_sweeps(tmp_path: Path) -> None:
+    options = Options("small", tmp_path, tmp_path)
+    both = Experiment("flip_detection", "", program="experiments.loss_gallery")
+    alone = Experiment("gallery", "", preset="", program="experiments.loss_gallery")
+    out = tmp_path / "small"
+    program = ["-m", "experiments.loss_gallery", "--out"]
+    sweep, after = commands(both, options)
+    assert sweep[:3] == ["run.py", "-m", "experiment=flip_detection"]
+    assert after == [*program, str(out / "flip_detection")]
+    assert list(commands(alone, options)) == [[*program, str(out / "gallery")]]
+    assert alone.sizes == ["full", "small"]
 
 
 def test_time_left_follows_what_was_measured(tmp_path: Path) -> None:

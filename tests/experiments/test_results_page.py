@@ -34,7 +34,7 @@ def test_links_of_the_page_lead_somewhere() -> None:
 def test_an_entry_can_run(entry: Experiment) -> None:
     if entry.program:
         assert (results_page.ROOT / f"{entry.program.replace('.', '/')}.py").is_file()
-    else:
+    if entry.preset != "":
         assert (entry.preset or entry.name) in PRESETS
     assert not entry.shows.endswith(".")
     if entry.figure and (RESULTS / entry.name).is_dir():
@@ -44,32 +44,29 @@ def test_an_entry_can_run(entry: Experiment) -> None:
 def test_every_preset_is_on_the_page() -> None:
     names = [entry.name for entry in ENTRIES]
     assert len({*names}) == len(names)
-    assert {entry.preset or entry.name for entry in ENTRIES if not entry.program} == PRESETS
+    assert {entry.preset or entry.name for entry in ENTRIES if entry.preset != ""} == PRESETS
 
 
 def test_outcomes_are_read_from_claims(tmp_path: Path) -> None:
     folder = tmp_path / "lemma"
     folder.mkdir()
-    rows = [("They are equal", "Lemma 1", "supported", "All of 4 differ by less than 2 points."),
-            ("It is better", "", "undecided", "1 of 4 differs; a | b.")]  # fmt: skip
-    columns = ["claim", "source", "outcome", "sentence"]
-    pd.DataFrame(rows, columns=columns).to_csv(folder / "claims.csv", index=False)
+    rows = ["Supported: They are equal (Lemma 1): all lie within 2 points.",
+            "Undecided at this size: It is better: 1 of 4 is; a | b."]  # fmt: skip
+    pd.DataFrame({"sentence": rows}).to_csv(folder / "claims.csv", index=False)
     catalogue = {"Theory": [Experiment("lemma", "Noise is noise"), Experiment("later", "Not yet")]}
     text = page(tmp_path, catalogue=catalogue)
     (row,) = [line for line in text.splitlines() if "Noise is noise" in line]
-    assert "They are equal (Lemma 1): **supported**. All of 4 differ by less than 2 points." in row
-    assert r"It is better: **undecided**. 1 of 4 differs; a \| b." in row
+    assert "<br>**Supported**: They are equal (Lemma 1): all lie within 2 points." in row
+    assert r"<br>**Undecided at this size**: It is better: 1 of 4 is; a \| b." in row
     assert "## Not run\n\n- Not yet. `python -m experiments.paper --only later`" in text
 
 
 def test_a_small_page_has_no_outcomes(tmp_path: Path) -> None:
     folder = tmp_path / "flip_detection"
     folder.mkdir()
-    pd.DataFrame([{"claim": "A", "source": "", "outcome": "supported", "sentence": "B."}]).to_csv(
-        folder / "claims.csv", index=False
-    )
+    pd.DataFrame({"sentence": ["Supported: A."]}).to_csv(folder / "claims.csv", index=False)
     text = page(tmp_path, "small", {"All": [Experiment("flip_detection", "Flips are found")]})
-    assert "supported" not in text and "not the basis of a conclusion" in text
+    assert "Supported" not in text and "not the basis of a conclusion" in text
 
 
 def test_results_cut_short_give_no_outcome(tmp_path: Path) -> None:
