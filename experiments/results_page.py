@@ -31,6 +31,7 @@ _MORE = """
 [metrics](../docs/metrics.md) has the definitions and the rules of intervals and outcomes. This page
 is written by `python -m experiments.results_page`.
 """
+_OUTCOMES = ("supported", "contradicted", "undecided")
 _TABLE = ("| claim and outcome | figure | evidence |", "|---|---|---|")
 Catalogue = Mapping[str, Sequence[Experiment]]
 
@@ -43,6 +44,8 @@ def page(results: Path, size: str = "full", catalogue: Catalogue = CATALOGUE) ->
         parts.append(_MORE)
     if size == "small":
         parts.append(f"\n{SMALL}\n")
+    elif count := _count([results / entry.name for some in catalogue.values() for entry in some]):
+        parts.append(f"\n{count}\n")
     left = []
     for heading, entries in catalogue.items():
         has_size = [entry for entry in entries if size in entry.sizes]
@@ -61,6 +64,16 @@ def write(results: Path, size: str = "full", catalogue: Catalogue = CATALOGUE) -
     out = results / "README.md"
     write_atomically(out, page(results, size, catalogue))
     return out
+
+
+def _count(folders: Sequence[Path]) -> str:
+    """How many claims have which outcome; empty if there are none."""
+    files = [folder / "claims.csv" for folder in folders if (folder / "claims.csv").is_file()]
+    if not files:
+        return ""
+    found = pd.concat([pd.read_csv(file, keep_default_na=False)["outcome"] for file in files])
+    counts = [f"{int((found == outcome).sum())} {outcome}" for outcome in _OUTCOMES]
+    return f"**Claims tested by written rules: {len(found)}, of which {', '.join(counts)}.**"
 
 
 def _row(entry: Experiment, folder: Path, size: str) -> str:
@@ -91,12 +104,20 @@ def _outcome(entry: Experiment, folder: Path) -> str:
     """A line per claim of the folder, or the sentence that the entry writes."""
     if (folder / "claims.csv").is_file():
         rows = pd.read_csv(folder / "claims.csv", keep_default_na=False)
-        # a sentence begins with its outcome: `Supported: ...`
-        return "".join(f"<br>**{row.replace(':', '**:', 1)}" for row in rows["sentence"])
+        each = rows[["claim", "source", "sentence"]].itertuples(index=False, name=None)
+        return "".join(f"<br>{_claim(*one)}" for one in each)
     try:
         return entry.outcome(folder) if entry.outcome else ""
     except (OSError, LookupError) as error:  # results of a sweep that was cut short
         return f"No outcome: {' '.join(str(error).split())}."
+
+
+def _claim(claim: str, source: str, sentence: str) -> str:
+    """A sentence such as `Supported: CLAIM (SOURCE): numbers.`, with the numbers in small type."""
+    outcome, _, said = sentence.partition(": ")
+    named = f"{claim} ({source})" if source else claim
+    numbers = said.removeprefix(f"{named}: ")
+    return f"**{outcome}**: {named}: <sub>{numbers}</sub>"
 
 
 def _figure(entry: Experiment, folder: Path) -> str:

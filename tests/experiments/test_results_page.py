@@ -50,21 +50,27 @@ def test_every_preset_is_on_the_page() -> None:
 def test_outcomes_are_read_from_claims(tmp_path: Path) -> None:
     folder = tmp_path / "lemma"
     folder.mkdir()
-    rows = ["Supported: They are equal (Lemma 1): all lie within 2 points.",
-            "Undecided at this size: It is better: 1 of 4 is; a | b."]  # fmt: skip
-    pd.DataFrame({"sentence": rows}).to_csv(folder / "claims.csv", index=False)
+    rows = [("They are equal", "Lemma 1", "supported",
+             "Supported: They are equal (Lemma 1): all lie within 2 points."),
+            ("It is better", "", "undecided",
+             "Undecided at this size: It is better: 1 of 4 is; a | b.")]  # fmt: skip
+    columns = ["claim", "source", "outcome", "sentence"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "claims.csv", index=False)
     catalogue = {"Theory": [Experiment("lemma", "Noise is noise"), Experiment("later", "Not yet")]}
     text = page(tmp_path, catalogue=catalogue)
     (row,) = [line for line in text.splitlines() if "Noise is noise" in line]
-    assert "<br>**Supported**: They are equal (Lemma 1): all lie within 2 points." in row
-    assert r"<br>**Undecided at this size**: It is better: 1 of 4 is; a \| b." in row
+    numbers = "<sub>all lie within 2 points.</sub>"
+    assert f"<br>**Supported**: They are equal (Lemma 1): {numbers}" in row
+    assert r"<br>**Undecided at this size**: It is better: <sub>1 of 4 is; a \| b.</sub>" in row
+    assert "rules: 2, of which 1 supported, 0 contradicted, 1 undecided.**" in text
     assert "## Not run\n\n- Not yet. `python -m experiments.paper --only later`" in text
 
 
 def test_a_small_page_has_no_outcomes(tmp_path: Path) -> None:
     folder = tmp_path / "flip_detection"
     folder.mkdir()
-    pd.DataFrame({"sentence": ["Supported: A."]}).to_csv(folder / "claims.csv", index=False)
+    claim = {"claim": "A", "source": "", "outcome": "supported", "sentence": "Supported: A: b."}
+    pd.DataFrame([claim]).to_csv(folder / "claims.csv", index=False)
     text = page(tmp_path, "small", {"All": [Experiment("flip_detection", "Flips are found")]})
     assert "Supported" not in text and "not the basis of a conclusion" in text
 
