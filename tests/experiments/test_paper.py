@@ -41,6 +41,8 @@ def test_failures_and_gaps_do_not_stop_the_others(
     assert "\n1 of 2 done, 1 failed, 0 left\n" in out
     assert "failed: fails: its settings or data were refused\n  python run.py -m exp" in out
     assert "2 cells: 2 run, 0 already complete" in out
+    assert "\nSmall size: not the basis of a conclusion.\n" in out
+    assert "size=small; this experiment also has size=full\n" in out
     assert not (tmp_path / "fails").exists() and not (tmp_path / "works").exists()
     command = json.loads((tmp_path / "small" / "works" / "provenance.json").read_text())["command"]
     assert "size=small" in command
