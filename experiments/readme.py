@@ -3,7 +3,8 @@
     python -m experiments.readme
 
 A paragraph is between `<!-- numbers: NAME -->` and `<!-- end -->`, on any page; NAME is a function
-below. A test compares the pages with what this writes.
+below. A test compares the pages with what this writes. The results page is written by
+`python -m experiments.results_page`.
 """
 
 import re

@@ -16,6 +16,9 @@ from sympo.types import printable
 PATHS = frozenset({"path", "name_or_path", "tokenizer_path"})
 
 
+# the note of every figure and table of a small size
+SMALL = "Small size: not the basis of a conclusion."
+
 # the results of this process, which `run.py` turns into its exit code
 outcomes: list[RunResult] = []
 
@@ -25,14 +28,16 @@ def report(
     out: Path,
     provenance: Callable[[Sequence[Path]], tuple[str, str]],
     words: tuple[str, str, str] = ("cells", "run", "already complete"),
+    note: str = "",
 ) -> None:
     """Report on many runs: write tables and figures, print counts and failures with their logs.
 
     provenance: returns the name and text of a file that records how the complete folders were made.
     words: what to call the runs, those done now, and those done before.
+    note: a sentence to put below the table and every figure.
     """
     try:
-        _draw(list(dict.fromkeys(outcome.folder for outcome in found)), out, provenance)
+        _draw(list(dict.fromkeys(outcome.folder for outcome in found)), out, provenance, note)
     except Exception as error:  # the cells are safe in their folders, and listed below
         if isinstance(error, OSError):  # such as a full disk: a traceback would not help
             print(f"error: {printable(f'could not report to {out}: {error}')}", file=sys.stderr)
@@ -55,7 +60,10 @@ def report(
 
 
 def _draw(
-    folders: Sequence[Path], out: Path, provenance: Callable[[Sequence[Path]], tuple[str, str]]
+    folders: Sequence[Path],
+    out: Path,
+    provenance: Callable[[Sequence[Path]], tuple[str, str]],
+    note: str,
 ) -> None:
     from sympo.analysis import Collection, write_report
 
@@ -65,7 +73,7 @@ def _draw(
     if collection.cells.empty:
         print("", *collection.set_aside, sep="\n")
         return
-    written = write_report(collection, out)
+    written = write_report(collection, out, note)
     incomplete = set(collection.unfinished)
     name, text = provenance([folder for folder in folders if str(folder) not in incomplete])
     write_atomically(out / name, text)

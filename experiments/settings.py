@@ -126,16 +126,23 @@ def refuse_classes(overrides: Iterable[str]) -> None:
             )
 
 
+def sizes_of(experiment: str) -> list[str]:
+    """The sizes of an experiment, the full one first."""
+    folder = CONF / "hydra" / "experiment_sizes" / experiment
+    return ["full", *sorted(path.stem for path in folder.glob("*.yaml"))]
+
+
 def check_size(size: str, experiment: str | None) -> None:
     """Refuse a size that the chosen experiment does not have."""
-    sizes = CONF / "hydra" / "experiment_sizes"
-    if size == "full" or (sizes / str(experiment) / f"{size}.yaml").is_file():
+    if size == "full":
         return
-    known = sorted(path.parent.name for path in sizes.glob(f"*/{size}.yaml"))
-    raise BadInput(
-        f"size={size}: experiment={experiment or 'null'} does not have this size; "
-        f"{', '.join(known)} have"
-    )
+    if experiment is None:
+        raise BadInput(f"size={size}: sizes are those of an experiment; add experiment=NAME")
+    if size not in (sizes := sizes_of(experiment)):
+        raise BadInput(
+            f"size={size}: experiment={experiment} does not have this size; use size="
+            f"{' or size='.join(sizes)}"
+        )
 
 
 def groups() -> set[str]:

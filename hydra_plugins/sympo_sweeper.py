@@ -25,8 +25,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cells import Planned, prepare
-from experiments.report import cell_provenance, outcomes, report
-from experiments.settings import refuse_classes, unknown_override
+from experiments.report import SMALL, cell_provenance, outcomes, report
+from experiments.settings import refuse_classes, sizes_of, unknown_override
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.result import RunResult
 from sympo.types import BadInput
@@ -83,7 +83,12 @@ class CellSweeper(Sweeper):
                 for i, outcome in zip(free, self._launch([jobs[i] for i in free]), strict=True):
                     found[i] = outcome
         outcomes.extend(found)
-        report(found, Path(self.config.report_dir), partial(cell_provenance, arguments))
+        chosen = self.config.hydra.runtime.choices
+        note = SMALL if chosen.size == "small" else ""
+        out = Path(self.config.report_dir)
+        report(found, out, partial(cell_provenance, arguments), note=note)
+        if chosen.experiment and (others := {*sizes_of(chosen.experiment)} - {chosen.size}):
+            print(f"size={chosen.size}; this experiment also has size={', '.join(sorted(others))}")
         return found
 
     def _show_plan(self, jobs: list["Job"]) -> None:

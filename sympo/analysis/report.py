@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from sympo.analysis import estimates
 from sympo.analysis.baselines import summarise_baselines
-from sympo.analysis.canvas import save_figure
+from sympo.analysis.canvas import mark, save_figure
 from sympo.analysis.collect import Collection
 from sympo.analysis.csv import write_csv
 from sympo.analysis.figures import FILES, draw, judges_in
@@ -70,8 +70,10 @@ def differences(collection: Collection) -> pd.DataFrame:
     )
 
 
-def write_report(collection: Collection, out: str | Path) -> Report:
+def write_report(collection: Collection, out: str | Path, note: str = "") -> Report:
     """Write the CSVs, the figures and report.html to `out`.
+
+    note: a sentence to put below the table and every figure.
 
     Everything is made in a temporary folder and then moved, so a crash leaves no partial file.
     Figures that only an earlier report had are removed.
@@ -81,7 +83,7 @@ def write_report(collection: Collection, out: str | Path) -> Report:
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     numbers, paired = summary(collection), differences(collection)
-    parts = [format_table(numbers), unfinished(collection.incomplete), *collection.set_aside]
+    parts = [format_table(numbers), unfinished(collection.incomplete), *collection.set_aside, note]
     table = "\n\n".join(filter(None, parts))
     remove_litter(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=temporary_name("report")) as name:
@@ -90,6 +92,8 @@ def write_report(collection: Collection, out: str | Path) -> Report:
         write_csv(numbers, made / "summary.csv")
         write_csv(paired, made / "differences.csv")
         figures = draw(collection)
+        for figure in figures.values() if note else ():
+            mark(figure, note)
         page = _page(table, figures, [name for name in _CSVS if (made / f"{name}.csv").exists()])
         (made / "report.html").write_text(page)
         drawn = [save_figure(figure, made / name)[0] for name, figure in figures.items()]

