@@ -141,7 +141,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--report", type=Path, default=Path("results/lemma1"))
     folder = parser.parse_args().report
-    table = trajectories(pd.read_csv(folder / "curves.csv"))
+    try:
+        table = trajectories(pd.read_csv(folder / "curves.csv"))
+    except (OSError, BadInput) as error:
+        parser.error(f"{error}; first run python run.py -m experiment=lemma1 report_dir={folder}")
     table.to_csv(folder / "trajectories.csv", index=False)
     for presentation, rows in table.groupby("presentation", sort=False):
         inside = f"{rows['within'].mean():.0%} of {len(rows)} means"
