@@ -96,9 +96,12 @@ if TYPE_CHECKING:
     from sympo.models.texts import Tfidf as Tfidf
     from sympo.models.texts import TinyLM as TinyLM
     from sympo.models.texts import TinyReward as TinyReward
+    from sympo.noise import AnnotatorDependent as AnnotatorDependent
     from sympo.noise import Asymmetric as Asymmetric
     from sympo.noise import InstanceDependent as InstanceDependent
+    from sympo.noise import LengthDependent as LengthDependent
     from sympo.noise import SecondJudge as SecondJudge
+    from sympo.noise import SourceDependent as SourceDependent
     from sympo.noise import Symmetric as Symmetric
     from sympo.noise import flip as flip
     from sympo.pipelines import FineTuning as FineTuning
@@ -166,9 +169,12 @@ _HOMES = {
     "Tfidf": "sympo.models.texts",
     "TinyLM": "sympo.models.texts",
     "TinyReward": "sympo.models.texts",
+    "AnnotatorDependent": "sympo.noise",
     "Asymmetric": "sympo.noise",
     "InstanceDependent": "sympo.noise",
+    "LengthDependent": "sympo.noise",
     "SecondJudge": "sympo.noise",
+    "SourceDependent": "sympo.noise",
     "Symmetric": "sympo.noise",
     "flip": "sympo.noise",
     "FineTuning": "sympo.pipelines",
@@ -193,6 +199,7 @@ __all__ = [
     "RDPO",
     "ROPO",
     "VLLM",
+    "AnnotatorDependent",
     "Asymmetric",
     "AverageLogRatio",
     "BadInput",
@@ -212,6 +219,7 @@ __all__ = [
     "InstanceDependent",
     "Judge",
     "LabelledImages",
+    "LengthDependent",
     "Logistic",
     "LossProperties",
     "MarginLoss",
@@ -229,6 +237,7 @@ __all__ = [
     "SlopedRamp",
     "SmolLM2",
     "SmolLM2Reward",
+    "SourceDependent",
     "Square",
     "SymPOTrainer",
     "Symmetric",

@@ -72,6 +72,10 @@ class PreferencePairs:
     score_gap: (n,) float, the difference between the two items' scores that came with the labels,
         such as a judge's. It shows how close a pair is, and is not used as ground truth.
     disputed: (n,) bool, whether a second annotator preferred the other item; None without one.
+    length_gap: (n,) int64, the length of the first item minus that of the second; None if items
+        have no length.
+    source, annotator: (n,) uint64, a key of where the pair comes from and of who labelled it; None
+        if unknown.
     """
 
     ids: np.ndarray
@@ -81,6 +85,9 @@ class PreferencePairs:
     gap: np.ndarray | None = None
     score_gap: np.ndarray | None = None
     disputed: np.ndarray | None = None
+    length_gap: np.ndarray | None = None
+    source: np.ndarray | None = None
+    annotator: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -101,6 +108,17 @@ class NoisyPairs:
     def noisy_label(self) -> np.ndarray:
         """The label used in training: -y if flipped, otherwise y."""
         return np.where(self.flipped, -self.pairs.label, self.pairs.label)
+
+
+@dataclass(frozen=True)
+class NoiseCase:
+    """One of the cases that a noise model may draw for each pair besides its flip.
+
+    probability: (n,), of the case. rates: (n,), of a flip in this case.
+    """
+
+    probability: np.ndarray
+    rates: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -165,6 +183,12 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(n,) int64, the tokens of each response."""
+        lengths: np.ndarray = np.array([len(ids) for ids in self.ids], dtype=np.int64) - self.start
+        return lengths
 
     def take(self, index: np.ndarray) -> "Encoded":
         """Some of the sequences, in the order of the index."""
@@ -294,6 +318,16 @@ def chosen_over_rejected(
 
 def taken(pairs: PreferencePairs, index: np.ndarray) -> PreferencePairs:
     """Some pairs that are stored as chosen, rejected, ..., in the order of the index."""
-    columns = (pairs.gap, pairs.score_gap, pairs.disputed)
-    kept = [None if found is None else found[index] for found in columns]
-    return chosen_over_rejected(pairs.ids[index], *kept)
+
+    def part(column: np.ndarray | None) -> np.ndarray | None:
+        return None if column is None else column[index]
+
+    return replace(
+        chosen_over_rejected(pairs.ids[index]),
+        gap=part(pairs.gap),
+        score_gap=part(pairs.score_gap),
+        disputed=part(pairs.disputed),
+        length_gap=part(pairs.length_gap),
+        source=part(pairs.source),
+        annotator=part(pairs.annotator),
+    )

@@ -48,7 +48,9 @@ MAY_IMPORT = {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.models.texts", "sympo.protocols",
         "sympo.sampling.settings", "sympo.sampling.responses",
     },
-    "sympo.evaluation": {"sympo.types", "sympo.numeric", "sympo.seeding", "sympo.statistics"},
+    "sympo.evaluation": {
+        "sympo.types", "sympo.numeric", "sympo.seeding", "sympo.statistics", "sympo.protocols",
+    },
     "sympo.training": {
         "sympo.types", "sympo.seeding", "sympo.margins", "sympo.models.texts", "sympo.evaluation",
         "sympo.ranges", "sympo.outcomes", "sympo.objective", "sympo.protocols",

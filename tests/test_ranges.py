@@ -128,7 +128,7 @@ def test_what_may_be_zero_may() -> None:
         (
             "noise_model",
             "builtins.dict",
-            "is not a noise model: the class has no rates",
+            "is not a noise model: the class has no cases, rates",
         ),
         ("job.margin", "pathlib.Path", "job.margin._target_=pathlib.Path is not allowed"),
         ("job.sft", "sympo.margins.DPO", "it must be a FineTuning"),

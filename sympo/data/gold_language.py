@@ -13,7 +13,7 @@ by Bradley-Terry on r.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -67,6 +67,8 @@ class GoldLanguage:
     on_rendered: ClassVar[str] = ""
     scored: ClassVar[bool] = False
     twice_judged: ClassVar[bool] = False
+    sourced: ClassVar[bool] = True
+    annotated: ClassVar[bool] = False
     beside_corpus: ClassVar[frozenset[str]] = frozenset(
         {"reward_scale", "temperature", "train_pairs", "validation_pairs", "test_pairs"}
     )
@@ -296,7 +298,13 @@ class GoldLanguage:
                 for prompt, good, bad in zip(prompts, chosen, rejected, strict=True)
             ],
         )
-        return made, account
+        return self.described(made), account
+
+    def described(self, made: TokenPairs) -> TokenPairs:
+        """Pairs of this data set with their length gap, in symbols, and their topic as source."""
+        topics = np.array([prompt[0] for prompt in made.prompts], dtype=np.uint64)
+        gap = made.chosen.lengths - made.rejected.lengths
+        return replace(made, pairs=replace(made.pairs, length_gap=gap, source=topics))
 
     def _after(self, prompts: Sequence[np.ndarray], answers: Sequence[np.ndarray]) -> Encoded:
         """Responses after their prompts, each closed by an end of sequence, even if it was cut."""

@@ -147,7 +147,14 @@ class ImageDataset(ABC):
         first, second = np.where(swap, two, one), np.where(swap, one, two)
         gap = (rewards[first] - rewards[second]).astype(np.float64)
         preferred = seeding.uniform(seed, "label", ids) < sigmoid(self.temperature * gap)
-        return PreferencePairs(ids, first, second, np.where(preferred, 1.0, -1.0), gap)
+        label = np.where(preferred, 1.0, -1.0)
+        return PreferencePairs(ids, first, second, label, gap, source=self._source(first, second))
+
+    def _source(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """The level of each pair's better image, numbered from the lowest."""
+        number = np.unique(self._levels, return_inverse=True)[1]
+        source: np.ndarray = np.maximum(number[first], number[second]).astype(np.uint64)
+        return source
 
 
 def levels(rewards: np.ndarray) -> np.ndarray:

@@ -12,7 +12,14 @@ import numpy as np
 from sympo import seeding
 from sympo.data.message_parsing import Unusable, short
 from sympo.data.row_sources import PlacedRow
-from sympo.data.text_pair import TextPair, disputes, score_gaps
+from sympo.data.text_pair import (
+    TextPair,
+    annotators,
+    disputes,
+    length_gaps,
+    score_gaps,
+    sources,
+)
 from sympo.types import BadInput, PreferencePairs, chosen_over_rejected
 
 COLUMNS_SHOWN = 20
@@ -44,9 +51,15 @@ class TextRows:
 
     @property
     def preferences(self) -> PreferencePairs:
-        """The pairs without their texts."""
-        return chosen_over_rejected(
+        """The pairs without their texts; lengths in characters."""
+        pairs = chosen_over_rejected(
             self.ids, score_gap=score_gaps(self.pairs), disputed=disputes(self.pairs)
+        )
+        return replace(
+            pairs,
+            length_gap=length_gaps(self.pairs),
+            source=sources(self.pairs),
+            annotator=annotators(self.pairs),
         )
 
     def take(self, index: np.ndarray) -> "TextRows":

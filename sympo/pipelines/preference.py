@@ -4,7 +4,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -98,12 +98,18 @@ class PreferenceJob(Recipe):
         quiet_transformers()
         with within("model"):
             check_model(cell.model)
-        # pairs exist only after the shared stages: a stand-in shows whether they can be flipped
-        gap = None if cell.dataset.gold_reward is None else np.ones(1)
-        score_gap = np.ones(1) if cell.dataset.scored else None
-        disputed = np.ones(1, bool) if cell.dataset.twice_judged else None
-        one = chosen_over_rejected(np.zeros(1, np.uint64), gap, score_gap, disputed)
-        flip(cell.noise_model, cell.name.noise, one, cell.name.seed)
+        # pairs exist only after the shared stages: stand-ins show whether they can be flipped
+        gap = None if cell.dataset.gold_reward is None else np.ones(2)
+        score_gap = np.ones(2) if cell.dataset.scored else None
+        disputed = np.ones(2, bool) if cell.dataset.twice_judged else None
+        ids = np.arange(2, dtype=np.uint64)
+        two = replace(
+            chosen_over_rejected(ids, gap, score_gap, disputed),
+            length_gap=np.array([1, -1]),
+            source=ids if cell.dataset.sourced else None,
+            annotator=ids if cell.dataset.annotated else None,
+        )
+        flip(cell.noise_model, cell.name.noise, two, cell.name.seed)
 
 
 def check_lengths(cell: Cell, model: Any, called: str, lengths: Mapping[str, int]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sympo.data.gold_language import GoldLanguage
+from sympo.noise import LengthDependent, SourceDependent
 from sympo.types import BadInput
 
 SETTINGS = {
@@ -72,6 +73,22 @@ def test_pairs_are_labelled_by_bradley_terry() -> None:
         expected = np.mean(1 / (1 + np.exp(-np.abs(gap[near]))))
         error = 4 * np.sqrt(0.25 / near.sum())
         assert abs((gap[near] > 0).mean() - expected) < error
+
+
+def test_noise_models_see_lengths_and_topics() -> None:
+    made = language().preferences(0, None, uniform).train
+    pairs = made.pairs
+    assert pairs.length_gap is not None and pairs.source is not None
+    symbols = [[len(text[side].split()) for text in made.texts] for side in ("chosen", "rejected")]
+    np.testing.assert_array_equal(pairs.length_gap, np.subtract(*symbols))
+    np.testing.assert_array_equal(pairs.source, [prompt[0] for prompt in made.prompts])
+    for model in (LengthDependent(), SourceDependent()):
+        rates = model.rates(0.3, pairs, seed=0)
+        assert rates.mean() == pytest.approx(0.3) and len(set(rates)) == 3
+    few = np.arange(0, 400, 7)
+    part = made.take(few).pairs
+    np.testing.assert_array_equal(part.length_gap, pairs.length_gap[few])
+    np.testing.assert_array_equal(part.source, pairs.source[few])
 
 
 def test_pairs_end_and_differ_and_share_their_prompt() -> None:

@@ -92,6 +92,7 @@ def overrides_for(group: str, option: str) -> list[str]:
             "job=reward_model", "dataset=hh", f"dataset.path={DATA / 'hh-rlhf'}", stories[0]
         ],
         ("noise_model", "instance_dependent"): ["job=policy"],
+        ("noise_model", "length_dependent"): ["job=policy"],
         ("loss", "ipo"): ["job=policy", "job/margin=ipo"],
         ("judge", "gold"): ["job=policy"],
         ("judge", "openai"): ["job=policy", "judge.base_url=http://127.0.0.1:1/v1"],

@@ -10,8 +10,10 @@ import torch
 
 from sympo.data.digits import Digits
 from sympo.data.gold_language import GoldLanguage
+from sympo.data.in_memory import TextPairs
 from sympo.losses import CDPO, Ramp
 from sympo.models.texts import TinyLM
+from sympo.noise import AnnotatorDependent, LengthDependent, SourceDependent
 from sympo.pipelines import train
 from sympo.pipelines.reference import FineTuning
 from sympo.pipelines.train import train_policy, train_reward_model
@@ -107,3 +109,31 @@ def test_a_failure_ends_with_its_traceback(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(train.TrainingFailed, match="no memory left") as error:
         train_reward_model(Digits(**SMALL), epochs=1)
     assert "Traceback" in str(error.value)
+
+
+def test_noise_by_length_source_and_annotator_reaches_texts_and_policies(tmp_path: Path) -> None:
+    rows = [
+        {
+            "prompt": f"Say {i}.",
+            "chosen": f"{i} " * (1 + i % 2),
+            "rejected": f"No {i}.",
+            "of": i % 3,
+        }
+        for i in range(200)
+    ]
+    data = TextPairs(rows, source="of", annotator="of", validation_pairs=20)
+    for model in (LengthDependent(), SourceDependent(), AnnotatorDependent(None)):
+        found = train_reward_model(data, "ramp", 0.3, noise_model=model, epochs=1)
+        assert found.metrics["train/flipped_memorised"] is not None
+    with pytest.raises(BadInput, match="source_dependent needs the source of each pair"):
+        train_reward_model(
+            TextPairs(rows, validation_pairs=20), noise=0.3, noise_model=SourceDependent()
+        )
+    language = GoldLanguage(**SMALL)
+    small = {"sft": FineTuning(epochs=0), "sampling": Sampling(prompts=8, max_new_tokens=20)}
+    for model in (LengthDependent(1), SourceDependent()):
+        policy = train_policy(
+            language, "ramp", 0.3, model=TinyLM(), noise_model=model, epochs=1,
+            results_dir=tmp_path, **small,
+        )  # fmt: skip
+        assert policy.metrics["train/flipped_memorised"] is not None
