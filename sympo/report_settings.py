@@ -299,12 +299,18 @@ def _selector(place: str, given: object) -> dict[str, tuple[Value, ...]]:
     for name, values in _mapping(place, given).items():
         _setting(f"{place}.{name}", name)
         several = list(values) if isinstance(values, list | tuple) else [values]
-        for value in several:
+        for value in several or [several]:
             if not isinstance(value, str | int | float | bool | None):
                 raise BadInput(
                     f"{place}.{name}={values!r} is not allowed: it must be a value or a list"
                 )
         found[name] = tuple(several)
+    return found
+
+
+def _side(place: str, given: object) -> dict[str, tuple[Value, ...]]:
+    if not (found := _selector(place, given)):
+        raise BadInput(f"{place}={{}} is not allowed: it must have at least one setting")
     return found
 
 
@@ -315,5 +321,5 @@ _OF_COMPARISON: dict[str, Reader] = {
 }  # fmt: skip
 _OF_CLAIM: dict[str, Reader] = {
     "claim": _sentence, "source": _text, "kind": _kind, "metric": _path_with_epoch,
-    "margin": _margin, "a": _selector, "b": _selector, "over": _settings, "where": _selector,
+    "margin": _margin, "a": _side, "b": _side, "over": _settings, "where": _selector,
 }  # fmt: skip
