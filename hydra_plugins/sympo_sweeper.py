@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cells import Planned, prepare
 from experiments.report import SMALL, cell_provenance, outcomes, report
+from experiments.report_settings import check_settings_exist, report_of
 from experiments.settings import refuse_classes, sizes_of, unknown_override
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.result import RunResult
@@ -68,8 +69,10 @@ class CellSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> list[RunResult]:
         if hasattr(get_class(self.config.job._target_), "start"):
             raise BadInput("this job handles all its runs at once: leave out -m")
+        asked = report_of(self.config, self.config.hydra.runtime.choices)
         jobs = [self._compose(overrides) for overrides in self._combinations(arguments)]
         jobs, cells = self._check(jobs, arguments)
+        check_settings_exist(asked, (cell.config for cell in cells))
         for job, cell in zip(jobs, cells, strict=True):
             self.prepared.add(job, cell)
         if self.config.dry_run:
@@ -86,7 +89,7 @@ class CellSweeper(Sweeper):
         chosen = self.config.hydra.runtime.choices
         note = SMALL if chosen.size == "small" else ""
         out = Path(self.config.report_dir)
-        report(found, out, partial(cell_provenance, arguments), note=note)
+        report(found, out, partial(cell_provenance, arguments), asked=asked, note=note)
         if chosen.experiment and (others := {*sizes_of(chosen.experiment)} - {chosen.size}):
             print(f"size={chosen.size}; this experiment also has size={', '.join(sorted(others))}")
         return found
