@@ -155,6 +155,14 @@ METRICS = (
     Metric("spearman", low=-1, high=1),
     Metric("kendall", low=-1, high=1),
     Metric("truncated", low=0, high=1),
+    Metric("kendall_in_prompt", low=-1, high=1),
+    Metric("label_kendall", low=-1, high=1),
+    Metric("gap_slope"),
+    *(Metric(f"no_gradient_{kind}", low=0, high=1) for kind in ("flipped", "unflipped")),
+    *(Metric(f"gradient_{kind}", low=0) for kind in ("flipped", "unflipped")),
+    Metric("gradient_norm", low=0),
+    Metric("epochs_to_95", low=0),
+    Metric("stalled", low=0, high=1),
 )  # fmt: skip
 # names that metrics share: any accuracy, and any standard error
 _FAMILIES = (
