@@ -174,6 +174,11 @@ class GoldLanguage:
         reward: np.ndarray = scale * (counts * self._worth[topics]).sum(1)
         return reward
 
+    @property
+    def distorts(self) -> bool:
+        """Whether labels follow another reward than the true one."""
+        return self.label_power != 1 or self.label_peak is not None
+
     def label_reward(self, reward: np.ndarray) -> np.ndarray:
         """f(r), the reward that the labels follow; r itself by default; (n,)."""
         unit = reward / self.reward_scale
@@ -307,7 +312,11 @@ class GoldLanguage:
         chosen = [b[i] if swapped[i] else a[i] for i in range(pairs)]
         rejected = [a[i] if swapped[i] else b[i] for i in range(pairs)]
         made = TokenPairs(
-            pairs=chosen_over_rejected(ids, np.where(swapped, -gap, gap)),
+            pairs=chosen_over_rejected(
+                ids,
+                np.where(swapped, -gap, gap),
+                np.where(swapped, -followed, followed) if self.distorts else None,
+            ),
             chosen=self._after(prompts, chosen),
             rejected=self._after(prompts, rejected),
             prompts=prompts,

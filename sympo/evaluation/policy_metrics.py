@@ -15,8 +15,8 @@ def implicit_metrics(
 ) -> dict[str, float | None]:
     """How often implicit rewards prefer the chosen response, with its standard error over prompts;
     how often they tie; and the mean of r(chosen) - r(rejected). With known true rewards also
-    Kendall's correlation with them inside prompts, of implicit rewards and of the labels, and the
-    slope of the gaps.
+    Kendall's correlation with them inside prompts, of implicit rewards and of the reward that the
+    labels follow, and the slope of the gaps.
 
     rewards: (2n,), the implicit reward of every response. cluster: (n,), the prompt of each pair as
     an integer, at least 0.
@@ -31,7 +31,8 @@ def implicit_metrics(
     }
     if pairs.gap is not None:
         found["kendall_in_prompt"] = _kendall(gap, pairs.gap)
-        found["label_kendall"] = _kendall(pairs.label, pairs.gap)
+        followed = pairs.gap if pairs.score_gap is None else pairs.score_gap
+        found["labeller_kendall"] = _kendall(followed, pairs.gap)
         found["gap_slope"] = gap_slope(gap, pairs.gap)
     return found
 

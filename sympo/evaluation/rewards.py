@@ -6,7 +6,7 @@ shares count a tie, g = 0, as one half.
 
 import numpy as np
 
-from sympo.evaluation.flips import flip_auroc, noise_estimate
+from sympo.evaluation.flips import effective_pairs, flip_auroc, noise_estimate
 from sympo.numeric import sigmoid
 from sympo.types import NoisyPairs, PreferencePairs
 
@@ -142,4 +142,5 @@ def label_metrics(rewards: np.ndarray, noisy: NoisyPairs) -> dict[str, float | N
         "flip_auroc": flip_auroc(margin, noisy.flipped),
         "noise_estimate": rate,
         "noise_estimate_se": error,
+        "effective_pairs": effective_pairs(int(noisy.flipped.sum()), len(gap)),
     }

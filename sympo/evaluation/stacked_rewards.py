@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sympo.evaluation.flips import anchors, auroc, estimate_from
+from sympo.evaluation.flips import anchors, auroc, effective_pairs, estimate_from
 from sympo.evaluation.rank_metrics import RankMetrics
 from sympo.evaluation.rewards import agreement, order_metrics
 from sympo.types import ImagePreferences, NoisyPairs
@@ -137,6 +137,7 @@ class _NoisySplit:
                     "flip_auroc": auroc(int(ranks), flips, n),
                     "noise_estimate": rate,
                     "noise_estimate_se": error,
+                    "effective_pairs": effective_pairs(flips, n),
                 }
             )
         return found

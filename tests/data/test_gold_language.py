@@ -202,4 +202,7 @@ def test_distorted_labels_leave_the_true_gap_as_it_is() -> None:
     gap = peaked.pairs.gap
     assert gap is not None and plain.pairs.gap is not None
     np.testing.assert_array_equal(np.abs(gap), np.abs(plain.pairs.gap))
+    # what the labels follow is kept only if it is not the true reward
+    assert peaked.pairs.score_gap is not None and plain.pairs.score_gap is None
+    np.testing.assert_allclose(peaked.pairs.score_gap, -gap)
     assert np.mean(gap) < -0.3 and np.mean(plain.pairs.gap) > 0.3
