@@ -47,7 +47,6 @@ SETTINGS: dict[str, Any] = {
     "threads": Annotated[int, Range(least=1, most=4096)] | None,
     "results_dir": str,
     "report_dir": str,
-    "report": dict,
     "force": bool,
     "dry_run": bool,
     "judge": dict | None,

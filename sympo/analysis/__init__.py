@@ -13,10 +13,12 @@ from sympo.analysis.figures import draw
 from sympo.analysis.loss_plots import loss_gallery
 from sympo.analysis.report import Report, summary, write_report
 from sympo.analysis.tables import format_table
+from sympo.report_settings import ReportSettings
 
 __all__ = [
     "Collection",
     "Report",
+    "ReportSettings",
     "against_kl",
     "curve_estimates",
     "differences",

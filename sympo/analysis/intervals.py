@@ -93,6 +93,23 @@ class Outcomes:
             self._known[key] = self._covariance(metric, cells, series)
         return self._known[key]
 
+    def stacked(self, metrics: Mapping[str, Sequence[str]], cells: int) -> "Outcomes":
+        """Outcomes of the cells repeated once for each of some metrics, by a name for them
+        together; `cells` is their number."""
+        absent = pa.nulls(cells, pa.string())
+        packed = {
+            name: pa.chunked_array(
+                [
+                    chunk.cast(pa.string())
+                    for metric in several
+                    for chunk in (self.packed[metric].chunks if metric in self.packed else [absent])
+                ],
+                pa.string(),
+            )
+            for name, several in metrics.items()
+        }
+        return Outcomes(packed, self.test_sets, self._incidences, self._overlaps)
+
     def _covariance(self, metric: str, cells: np.ndarray, series: np.ndarray) -> Covariance | None:
         if metric not in self.packed or not len(cells):
             return None

@@ -15,16 +15,22 @@ from sympo.analysis import estimates
 from sympo.analysis.baselines import summarise_baselines
 from sympo.analysis.canvas import save_figure
 from sympo.analysis.collect import Collection
+from sympo.analysis.comparison_plots import comparison_figure
+from sympo.analysis.comparisons import Drawn, compare
 from sympo.analysis.csv import write_csv
 from sympo.analysis.figures import FILES, draw, judges_in
 from sympo.analysis.frames import WHICH, group_columns, judge_of
 from sympo.analysis.tables import format_table, unfinished
 from sympo.disk import remove_litter, temporary_name
 from sympo.metrics import HEADLINES, metric_of
+from sympo.report_settings import FILE, ReportSettings
 from sympo.types import BadInput
 
 # files that only some reports have
-_SOMETIMES = re.compile(r"(incomplete|judges|agreement|judged_differences|outcomes|test_sets)\.csv")
+_SOMETIMES = re.compile(
+    r"((incomplete|judges|agreement|judged_differences|outcomes|test_sets|claims|comparisons)\.csv"
+    rf"|{re.escape(FILE)})"
+)
 
 
 @dataclass(frozen=True)
@@ -70,18 +76,26 @@ def differences(collection: Collection) -> pd.DataFrame:
     )
 
 
-def write_report(collection: Collection, out: str | Path) -> Report:
+def write_report(
+    collection: Collection, out: str | Path, settings: ReportSettings | None = None
+) -> Report:
     """Write the CSVs, the figures and report.html to `out`.
 
     Everything is made in a temporary folder and then moved, so a crash leaves no partial file.
     Figures that only an earlier report had are removed.
+
+    settings: comparisons and claims beside the standing figures, kept in report.json.
     """
     if collection.cells.empty:
         raise BadInput("no complete cell: nothing to report")
+    settings = settings or ReportSettings()
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     numbers, paired = summary(collection), differences(collection)
-    parts = [format_table(numbers), unfinished(collection.incomplete), *collection.set_aside]
+    compared, why_not = _compared(collection, settings)
+    parts = [
+        format_table(numbers), unfinished(collection.incomplete), *collection.set_aside, *why_not
+    ]  # fmt: skip
     table = "\n\n".join(filter(None, parts))
     remove_litter(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=temporary_name("report")) as name:
@@ -90,16 +104,46 @@ def write_report(collection: Collection, out: str | Path) -> Report:
         write_csv(numbers, made / "summary.csv")
         write_csv(paired, made / "differences.csv")
         figures = draw(collection)
+        for drawn in compared:
+            figures[drawn.name] = comparison_figure(drawn, settings.size)
+            write_csv(drawn.csv(), made / f"{drawn.name}.csv")
+        if settings:
+            settings.write(made)
         page = _page(table, figures, [name for name in _CSVS if (made / f"{name}.csv").exists()])
         (made / "report.html").write_text(page)
-        drawn = [save_figure(figure, made / name)[0] for name, figure in figures.items()]
+        images = [save_figure(figure, made / name)[0] for name, figure in figures.items()]
         files = sorted(made.iterdir())
+        compared_before = _names_before(out)
         for old in out.iterdir():
-            if _is_ours(old.name) and not (made / old.name).exists():
+            ours = _is_ours(old.name) or compared_before.fullmatch(old.name)
+            if ours and not (made / old.name).exists():
                 old.unlink()
         for file in files:
             file.replace(out / file.name)
-    return Report(out, numbers, paired, [out / figure.name for figure in drawn], table)
+    return Report(out, numbers, paired, [out / image.name for image in images], table)
+
+
+def _compared(collection: Collection, settings: ReportSettings) -> tuple[list[Drawn], list[str]]:
+    """The comparisons, and sentences on those that cannot be drawn."""
+    found: list[Drawn] = []
+    why_not: list[str] = []
+    for one in settings.comparisons:
+        drawn = compare(collection, one)
+        if isinstance(drawn, str):
+            why_not.append(drawn)
+        else:
+            found += drawn
+    return found, why_not
+
+
+def _names_before(out: Path) -> re.Pattern[str]:
+    """The files of the comparisons that the last report to a folder had."""
+    try:
+        names = [re.escape(one.name) for one in ReportSettings.stored(out).comparisons]
+    except BadInput:
+        names = []
+    # a pattern that matches nothing if there were none
+    return re.compile(rf"({'|'.join(names)})(__.*)?\.(png|pdf|csv)" if names else "(?!)")
 
 
 def _is_ours(name: str) -> bool:
