@@ -30,13 +30,23 @@ _SETTING = re.compile(rf"(?:{'|'.join(GROUPS)})(?:\.\w+)*")
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Which value of a setting to show for each combination of the others: the one with the highest
+    mean of a metric, `selected/validation/noisy_accuracy`, over seeds."""
+
+    setting: str
+    by: str
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A figure of one metric against a setting, or against another metric.
 
     name: of its files. metric: a path below the epoch, `test/order_accuracy`. x: a setting
     (`noise`, `dataset.train_pairs`) or the path of a metric. epoch: the reported epochs, a panel
     each unless `epoch` is among the lines. lines, panels: the settings whose values make a line or
-    a panel each. where: the cells to draw, by the values of settings.
+    a panel each. where: the cells to draw, by the values of settings. choose: a setting that is at
+    its best value.
     """
 
     name: str
@@ -48,6 +58,7 @@ class Comparison:
     panels: str | None = None
     title: str = ""
     where: Selector = field(default_factory=dict)
+    choose: Choice | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +125,8 @@ class ReportSettings:
             named += [("panels", one.panels)] if one.panels else []
             yield from ((f"{at}.{key}", name, ()) for key, name in named)
             yield from ((f"{at}.where.{name}", name, of) for name, of in one.where.items())
+            if one.choose:
+                yield f"{at}.choose.setting", one.choose.setting, ()
         for number, claim in enumerate(self.claims):
             at = f"report.claims[{number}]"
             yield from ((f"{at}.over", name, ()) for name in claim.over)
@@ -308,10 +321,16 @@ def _selector(place: str, given: object) -> dict[str, tuple[Value, ...]]:
     return found
 
 
+def _choice(place: str, given: object) -> Choice:
+    readers: Mapping[str, Reader] = {"setting": _setting, "by": _path_with_epoch}
+    return Choice(**_read(place, given, readers, ("setting", "by")))
+
+
 Reader = Callable[[str, object], Any]
 _OF_COMPARISON: dict[str, Reader] = {
     "name": _name, "metric": _path, "x": _axis, "epoch": _epochs, "log_x": _flag,
     "lines": _settings, "panels": _setting, "title": _text, "where": _selector,
+    "choose": _choice,
 }  # fmt: skip
 _OF_CLAIM: dict[str, Reader] = {
     "claim": _sentence, "source": _text, "kind": _kind, "metric": _path_with_epoch,

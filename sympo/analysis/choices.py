@@ -1,0 +1,31 @@
+"""Cells at the value of a setting that a practitioner would choose, for each loss and noise rate
+its own."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sympo.analysis.frames import KEYS, settings
+
+if TYPE_CHECKING:
+    from sympo.report_settings import Choice
+
+
+def chosen(cells: pd.DataFrame, choice: "Choice") -> npt.NDArray[np.bool_]:
+    """(n,) which cells have the chosen value of a setting.
+
+    Chosen among the cells that agree in every other setting but the seed, by the highest mean of
+    `choice.by` over their seeds; the first in order on ties. A cell without the setting or without
+    the metric is left as it is.
+    """
+    if choice.setting not in cells or choice.by not in cells:
+        return np.ones(len(cells), dtype=bool)
+    alike = [name for name in [*KEYS, *settings(cells)] if name not in ("seed", choice.setting)]
+    group = cells.groupby(alike, dropna=False, sort=False).ngroup().rename("group")
+    scores = pd.concat([group, cells[[choice.setting, choice.by]]], axis=1).dropna()
+    means = scores.groupby(["group", choice.setting])[choice.by].mean()
+    best = {number: value for number, value in means.groupby(level=0).idxmax()}
+    of_group = group.map(best)
+    return np.asarray(of_group.isna() | (cells[choice.setting] == of_group), dtype=np.bool_)
