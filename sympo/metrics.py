@@ -140,6 +140,14 @@ METRICS = (
         note="Training pairs are ranked by their margin; 1 puts every flipped pair first.",
         figures=("noise", "epochs"),
     ),
+    *(
+        Metric(
+            f"no_gradient_{kind}", "train", f"{kind.title()} training pairs without gradient", "%",
+            100, 0, 1, of_flips=kind == "flipped", figures=("epochs",),
+            note="Without gradient: |l'(z)| is at most 1% of the largest among the training pairs.",
+        )
+        for kind in ("flipped", "unflipped")
+    ),
     Metric(
         "noise_estimate", "validation", "Noise rate estimated from margins", "%", 100, 0, 1,
         diagonal=True, figures=("noise",),
@@ -163,10 +171,6 @@ METRICS = (
     Metric("gap_slope", title="Slope of the learned gap on the true gap"),
     Metric("gold_gain", title="Gain in gold reward over the reference"),
     Metric("effective_pairs", title="Clean pairs worth as much, n (1 - 2 noise)^2", low=0),
-    *(
-        Metric(f"no_gradient_{kind}", "", f"{kind.title()} pairs without gradient", "%", 100, 0, 1)
-        for kind in ("flipped", "unflipped")
-    ),
     *(
         Metric(f"gradient_{kind}", title=f"Mean slope of the loss, {kind} pairs", low=0)
         for kind in ("flipped", "unflipped")

@@ -26,6 +26,6 @@ def chosen(cells: pd.DataFrame, choice: "Choice") -> npt.NDArray[np.bool_]:
     group = cells.groupby(alike, dropna=False, sort=False).ngroup().rename("group")
     scores = pd.concat([group, cells[[choice.setting, choice.by]]], axis=1).dropna()
     means = scores.groupby(["group", choice.setting])[choice.by].mean()
-    best = {number: value for number, value in means.groupby(level=0).idxmax()}
-    of_group = group.map(best)
+    # the index of the best mean of a group is the group and the value
+    of_group = group.map(dict(means.groupby(level=0).idxmax().tolist()))
     return np.asarray(of_group.isna() | (cells[choice.setting] == of_group), dtype=np.bool_)

@@ -33,7 +33,9 @@ def test_each_loss_and_noise_rate_has_its_own_best_rate_over_seeds() -> None:
 
 
 def test_ties_choose_the_smaller_value_and_missing_scores_count_for_nothing() -> None:
-    tied = cells([("ramp", 0.4, 1.0, 0, 0.5), ("ramp", 0.4, 0.1, 0, 0.5), ("ramp", 0.4, 2.0, 0, np.nan)])
+    tied = cells(
+        [("ramp", 0.4, 1.0, 0, 0.5), ("ramp", 0.4, 0.1, 0, 0.5), ("ramp", 0.4, 2.0, 0, np.nan)]
+    )
     assert chosen(tied, RATE).tolist() == [False, True, False]
 
 
