@@ -79,6 +79,8 @@ def _draw(
     name, text = provenance([folder for folder in folders if str(folder) not in incomplete])
     write_atomically(out / name, text)
     print(f"\n{written.table}\n")
+    for sentence in written.claims:
+        print(f"{sentence}\n")
     for figure in written.figures:
         print(figure)
 

@@ -59,13 +59,30 @@ class Spread:
     def p(self, mean: npt.ArrayLike) -> Floats:
         """The least `tail` at which the interval around `mean` excludes 0; NaN for one seed, and if
         all seeds agree."""
-        size = np.abs(np.asarray(mean, dtype=float))
-        low, high = np.full(size.shape, -300.0), np.zeros(size.shape)  # of log10 p
+        found = self._least_tail(np.abs(np.asarray(mean, dtype=float)))
+        return np.where((self.seeds >= 2) & ~self._agree, found, np.nan)
+
+    def p_above(self, mean: npt.ArrayLike, bound: npt.ArrayLike = 0.0) -> Floats:
+        """p of the one-sided test that rejects a true mean of at most `bound`; NaN below two seeds.
+
+        It is `tail` / 2 at which the interval touches the bound, for a mean above it. If all seeds
+        agree and nothing is known about items, it is 1 / 2^S, that of the sign test.
+        """
+        gap = np.asarray(mean, dtype=float) - bound
+        half = self._least_tail(np.abs(gap)) / 2
+        known = np.where(gap > 0, half, 1 - half)
+        signs = np.where(gap > 0, 0.5**self.seeds, 1.0)
+        found = np.where(self._agree & ~(self.items > 0), signs, known)
+        return np.where(self.seeds >= 2, found, np.nan)
+
+    def _least_tail(self, size: Floats) -> Floats:
+        """The least `tail` whose half width is below a size."""
+        low, high = np.full(size.shape, -300.0), np.zeros(size.shape)  # of log10 tail
         for _ in range(60):
             middle = (low + high) / 2
             outside = size > self.half_width(10.0**middle)
             low, high = np.where(outside, low, middle), np.where(outside, middle, high)
-        return np.where((self.seeds >= 2) & ~self._agree, 10.0**high, np.nan)
+        return np.asarray(10.0**high)
 
     @property
     def _agree(self) -> npt.NDArray[np.bool_]:
@@ -137,6 +154,25 @@ class Outcomes:
         if digest not in self._incidences:
             self._incidences[digest] = Incidence(self.test_sets[digest])
         return self._incidences[digest]
+
+
+def holm(p: npt.ArrayLike) -> Floats:
+    """p adjusted for all tests of a family, by Holm's step-down method; NaN, which is not a test,
+    stays NaN.
+
+        adjusted_(i) = max over j <= i of min(1, (m - j + 1) p_(j)),   p_(1) <= ... <= p_(m)
+
+    p: (m,), or (..., m) for several families. Source: Holm (1979).
+    """
+    given = np.asarray(p, dtype=float)
+    order = np.argsort(given, axis=-1)  # NaN last
+    ranked = np.take_along_axis(given, order, axis=-1)
+    tests = np.isfinite(given).sum(axis=-1, keepdims=True)
+    factors = np.maximum(tests - np.arange(given.shape[-1]), 1)
+    adjusted = np.minimum(np.maximum.accumulate(ranked * factors, axis=-1), 1)
+    found = np.empty_like(given)
+    np.put_along_axis(found, order, adjusted, axis=-1)
+    return found
 
 
 def _once_each(series: np.ndarray, places: Sequence[int]) -> list[np.ndarray]:

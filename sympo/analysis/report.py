@@ -4,16 +4,17 @@ import html
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sympo.analysis import estimates
+from sympo.analysis import estimates, paired
 from sympo.analysis.baselines import summarise_baselines
 from sympo.analysis.canvas import save_figure
+from sympo.analysis.claims import tested
 from sympo.analysis.collect import Collection
 from sympo.analysis.comparison_plots import comparison_figure
 from sympo.analysis.comparisons import Drawn, compare
@@ -35,13 +36,15 @@ _SOMETIMES = re.compile(
 
 @dataclass(frozen=True)
 class Report:
-    """A written report; table: the closing table as text; figures: the PNGs."""
+    """A written report; table: the closing table as text; figures: the PNGs; claims: a sentence of
+    outcome for each."""
 
     folder: Path
     summary: pd.DataFrame
     differences: pd.DataFrame
     figures: list[Path]
     table: str
+    claims: list[str] = field(default_factory=list)
 
 
 def summary(collection: Collection) -> pd.DataFrame:
@@ -72,7 +75,7 @@ def summary(collection: Collection) -> pd.DataFrame:
 def differences(collection: Collection) -> pd.DataFrame:
     """Differences between losses in the same metrics, paired over seeds."""
     return _of_headlines(
-        collection, lambda cells, name: estimates.differences(cells, name, collection.outcomes)
+        collection, lambda cells, name: paired.differences(cells, name, collection.outcomes)
     )
 
 
@@ -93,6 +96,7 @@ def write_report(
     out.mkdir(parents=True, exist_ok=True)
     numbers, paired = summary(collection), differences(collection)
     compared, why_not = _compared(collection, settings)
+    claims = tested(collection, settings)
     parts = [
         format_table(numbers), unfinished(collection.incomplete), *collection.set_aside, *why_not
     ]  # fmt: skip
@@ -109,7 +113,13 @@ def write_report(
             write_csv(drawn.csv(), made / f"{drawn.name}.csv")
         if settings:
             settings.write(made)
-        page = _page(table, figures, [name for name in _CSVS if (made / f"{name}.csv").exists()])
+        for name, frame in (("claims", claims.claims), ("comparisons", claims.comparisons)):
+            if len(frame):
+                write_csv(frame, made / f"{name}.csv")
+        said = claims.sentences
+        page = _page(
+            table, said, figures, [name for name in _CSVS if (made / f"{name}.csv").exists()]
+        )
         (made / "report.html").write_text(page)
         images = [save_figure(figure, made / name)[0] for name, figure in figures.items()]
         files = sorted(made.iterdir())
@@ -120,7 +130,7 @@ def write_report(
                 old.unlink()
         for file in files:
             file.replace(out / file.name)
-    return Report(out, numbers, paired, [out / image.name for image in images], table)
+    return Report(out, numbers, paired, [out / image.name for image in images], table, said)
 
 
 def _compared(collection: Collection, settings: ReportSettings) -> tuple[list[Drawn], list[str]]:
@@ -178,21 +188,27 @@ _CSVS = {
     "judges": "judges",
     "agreement": "agreement between judges",
     "judged_differences": "judged differences, paired by prompt, with intervals over the prompts",
+    "claims": "claims",
+    "comparisons": "comparisons of the claims, paired over seeds",
     "cells": "cells",
     "curves": "curves",
 }
 
 
-def _page(table: str, figures: dict[str, Figure], csvs: list[str]) -> str:
+def _page(table: str, claims: list[str], figures: dict[str, Figure], csvs: list[str]) -> str:
     images = "\n".join(_image(name, figure) for name, figure in figures.items())
     links = ", ".join(f'<a href="{name}.csv">{_CSVS[name]}</a>' for name in csvs)
     return (
         '<!doctype html><meta charset="utf-8"><title>sympo report</title>\n'
         '<body style="max-width: 60rem; margin: 2rem auto; font-family: sans-serif">\n'
-        f"<h1>Results</h1>\n<pre>{html.escape(table)}</pre>\n{images}\n"
+        f"<h1>Results</h1>\n{_paragraphs(claims)}<pre>{html.escape(table)}</pre>\n{images}\n"
         f"<p>Numbers: {links}.</p>\n"
         "</body>\n"
     )
+
+
+def _paragraphs(claims: list[str]) -> str:
+    return "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in claims)
 
 
 def _image(name: str, figure: Figure) -> str:

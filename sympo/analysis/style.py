@@ -63,7 +63,7 @@ LOSSES = {
 }
 _OTHER_COLORS = ["#AA4499", "#6699CC", "#117733", "#882255", "#DDAA33", "#004488"]
 # of the second setting of lines in comparisons
-_KINDS = [SOLID, DASHED, DOTTED, DASHDOT, LONG, DASHDOTDOT]
+_KINDS: list[Dashes] = [SOLID, DASHED, DOTTED, DASHDOT, LONG, DASHDOTDOT]
 _SHAPES = list(product("vDPX<>phd8*", [DASHED, DOTTED, DASHDOT]))
 
 
