@@ -70,6 +70,7 @@ class Claim:
     the margin) or `equal` (|a - b| is below it). metric: with its epoch,
     `last/test/order_accuracy`; margin: in its stored unit. a, b: the cells compared, by the values
     of settings. over: a comparison for each combination of these settings. where: the cells to use.
+    choose: as in `Comparison`.
     """
 
     claim: str
@@ -81,6 +82,7 @@ class Claim:
     margin: float = 0.0
     over: tuple[str, ...] = ()
     where: Selector = field(default_factory=dict)
+    choose: Choice | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,8 @@ class ReportSettings:
             yield from ((f"{at}.over", name, ()) for name in claim.over)
             for key, selector in (("a", claim.a), ("b", claim.b), ("where", claim.where)):
                 yield from ((f"{at}.{key}.{name}", name, of) for name, of in selector.items())
+            if claim.choose:
+                yield f"{at}.choose.setting", claim.choose.setting, ()
 
     def write(self, folder: Path) -> None:
         """Write `report.json` into a folder."""
@@ -335,4 +339,5 @@ _OF_COMPARISON: dict[str, Reader] = {
 _OF_CLAIM: dict[str, Reader] = {
     "claim": _sentence, "source": _text, "kind": _kind, "metric": _path_with_epoch,
     "margin": _margin, "a": _selector, "b": _selector, "over": _settings, "where": _selector,
+    "choose": _choice,
 }  # fmt: skip

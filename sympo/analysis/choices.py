@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from sympo.report_settings import Choice
 
 
+def at_choice(frame: pd.DataFrame, cells: pd.DataFrame, choice: "Choice | None") -> pd.DataFrame:
+    """The rows of long cells, which have all cells once for each epoch, at the chosen value of a
+    setting, which is no setting of theirs any more; all rows without a choice."""
+    if choice is None:
+        return frame
+    kept = np.tile(chosen(cells, choice), len(frame) // max(1, len(cells)))
+    return frame[kept].drop(columns=choice.setting, errors="ignore")
+
+
 def chosen(cells: pd.DataFrame, choice: "Choice") -> npt.NDArray[np.bool_]:
     """(n,) which cells have the chosen value of a setting.
 

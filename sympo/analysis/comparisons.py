@@ -8,10 +8,9 @@ Cells are relabelled, so that the estimates of losses against noise apply: `nois
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-from sympo.analysis.choices import chosen
+from sympo.analysis.choices import at_choice
 from sympo.analysis.collect import Collection
 from sympo.analysis.comparison_labels import POINT, Labels, Roles
 from sympo.analysis.estimates import summarise
@@ -58,10 +57,7 @@ def compare(collection: Collection, comparison: Comparison) -> list[Drawn] | str
     of_metric = "/" in comparison.x
     paths = [comparison.metric, *([comparison.x] if of_metric else [])]
     frame, outcomes = long_cells(collection, paths, comparison.epoch)
-    if comparison.choose:
-        # every cell is there once for each epoch
-        kept = np.tile(chosen(collection.cells, comparison.choose), len(comparison.epoch))
-        frame = frame[kept].drop(columns=comparison.choose.setting, errors="ignore")
+    frame = at_choice(frame, collection.cells, comparison.choose)
     frame = frame[selected(frame, comparison.where)]
     columns = [internal(path) for path in paths]
     both = frame[columns].notna().all(axis=1)
