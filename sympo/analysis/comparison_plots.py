@@ -56,6 +56,8 @@ def comparison_figure(drawn: Drawn, size: str = FULL) -> Figure:
                     label.set(rotation=slant, ha="right", rotation_mode="anchor")
         elif "/" not in comparison.x:
             _scale(ax, table, comparison)
+        elif comparison.log_x:
+            ax.set_xscale("log", nonpositive="clip")
         else:
             few_ticks(ax)
     notes = _limits(list(axes.values()), drawn, unit)
@@ -187,7 +189,13 @@ def _limits(axes: list[Axes], drawn: Drawn, unit: Metric) -> list[str]:
         across = drawn.table.assign(
             mean=drawn.table["x"], low=drawn.table["x_low"], high=drawn.table["x_high"]
         )
-        notes += limit(axes, across, _unit(drawn.comparison.x), Axes.set_xlim)
+        if drawn.comparison.log_x:  # an interval can reach below zero
+            shown = _unit(drawn.comparison.x).factor * across["mean"]
+            positive = shown[shown > 0]
+            for ax in axes if len(positive) else ():
+                ax.set_xlim(positive.min() / 1.5, positive.max() * 1.5)
+        else:
+            notes += limit(axes, across, _unit(drawn.comparison.x), Axes.set_xlim)
         notes.append("Crosses: both intervals.")
     short = drawn.table["missing"] > 0
     if short.any():
