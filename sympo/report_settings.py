@@ -18,7 +18,6 @@ Value = str | float | bool | None
 Selector = Mapping[str, tuple[Value, ...]]
 # settings outside the groups; `epoch` is the reported one, last or selected
 ALONE = ("noise", "epoch")
-GROUPS = ("job", "dataset", "loss", "noise_model", "model")
 # the names of standing figures and tables
 _TAKEN = {
     *(figure.name for figure in figures()), "training_panel", "summary", "differences", "judges",
@@ -26,7 +25,7 @@ _TAKEN = {
     "claims", "comparisons", "report", "provenance",
 }  # fmt: skip
 _WHERE_MEASURED = ("train", "validation", "test", "policy", "reference", "judge", "baseline")
-_SETTING = re.compile(rf"(?:{'|'.join(GROUPS)})(?:\.\w+)*")
+_SETTING = re.compile(r"[a-z]\w*(?:\.\w+)*")
 
 
 @dataclass(frozen=True)
@@ -284,10 +283,12 @@ def _below_epoch(place: str, path: str, rest: str) -> str:
 
 def _setting(place: str, given: object) -> str:
     name = _text(place, given)
-    if name not in ALONE and not _SETTING.fullmatch(name):
+    if name == "seed":
+        raise BadInput(f"{place}=seed is not allowed: numbers are means over seeds")
+    if not _SETTING.fullmatch(name):
         raise BadInput(
-            f"{place}={name} is not a setting: it must be {', '.join(ALONE)}, a group "
-            f"({', '.join(GROUPS)}) or a setting in a group, such as dataset.train_pairs"
+            f"{place}={name} is not a setting: it must be {', '.join(ALONE)}, a group such as "
+            "loss, or a setting in a group, such as dataset.train_pairs"
         )
     return name
 
@@ -316,7 +317,7 @@ def _selector(place: str, given: object) -> dict[str, tuple[Value, ...]]:
     for name, values in _mapping(place, given).items():
         _setting(f"{place}.{name}", name)
         several = list(values) if isinstance(values, list | tuple) else [values]
-        for value in several:
+        for value in several or [several]:
             if not isinstance(value, str | int | float | bool | None):
                 raise BadInput(
                     f"{place}.{name}={values!r} is not allowed: it must be a value or a list"
@@ -330,6 +331,12 @@ def _choice(place: str, given: object) -> Choice:
     return Choice(**_read(place, given, readers, ("setting", "by")))
 
 
+def _side(place: str, given: object) -> dict[str, tuple[Value, ...]]:
+    if not (found := _selector(place, given)):
+        raise BadInput(f"{place}={{}} is not allowed: it must have at least one setting")
+    return found
+
+
 Reader = Callable[[str, object], Any]
 _OF_COMPARISON: dict[str, Reader] = {
     "name": _name, "metric": _path, "x": _axis, "epoch": _epochs, "log_x": _flag,
@@ -338,6 +345,6 @@ _OF_COMPARISON: dict[str, Reader] = {
 }  # fmt: skip
 _OF_CLAIM: dict[str, Reader] = {
     "claim": _sentence, "source": _text, "kind": _kind, "metric": _path_with_epoch,
-    "margin": _margin, "a": _selector, "b": _selector, "over": _settings, "where": _selector,
+    "margin": _margin, "a": _side, "b": _side, "over": _settings, "where": _selector,
     "choose": _choice,
 }  # fmt: skip

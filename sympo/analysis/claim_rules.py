@@ -28,8 +28,8 @@ Outcome = Literal["supported", "contradicted", "undecided"]
 
 
 @dataclass(frozen=True)
-class Tests:
-    """The tests of the comparisons of families; (..., m), m comparisons a family.
+class Evidence:
+    """The tests of the m comparisons of a family; (m,) each.
 
     p: that the comparison has what the claim says. against: that it has the opposite. p_holm,
     against_holm: adjusted over the family.
@@ -41,7 +41,7 @@ class Tests:
     against_holm: Floats
 
     @classmethod
-    def of(cls, kind: Kind, mean: Floats, spread: Spread, margin: float) -> "Tests":
+    def of(cls, kind: Kind, mean: Floats, spread: Spread, margin: float) -> "Evidence":
         """The tests of one family."""
         p, against = p_values(kind, mean, spread, margin)
         return cls(p, holm(p), against, holm(against))
@@ -64,11 +64,10 @@ class Tests:
 
 def p_values(kind: Kind, mean: Floats, spread: Spread, margin: float) -> tuple[Floats, Floats]:
     """p that differences have what a claim says, and that they have the opposite."""
-    mirrored = -np.asarray(mean, dtype=float)
-    above, below = spread.p_above(mean, margin), spread.p_above(mirrored, -margin)
+    above, below = spread.one_sided(mean, margin)
     if kind == "greater":
         return above, below
-    below_minus, above_minus = spread.p_above(mirrored, margin), spread.p_above(mean, -margin)
+    above_minus, below_minus = spread.one_sided(mean, -margin)
     return np.maximum(below, above_minus), np.minimum(1, 2 * np.minimum(above, below_minus))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sympo.analysis.choices import at_choice
-from sympo.analysis.claim_rules import LEAST_SEEDS, LEVEL, Tests
+from sympo.analysis.claim_rules import LEAST_SEEDS, LEVEL, Evidence
 from sympo.analysis.claim_sentences import no_outcome, outcome_sentence, too_small
 from sympo.analysis.collect import Collection
 from sympo.analysis.intervals import Floats, Spread
@@ -27,7 +27,7 @@ _NO_VALUES = np.zeros(0)
 
 
 @dataclass(frozen=True)
-class Tested:
+class DecidedClaims:
     """Claims with their outcomes, in the stored units of their metrics.
 
     claims: a row per claim: claim, source, kind, metric, margin, outcome (`none` if none is
@@ -62,21 +62,21 @@ class Family:
     why_not: str = ""
 
 
-def tested(collection: Collection, settings: ReportSettings) -> Tested:
+def decide_claims(collection: Collection, settings: ReportSettings) -> DecidedClaims:
     """Test every claim; no outcome is stated below the experiment's full size."""
     rows, tables = [], []
     for claim in settings.claims:
         family = family_of(collection, claim)
-        tests = Tests.of(claim.kind, family.mean, family.spread, claim.margin)
-        table = _table(claim, family, tests)
-        rows.append(_row(claim, family, tests, table, settings.size))
+        found = Evidence.of(claim.kind, family.mean, family.spread, claim.margin)
+        table = _table(claim, family, found)
+        rows.append(_row(claim, family, found, table, settings.size))
         tables.append(table)
     claims = pd.DataFrame(rows)
     if settings.size != FULL and rows:
         sentences = [too_small(settings.size)]
     else:
         sentences = [str(row["sentence"]) for row in rows]
-    return Tested(claims, _together(tables), sentences)
+    return DecidedClaims(claims, _together(tables), sentences)
 
 
 def family_of(collection: Collection, claim: Claim) -> Family:
@@ -102,12 +102,12 @@ def family_of(collection: Collection, claim: Claim) -> Family:
     rows = rows[rows.groupby("noise")["variant"].transform("nunique") == 2]
     if rows.empty:
         return Family(why_not=f"a and b have no {_and(claim.over)} in common")
-    again = rows[rows.duplicated(["variant", "noise", "seed"], keep=False)]
-    if len(again):
-        apart = [name for name in varying(again, all_settings(again)) if name not in over]
-        return Family(
-            why_not=f"several cells of one seed differ in {_and(apart)}, which is not set"
-        )
+    cell = ["variant", "noise", "seed"]
+    if rows.duplicated(cell).any():
+        own = frame.loc[rows.index, varying(frame, all_settings(frame))]
+        several = own.groupby([rows[name] for name in cell]).nunique(dropna=False).max() > 1
+        names = _and(own.columns[several])
+        return Family(why_not=f"cells of one seed differ in {names}, which the claim leaves open")
     _, mean, spread = paired_means(rows, [("a", "b")], metric, outcomes)
     first = rows.drop_duplicates("noise").sort_values("noise")
     settings = first[[f"setting {name}" for name in over]]
@@ -120,7 +120,7 @@ def family_of(collection: Collection, claim: Claim) -> Family:
     return Family(settings, at, mean, spread)
 
 
-def _table(claim: Claim, family: Family, tests: Tests) -> pd.DataFrame:
+def _table(claim: Claim, family: Family, found: Evidence) -> pd.DataFrame:
     """A row per comparison."""
     of = {"claim": claim.claim, "kind": claim.kind, "metric": claim.metric, "margin": claim.margin}
     spread, mean = family.spread, family.mean
@@ -128,11 +128,11 @@ def _table(claim: Claim, family: Family, tests: Tests) -> pd.DataFrame:
     numbers = pd.DataFrame(
         {
             "n_seeds": spread.seeds, "difference": mean, "low": mean - half, "high": mean + half,
-            "low_90": mean - half_90, "high_90": mean + half_90, "p": tests.p,
-            "p_holm": tests.p_holm, "p_against": tests.against,
-            "p_against_holm": tests.against_holm,
+            "low_90": mean - half_90, "high_90": mean + half_90, "p": found.p,
+            "p_holm": found.p_holm, "p_against": found.against,
+            "p_against_holm": found.against_holm,
             "outcome": np.select(
-                [spread.seeds < LEAST_SEEDS, tests.supports, tests.contradicts],
+                [spread.seeds < LEAST_SEEDS, found.supports, found.contradicts],
                 ["none", "supports", "contradicts"], "undecided",
             ),
         }
@@ -141,7 +141,7 @@ def _table(claim: Claim, family: Family, tests: Tests) -> pd.DataFrame:
 
 
 def _row(
-    claim: Claim, family: Family, tests: Tests, table: pd.DataFrame, size: str
+    claim: Claim, family: Family, found: Evidence, table: pd.DataFrame, size: str
 ) -> dict[str, Any]:
     """The row of a claim."""
     seeds = int(table["n_seeds"].min()) if len(table) else 0
@@ -156,7 +156,7 @@ def _row(
         why = f"it rests on {seeds} shared seed{'s' * (seeds != 1)}, and needs {LEAST_SEEDS}"
         outcome, words = "none", no_outcome(claim, why)
     else:
-        outcome = tests.outcome
+        outcome = found.outcome
         words = outcome_sentence(claim, outcome, table, family.at)
     size_of = table["difference"].abs() if claim.kind == "equal" else -table["difference"]
     worst = int(size_of.to_numpy().argmax()) if len(table) else None

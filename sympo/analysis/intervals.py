@@ -62,18 +62,22 @@ class Spread:
         found = self._least_tail(np.abs(np.asarray(mean, dtype=float)))
         return np.where((self.seeds >= 2) & ~self._agree, found, np.nan)
 
-    def p_above(self, mean: npt.ArrayLike, bound: npt.ArrayLike = 0.0) -> Floats:
-        """p of the one-sided test that rejects a true mean of at most `bound`; NaN below two seeds.
+    def one_sided(self, mean: npt.ArrayLike, bound: npt.ArrayLike) -> tuple[Floats, Floats]:
+        """p of the one-sided tests that the true mean is above, and that it is below, a bound; NaN
+        below two seeds.
 
-        It is `tail` / 2 at which the interval touches the bound, for a mean above it. If all seeds
-        agree and nothing is known about items, it is 1 / 2^S, that of the sign test.
+        Half the `tail` at which the interval touches the bound, or one minus it. If all seeds agree
+        and nothing is known about items, 1 / 2^S, that of the sign test, or one.
         """
         gap = np.asarray(mean, dtype=float) - bound
         half = self._least_tail(np.abs(gap)) / 2
-        known = np.where(gap > 0, half, 1 - half)
-        signs = np.where(gap > 0, 0.5**self.seeds, 1.0)
-        found = np.where(self._agree & ~(self.items > 0), signs, known)
-        return np.where(self.seeds >= 2, found, np.nan)
+        alone = self._agree & ~(self.items > 0)
+
+        def on(side: npt.NDArray[np.bool_]) -> Floats:
+            signs, known = np.where(side, 0.5**self.seeds, 1.0), np.where(side, half, 1 - half)
+            return np.where(self.seeds >= 2, np.where(alone, signs, known), np.nan)
+
+        return on(gap > 0), on(gap < 0)
 
     def _least_tail(self, size: Floats) -> Floats:
         """The least `tail` whose half width is below a size."""

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from sympo.analysis import estimates, paired
 from sympo.analysis.baselines import summarise_baselines
 from sympo.analysis.canvas import save_figure
-from sympo.analysis.claims import tested
+from sympo.analysis.claims import decide_claims
 from sympo.analysis.collect import Collection
 from sympo.analysis.comparison_plots import comparison_figure
 from sympo.analysis.comparisons import Drawn, compare
@@ -96,7 +96,7 @@ def write_report(
     out.mkdir(parents=True, exist_ok=True)
     numbers, paired = summary(collection), differences(collection)
     compared, why_not = _compared(collection, settings)
-    claims = tested(collection, settings)
+    claims = decide_claims(collection, settings)
     parts = [
         format_table(numbers), unfinished(collection.incomplete), *collection.set_aside, *why_not
     ]  # fmt: skip
