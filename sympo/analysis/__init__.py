@@ -9,7 +9,7 @@ from sympo.analysis.estimates import (
     summarise,
 )
 from sympo.analysis.figures import draw
-from sympo.analysis.loss_plots import loss_gallery
+from sympo.analysis.loss_plots import conditional_minimiser_plot, loss_gallery
 from sympo.analysis.paired import differences
 from sympo.analysis.report import Report, summary, write_report
 from sympo.analysis.tables import format_table
@@ -20,6 +20,7 @@ __all__ = [
     "Report",
     "ReportSettings",
     "against_kl",
+    "conditional_minimiser_plot",
     "curve_estimates",
     "differences",
     "draw",

@@ -96,7 +96,8 @@ class Forward(MarginLoss):
     loss.
 
     l'(z) = s - w, w = (1 - e) s / ((1 - e) s + e (1 - s)) the posterior probability that the label
-    is right: the gradient of RE-PO with one annotator of fixed reliability 1 - e.
+    is right: the gradient of RE-PO with one annotator of reliability 1 - e, which here stays as
+    given, whereas RE-PO moves it towards the mean of w after every batch.
 
     Its conditional minimiser is that of rDPO, the logit of (eta - e) / (1 - 2e), which is infinite
     for eta outside (e, 1 - e): not CPE unless e = 0. Unlike rDPO it is bounded if e > 0.
