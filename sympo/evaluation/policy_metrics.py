@@ -37,9 +37,12 @@ def implicit_metrics(
     return found
 
 
-def _kendall(gap: Floats, truth: Floats) -> float:
-    """Concordant less discordant pairs as a share of all, ties as neither: two responses each."""
-    return float((np.sign(gap) * np.sign(truth)).mean())
+def _kendall(gap: Floats, truth: Floats) -> float | None:
+    """Concordant less discordant pairs of responses, as a share of those with different true
+    rewards, None without any; ties of the other reward are neither."""
+    compared = truth != 0
+    agreed = np.sign(gap[compared]) * np.sign(truth[compared])
+    return float(agreed.mean()) if len(agreed) else None
 
 
 def displacement_metrics(rewards: Floats, logps: Floats) -> dict[str, float | None]:

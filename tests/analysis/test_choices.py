@@ -94,6 +94,6 @@ def test_figures_and_claims_compare_losses_at_their_own_best_rates(tmp_path: Pat
     }
     chosen_claim, pooled = (family_of(collection, one) for one in asked.claims)
     assert chosen_claim.mean.tolist() == [pytest.approx(0.1)]
-    assert "job.learning_rate, which is not set" in pooled.why_not
+    assert "differ in job.learning_rate" in pooled.why_not
     with pytest.raises(BadInput, match=r"report.claims\[0\].choose.by is missing"):
         ReportSettings.of({"claims": [claim | {"choose": {"setting": "job.learning_rate"}}]})
