@@ -140,6 +140,14 @@ METRICS = (
         note="Training pairs are ranked by their margin; 1 puts every flipped pair first.",
         figures=("noise", "epochs"),
     ),
+    *(
+        Metric(
+            f"no_gradient_{kind}", "train", f"{kind.title()} training pairs without gradient", "%",
+            100, 0, 1, of_flips=kind == "flipped", figures=("epochs",),
+            note="Without gradient: |l'(z)| is at most 1% of the largest among the training pairs.",
+        )
+        for kind in ("flipped", "unflipped")
+    ),
     Metric(
         "noise_estimate", "validation", "Noise rate estimated from margins", "%", 100, 0, 1,
         diagonal=True, figures=("noise",),
@@ -156,6 +164,20 @@ METRICS = (
     Metric("spearman", title="Rank correlation with the true reward", low=-1, high=1),
     Metric("kendall", title="Rank correlation with the true reward (Kendall)", low=-1, high=1),
     Metric("truncated", low=0, high=1),
+    Metric("kendall_in_prompt", low=-1, high=1,
+           title="Rank correlation of the learned reward"),
+    Metric("labeller_kendall", low=-1, high=1,
+           title="Rank correlation of the labeller's reward"),
+    Metric("gap_slope", title="Slope of the learned gap on the true gap"),
+    Metric("gold_gain", title="Gain in gold reward over the reference"),
+    Metric("effective_pairs", title="Clean pairs worth as much, n (1 - 2 noise)^2", low=0),
+    *(
+        Metric(f"gradient_{kind}", title=f"Mean slope of the loss, {kind} pairs", low=0)
+        for kind in ("flipped", "unflipped")
+    ),
+    Metric("gradient_norm", title="Norm of the mean gradient", low=0),
+    Metric("epochs_to_95", title="Epochs to 95% of the final accuracy", low=0),
+    Metric("stalled", title="Stalled runs", unit="%", factor=100, low=0, high=1),
     Metric("loss", title="Training loss"),
     Metric("margin_mean", title="Mean test margin"),
     *(

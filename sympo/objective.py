@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Size, Tensor
 
 from sympo.protocols.models import Loss, Margin
@@ -41,6 +42,16 @@ class Objective:
     def losses(self, z: Tensor) -> Tensor:
         """The loss of each margin; (..., n) -> (..., n)."""
         return self._shaped("return a loss for each margin", self.loss(z), z.shape)
+
+    def slopes(self, z: Tensor) -> Tensor:
+        """|l'(z)| of each margin, by which a pair pulls on its two rewards; (..., n) -> (..., n).
+
+        The weights that some losses give the pairs of a batch are left out.
+        """
+        with torch.enable_grad():
+            margin = z.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self.losses(margin).sum(), margin)
+        return slope.abs()
 
     def reduced(self, losses: Tensor) -> Tensor:
         """The reduced loss of each batch; (..., n) -> (...)."""

@@ -29,13 +29,23 @@ _SETTING = re.compile(r"[a-z]\w*(?:\.\w+)*")
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Which value of a setting to show for each combination of the others: the one with the highest
+    mean of a metric, `selected/validation/noisy_accuracy`, over seeds."""
+
+    setting: str
+    by: str
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A figure of one metric against a setting, or against another metric.
 
     name: of its files. metric: a path below the epoch, `test/order_accuracy`. x: a setting
     (`noise`, `dataset.train_pairs`) or the path of a metric. epoch: the reported epochs, a panel
     each unless `epoch` is among the lines. lines, panels: the settings whose values make a line or
-    a panel each. where: the cells to draw, by the values of settings.
+    a panel each. where: the cells to draw, by the values of settings. choose: a setting that is at
+    its best value.
     """
 
     name: str
@@ -47,6 +57,7 @@ class Comparison:
     panels: str | None = None
     title: str = ""
     where: Selector = field(default_factory=dict)
+    choose: Choice | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,7 @@ class Claim:
     the margin) or `equal` (|a - b| is below it). metric: with its epoch,
     `last/test/order_accuracy`; margin: in its stored unit. a, b: the cells compared, by the values
     of settings. over: a comparison for each combination of these settings. where: the cells to use.
+    choose: as in `Comparison`.
     """
 
     claim: str
@@ -69,6 +81,7 @@ class Claim:
     margin: float = 0.0
     over: tuple[str, ...] = ()
     where: Selector = field(default_factory=dict)
+    choose: Choice | None = None
 
 
 @dataclass(frozen=True)
@@ -113,11 +126,15 @@ class ReportSettings:
             named += [("panels", one.panels)] if one.panels else []
             yield from ((f"{at}.{key}", name, ()) for key, name in named)
             yield from ((f"{at}.where.{name}", name, of) for name, of in one.where.items())
+            if one.choose:
+                yield f"{at}.choose.setting", one.choose.setting, ()
         for number, claim in enumerate(self.claims):
             at = f"report.claims[{number}]"
             yield from ((f"{at}.over", name, ()) for name in claim.over)
             for key, selector in (("a", claim.a), ("b", claim.b), ("where", claim.where)):
                 yield from ((f"{at}.{key}.{name}", name, of) for name, of in selector.items())
+            if claim.choose:
+                yield f"{at}.choose.setting", claim.choose.setting, ()
 
     def write(self, folder: Path) -> None:
         """Write `report.json` into a folder."""
@@ -309,6 +326,11 @@ def _selector(place: str, given: object) -> dict[str, tuple[Value, ...]]:
     return found
 
 
+def _choice(place: str, given: object) -> Choice:
+    readers: Mapping[str, Reader] = {"setting": _setting, "by": _path_with_epoch}
+    return Choice(**_read(place, given, readers, ("setting", "by")))
+
+
 def _side(place: str, given: object) -> dict[str, tuple[Value, ...]]:
     if not (found := _selector(place, given)):
         raise BadInput(f"{place}={{}} is not allowed: it must have at least one setting")
@@ -319,8 +341,10 @@ Reader = Callable[[str, object], Any]
 _OF_COMPARISON: dict[str, Reader] = {
     "name": _name, "metric": _path, "x": _axis, "epoch": _epochs, "log_x": _flag,
     "lines": _settings, "panels": _setting, "title": _text, "where": _selector,
+    "choose": _choice,
 }  # fmt: skip
 _OF_CLAIM: dict[str, Reader] = {
     "claim": _sentence, "source": _text, "kind": _kind, "metric": _path_with_epoch,
     "margin": _margin, "a": _side, "b": _side, "over": _settings, "where": _selector,
+    "choose": _choice,
 }  # fmt: skip

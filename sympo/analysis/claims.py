@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sympo.analysis.choices import at_choice
 from sympo.analysis.claim_rules import LEAST_SEEDS, LEVEL, Evidence
 from sympo.analysis.claim_sentences import no_outcome, outcome_sentence, too_small
 from sympo.analysis.collect import Collection
@@ -83,6 +84,7 @@ def family_of(collection: Collection, claim: Claim) -> Family:
     which, _, path = claim.metric.partition("/")
     frame, outcomes = long_cells(collection, [path], list(EPOCHS))
     metric = internal(path)
+    frame = at_choice(frame, collection.cells, claim.choose)
     frame = frame[selected(frame, claim.where) & frame[metric].notna().to_numpy()]
     sides = []
     for name, selector in (("a", claim.a), ("b", claim.b)):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from sympo.analysis.choices import at_choice
 from sympo.analysis.collect import Collection
 from sympo.analysis.comparison_labels import POINT, Labels, Roles
 from sympo.analysis.estimates import summarise
@@ -56,6 +57,7 @@ def compare(collection: Collection, comparison: Comparison) -> list[Drawn] | str
     of_metric = "/" in comparison.x
     paths = [comparison.metric, *([comparison.x] if of_metric else [])]
     frame, outcomes = long_cells(collection, paths, comparison.epoch)
+    frame = at_choice(frame, collection.cells, comparison.choose)
     frame = frame[selected(frame, comparison.where)]
     columns = [internal(path) for path in paths]
     both = frame[columns].notna().all(axis=1)

@@ -56,6 +56,16 @@ def estimate_from(sides: float, n: int) -> tuple[float, float]:
     return rate, math.sqrt(rate * (1 - rate) / n)
 
 
+def effective_pairs(flips: int, n: int) -> float:
+    """n (1 - 2 e)^2, e = flips / n: how many clean pairs carry as much as n noisy ones.
+
+    The noisy risk of a symmetric loss is (1 - 2 e) R + e K, and deviates from its mean over n pairs
+    by about 1 / sqrt(n), so that the excess of R is bounded by a multiple of 1 / ((1 - 2 e)
+    sqrt(n)), which depends on e and n only through this number.
+    """
+    return (n - 2 * flips) ** 2 / n
+
+
 def split_margins(margin: np.ndarray, flipped: np.ndarray) -> dict[str, float | None]:
     """The mean m of flipped and of unflipped pairs; None without any."""
     parts = {"margin_flipped": margin[flipped], "margin_unflipped": margin[~flipped]}

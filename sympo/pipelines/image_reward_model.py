@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from sympo.evaluation.convergence import convergence_metrics
 from sympo.evaluation.rewards import gaps
 from sympo.noise import flip
 from sympo.pipelines.cell import Cell, draw
@@ -130,7 +131,7 @@ class _Pass:
         listener: Listener,
     ) -> None:
         self.numbers, self.cells, self.listener = numbers, [cells[n] for n in numbers], listener
-        self.selected_by = job.selected_by
+        self.selected_by, self.epochs = job.selected_by, job.epochs
         self.trainer = _trainer(job, self.cells, lambda text: note_once(text, listener.note))
         self.evaluations: list[list[tuple[int, Evaluation]]] = [[] for _ in numbers]
         self.saved = time.monotonic()
@@ -161,7 +162,16 @@ class _Pass:
 
     def _record(self, place: int, epoch: int, found: Evaluation) -> None:
         self.evaluations[place].append((epoch, found))
+        if epoch == self.epochs:
+            found.metrics.update(self._convergence(place))
         self.listener.evaluation(self.numbers[place], epoch, found)
+
+    def _convergence(self, place: int) -> dict[str, float]:
+        name = "test/order_accuracy"
+        accuracies = [found.metrics[name] or 0.0 for _, found in self.evaluations[place]]
+        epochs = [epoch for epoch, _ in self.evaluations[place]]
+        found = convergence_metrics(epochs, accuracies)
+        return {f"test/{name}": value for name, value in found.items()}
 
     def _after_epoch(self, epoch: int, found: list[Evaluation] | None) -> None:
         diverged = self.trainer.diverged

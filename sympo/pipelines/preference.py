@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sympo.evaluation.flips import split_margins
+from sympo.evaluation.gradients import gradient_metrics
 from sympo.evaluation.rewards import gaps, label_metrics
 from sympo.models.texts.scorers import AUTOCAST
 from sympo.models.texts.shared_prefix_attention import ATTENTION
@@ -256,15 +257,26 @@ class Run(ABC):
     ) -> Evaluation:
         test = self.on_test(rewards["test"], scores)
         margin = gaps(rewards["train"], train.pairs) * train.noisy_label
+        slopes = gradient_metrics(self._slopes(rewards["train"], train), train.flipped)
         found: dict[str, Mapping[str, float | None]] = {
             "test": test.metrics,
             "validation": label_metrics(rewards["validation"], self.noisy["validation"]),
-            "train": label_metrics(rewards["train"], train) | split_margins(margin, train.flipped),
+            "train": label_metrics(rewards["train"], train)
+            | split_margins(margin, train.flipped)
+            | slopes,
         }
         return Evaluation(
             {f"{split}/{name}": part[name] for split, part in found.items() for name in part},
             {f"test/{name}": packed for name, packed in test.outcomes.items()},
         )
+
+    def _slopes(self, rewards: np.ndarray, train: NoisyPairs) -> np.ndarray:
+        """|l'(z)| of every training pair; (n,)."""
+        objective = Objective(self.margin, self.cell.loss)
+        first, second = (rewards[side] for side in (train.pairs.first, train.pairs.second))
+        z = objective.z(*map(torch.from_numpy, (first, second, train.noisy_label)))
+        found: np.ndarray = objective.slopes(z).numpy()
+        return found
 
     def _accuracy(self, found: Evaluation) -> float:
         value = found.metrics[self.job.selected_by]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sympo import ranges, seeding
+from sympo.evaluation.gradients import gradient_metrics
 from sympo.evaluation.stacked_rewards import StackedMetrics
 from sympo.margins import Reward
 from sympo.outcomes import Scored
@@ -246,6 +247,28 @@ class CellTrainer:
         parts = torch.split(found, self.cells_per_seed)
         return [part[:, : len(images)] for part, images in zip(parts, scored, strict=True)]
 
+    def _gradients(self, scored: Sequence[Tensor]) -> list[dict[str, float | None]]:
+        """Which training pairs of each cell the loss still learns from, and the norm of its mean
+        gradient over the last steps, about ten."""
+        sides = [m.of_training_pairs(r) for m, r in zip(self.metrics, scored, strict=True)]
+        first, second, label = (torch.cat(parts) for parts in zip(*sides, strict=True))
+        slopes = self.objective.slopes(first, second, label).cpu().numpy()
+        norms = self.optimizer.mean_norms().tolist()
+        return [
+            {
+                **{f"train/{name}": value for name, value in of_pairs.items()},
+                "train/gradient_norm": norm,
+            }
+            for of_pairs, norm in zip(
+                (
+                    gradient_metrics(slope, cell.train.flipped)
+                    for slope, cell in zip(slopes, self.cells, strict=True)
+                ),
+                norms,
+                strict=True,
+            )
+        ]
+
     def rewards(self) -> list[np.ndarray]:
         """The reward of every image that a split uses, in evaluation mode; NaN elsewhere.
 
@@ -271,8 +294,11 @@ class CellTrainer:
     def evaluate(self) -> list[Evaluation]:
         """Each cell's metrics on its train, validation and test splits; none if it diverged."""
         found: list[Evaluation] = []
-        for stacked, rewards in zip(self.metrics, self._scored(), strict=True):
+        scored = self._scored()
+        gradients = iter(self._gradients(scored))
+        for stacked, rewards in zip(self.metrics, scored, strict=True):
             for metrics, right in zip(*stacked(rewards), strict=True):
+                metrics |= next(gradients)
                 outcomes = {"test/order_accuracy": self.test[len(found)].pack(right)}
                 found.append(Evaluation(metrics, outcomes))
         for number in self.diverged:

@@ -47,6 +47,15 @@ class StackedObjective:
         """Each cell's reduced loss, (C,)."""
         return self._losses(first, second, label)[0][self._place]
 
+    def slopes(self, first: Tensor, second: Tensor, label: Tensor) -> Tensor:
+        """|l'(z)| of every pair of each cell; (C, n)."""
+        z = self.groups[0][0].z(first, second, label)
+        parts = torch.split(z.index_select(0, self.order), [count for _, count in self.groups])
+        slopes = [
+            objective.slopes(part) for (objective, _), part in zip(self.groups, parts, strict=True)
+        ]
+        return torch.cat(slopes).index_select(0, self._place)
+
     def _losses(self, first: Tensor, second: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Reduced losses (C,), and the loss of every pair (C, n), in `order`."""
         z = self.groups[0][0].z(first, second, label)

@@ -32,6 +32,8 @@ class CNN:
     Source: arXiv 2505.24709, MNIST preference (kernel 5, channels 6 and 16, hidden 64).
 
     padding: zero pixels added on each side before each convolution.
+    initial_scale: factor of the last layer's initial weights, and so of the first rewards.
+    reward_scale: factor of the rewards, and so of every margin, from the first step to the last.
     clamp: rewards are clamped to +-clamp, as the authors' code does at 20, which makes ties of
         large rewards; None for no clamp.
     BadArgument if a setting is out of range.
@@ -47,6 +49,8 @@ class CNN:
     padding: Annotated[int, Range(least=0, most=1024)] = 0
     hidden: Width = 64
     dropout: Dropout = 0.2
+    initial_scale: Positive = 1.0
+    reward_scale: Positive = 1.0
     clamp: Positive | None = None
 
     def __post_init__(self) -> None:
@@ -138,6 +142,8 @@ class StackedCNN(nn.Module):
     def _initial(self, layer: str, kind: str, shape: tuple[int, ...], fan_in: int) -> nn.Parameter:
         # PyTorch's default for convolutions and dense layers, U(-1/sqrt(fan_in), 1/sqrt(fan_in))
         bound = 1 / math.sqrt(fan_in)
+        if layer == "dense3":
+            bound *= self.config.initial_scale
         draws = [
             seeding.generator(seed, "init", layer, kind).uniform(-bound, bound, shape)
             for seed in self.seeds
@@ -181,6 +187,8 @@ class StackedCNN(nn.Module):
             -1
         )
         x = x.squeeze(1)
+        if self.config.reward_scale != 1:
+            x = x * self.config.reward_scale
         return x if self.config.clamp is None else x.clamp(-self.config.clamp, self.config.clamp)
 
     def _p(self, name: str) -> Tensor:
