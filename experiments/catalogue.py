@@ -47,7 +47,7 @@ class Experiment:
 
     name: of its folder in results/. shows: a sentence without a full stop. figure: of its folder,
     without a suffix; empty: none. preset: in conf/experiment; None: its name; empty: none.
-    program: a module with `--out` that runs after the sweeps. data, packages, gpu: what it needs;
+    programs: modules with `--out` that run after the sweeps. data, packages, gpu: what it needs;
     gpu: at full size only. judge: overrides of a cell that is trained first, at full size only.
     passes: overrides of one sweep after the other; those with RUN, the judge's folder, need it.
     outcome: writes a sentence from the folder of results if these have no claims.csv.
@@ -57,7 +57,7 @@ class Experiment:
     shows: str
     figure: str = ""
     preset: str | None = None
-    program: str = ""
+    programs: tuple[str, ...] = ()
     data: tuple[Data, ...] = ()
     packages: Packages | None = None
     gpu: bool = False
@@ -67,7 +67,7 @@ class Experiment:
 
     @property
     def sizes(self) -> list[str]:
-        """Its sizes; a program alone takes seconds and is the same in both."""
+        """Its sizes; programs alone take seconds and are the same in both."""
         return ["full", "small"] if self.preset == "" else sizes_of(self.preset or self.name)
 
 
@@ -96,7 +96,23 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
             "l(z) + l(-z) is constant for symmetric losses",
             "loss_gallery",
             preset="",
-            program="experiments.loss_gallery",
+            programs=("experiments.loss_gallery",),
+        ),
+        Experiment(
+            "lemma1",
+            "Asymmetric noise is symmetric noise at its mean rate",
+            "accuracy_vs_one_sidedness",
+            programs=("experiments.lemma1_risk", "experiments.lemma1_trajectories"),
+        ),
+        Experiment(
+            "rank_preservation",
+            "Symmetric losses keep the ranking under noise and lose calibration",
+            "rank_correlation_vs_noise",
+        ),
+        Experiment(
+            "rank_to_policy",
+            "Rank preservation is enough for policy improvement",
+            "gain_vs_rank_correlation",
         ),
     ),
     "The paper's figures": (
@@ -137,6 +153,16 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
             ),
             outcome=outcomes.of_policies,
         ),
+        Experiment(
+            "high_noise",
+            "Symmetric losses hold above 40% noise, on digits",
+            "accuracy_at_high_noise",
+        ),
+        Experiment(
+            "high_noise_policies",
+            "Symmetric losses gain up to 15 points of win rate above 30% noise",
+            "win_rate_at_high_noise",
+        ),
     ),
     "What explains it": (
         Experiment(
@@ -150,6 +176,63 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
             "Flipped pairs and the noise rate can be found from the margins",
             "flip_auroc_vs_noise",
             outcome=outcomes.of_flips,
+        ),
+        Experiment(
+            "loss_properties",
+            "Symmetry is the property that helps",
+            "accuracy_at_best_learning_rates",
+        ),
+        Experiment(
+            "ramp_family",
+            "From ramp to the truncated hinge, symmetry is worth more than flatness",
+            "accuracy_vs_slope",
+        ),
+        Experiment(
+            "early_stopping",
+            "A robust loss helps beyond early stopping on noisy validation",
+            "accuracy_vs_validation_pairs",
+        ),
+        Experiment(
+            "early_stopping_policies",
+            "Noisy validation pairs can select the epoch of a policy",
+            "win_rate_vs_validation_pairs",
+        ),
+        Experiment(
+            "optimisation",
+            "Non-convex losses are harder to optimise",
+            "stalled_vs_learning_rate",
+        ),
+    ),
+    "Open questions and rivals": (
+        Experiment(
+            "instance_noise",
+            "Robustness extends to noise that depends on the pair, on digits",
+            "accuracy_by_noise_model",
+        ),
+        Experiment(
+            "instance_noise_gold_language",
+            "Robustness extends to noise that depends on the pair, for policies",
+            "win_rate_of_each_noise_model",
+        ),
+        Experiment(
+            "finite_samples",
+            "More noisy pairs make up for their noise",
+            "accuracy_vs_training_pairs",
+        ),
+        Experiment(
+            "assumed_rates",
+            "cDPO and rDPO depend on the rate that they assume, on digits",
+            "accuracy_vs_assumed_rate",
+        ),
+        Experiment(
+            "assumed_rates_policies",
+            "cDPO and rDPO depend on the rate that they assume, for policies",
+            "win_rate_vs_assumed_rate",
+        ),
+        Experiment(
+            "clean_or_robust",
+            "A robust loss makes cleaning the data unnecessary",
+            "clean_or_robust",
         ),
     ),
     "Real texts": (

@@ -1,10 +1,11 @@
 """Lemma 1 along training: accuracy and rank correlation under asymmetric and symmetric noise.
 
-python -m experiments.lemma1_trajectories [--report results/lemma1]
+python -m experiments.lemma1_trajectories [--out results/lemma1]
 
-Reads `curves.csv` of a report of experiment=lemma1, and writes `trajectories.csv` and a figure: at
-every evaluation the mean under asymmetric noise, with a random presentation order and with one that
-follows the gap, beside symmetric noise at the mean rate and the range of its seeds.
+Reads `curves.csv` of a report of experiment=lemma1 in that folder, and writes `trajectories.csv`
+and a figure: at every evaluation the mean under asymmetric noise, with a random presentation order
+and with one that follows the gap, beside symmetric noise at the mean rate and the range of its
+seeds.
 """
 
 import argparse
@@ -139,8 +140,8 @@ def figure_of(table: pd.DataFrame) -> Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--report", type=Path, default=Path("results/lemma1"))
-    folder = parser.parse_args().report
+    parser.add_argument("--out", type=Path, default=Path("results/lemma1"))
+    folder = parser.parse_args().out
     try:
         table = trajectories(pd.read_csv(folder / "curves.csv"))
     except (OSError, BadInput) as error:

@@ -110,7 +110,7 @@ def _run(entry: Experiment, options: Options, times: Times) -> Failure | None:
     except (OSError, BadInput) as error:
         failed = Failure(entry.name, str(error), "")
     finally:
-        if entry.preset != "":  # a program alone takes seconds
+        if entry.preset != "":  # programs alone take seconds
             times.add(entry.name, time.monotonic() - started, done)
     return failed
 

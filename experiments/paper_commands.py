@@ -54,8 +54,8 @@ def commands(entry: Experiment, options: Options) -> Iterator[list[str]]:
     out = options.folder / entry.name
     if entry.preset != "":
         yield from _sweeps(entry, options, out)
-    if entry.program:
-        yield ["-m", entry.program, "--out", _shown(out)]
+    for program in entry.programs:
+        yield ["-m", program, "--out", _shown(out)]
 
 
 def _sweeps(entry: Experiment, options: Options, out: Path) -> Iterator[list[str]]:

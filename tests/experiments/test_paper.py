@@ -69,7 +69,7 @@ def test_an_interruption_reaches_the_experiment(tmp_path: Path) -> None:
         "from experiments.catalogue import Experiment\n"
         "from experiments.paper import main\n"
         "program = 'tests.experiments.slow_program'\n"
-        "slow = Experiment('slow', 'It sleeps', preset='', program=program)\n"
+        "slow = Experiment('slow', 'It sleeps', preset='', programs=(program,))\n"
         f"sys.exit(main(['--results', {str(tmp_path)!r}], {{'All': [slow]}}))"
     )
     process = subprocess.Popen(
@@ -139,8 +139,8 @@ def test_full_commands_are_those_of_the_documentation() -> None:
 
 def test_a_program_runs_after_the_sweeps(tmp_path: Path) -> None:
     options = Options("small", tmp_path, tmp_path)
-    both = Experiment("flip_detection", "", program="experiments.loss_gallery")
-    alone = Experiment("gallery", "", preset="", program="experiments.loss_gallery")
+    both = Experiment("flip_detection", "", programs=("experiments.loss_gallery",))
+    alone = Experiment("gallery", "", preset="", programs=("experiments.loss_gallery",))
     out = tmp_path / "small"
     program = ["-m", "experiments.loss_gallery", "--out"]
     sweep, after = commands(both, options)

@@ -32,8 +32,8 @@ def test_links_of_the_page_lead_somewhere() -> None:
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_an_entry_can_run(entry: Experiment) -> None:
-    if entry.program:
-        assert (results_page.ROOT / f"{entry.program.replace('.', '/')}.py").is_file()
+    for program in entry.programs:
+        assert (results_page.ROOT / f"{program.replace('.', '/')}.py").is_file()
     if entry.preset != "":
         assert (entry.preset or entry.name) in PRESETS
     assert not entry.shows.endswith(".")
