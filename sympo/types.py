@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,11 @@ class PreferencePairs:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def since(self, start: int) -> "PreferencePairs":
+        """The pairs from this place on."""
+        columns = (getattr(self, column.name) for column in fields(self))
+        return PreferencePairs(*(None if found is None else found[start:] for found in columns))
+
 
 @dataclass(frozen=True)
 class NoisyPairs:
@@ -108,7 +113,8 @@ class ImagePreferences:
     """One seed's draw of an image data set: the images and the clean pairs of each split.
 
     pixels: (N, H, W) uint8, all images; pairs index into them.
-    mean, std: of the training images' pixels, in the units of `pixels`.
+    mean, std: subtracted from pixels, and what they are divided by: those of the training images,
+        or 0 and 1 for raw pixels.
     rewards: (N,) int64 or float64, the true rewards.
     levels: (N,) the level of each true reward, over which learned rewards are averaged: the reward
         itself, or the median of its decile.

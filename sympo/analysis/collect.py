@@ -21,12 +21,12 @@ from sympo.analysis.judge_estimates import Judging, judging
 from sympo.analysis.judged_files import JudgedFiles
 from sympo.analysis.outcome_files import OUTCOMES, read_outcomes, sets_of, write_outcomes
 from sympo.analysis.run_files import read_runs, warn_of_damage
-from sympo.runs.folder import run_folders
+from sympo.runs.folder import CORRECTED, run_folders
 from sympo.types import BadArgument
 
 _OPTIONS = ["job", "dataset", "loss", "noise_model", "model"]
 _PATH_KEYS = ["job", "dataset", "loss", "noise", "seed", "hash"]
-_TEXT = dict.fromkeys(["job", "dataset", "loss", "noise_model", "model", "hash"], "str")
+_TEXT = dict.fromkeys(["job", "dataset", "loss", "noise_model", "model", "protocol", "hash"], "str")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ class Collection:
 
 def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
     runs = read_runs(folders)
-    names = {name: _values(runs.summaries, name) for name in [*KEYS, "model"]}
+    names = {name: _values(runs.summaries, name) for name in [*KEYS, "model", "protocol"]}
+    names["protocol"] = [name or CORRECTED for name in names["protocol"]]
     settings = {
         name.removeprefix("config."): name
         for name in sorted(runs.summaries.column_names)
@@ -227,6 +228,8 @@ def _key_frame(names: dict[str, list[Any]], leaves: dict[str, pa.ChunkedArray]) 
     frame = pd.DataFrame({name: names[name] for name in KEYS})
     if len(set(names["model"])) > 1:
         frame["model"] = names["model"]
+    if len(set(names["protocol"])) > 1:
+        frame["protocol"] = names["protocol"]
     for leaf, column in leaves.items():
         if len(pc.unique(column)) > 1:
             values = column.to_pylist()
