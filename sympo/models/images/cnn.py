@@ -226,7 +226,7 @@ class StackedCNN(nn.Module):
             row.random_(-(2**63), None, generator=generator)
         return drawn
 
-    def _masks(self, images: Tensor, drawn: Tensor | None) -> list[Tensor | None]:
+    def _masks(self, images: Tensor, drawn: Tensor | None) -> Sequence[Tensor | None]:
         """The factors of dropout for each layer, (S, width, n); None without dropout."""
         rate, n = self.config.dropout, images.shape[1]
         if rate == 0 or not (self.training or self.config.dropout_at_evaluation):
@@ -240,7 +240,7 @@ class StackedCNN(nn.Module):
         masks = self._factors(self._bits(block, *key), block, images.dtype)
         return [mask[..., :n].contiguous() for mask in masks]
 
-    def _factors(self, drawn: Tensor, n: int, dtype: torch.dtype) -> list[Tensor]:
+    def _factors(self, drawn: Tensor, n: int, dtype: torch.dtype) -> Sequence[Tensor]:
         rate = self.config.dropout
         factors = _kept(drawn, rate).to(dtype).div_(1 - rate)
         parts = torch.split(factors, [4 * _words(width * n) for width in self._widths], 1)
