@@ -29,7 +29,7 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 from sympo.analysis import Collection
-from sympo.analysis.canvas import DRAWN, caption, head, panels, save_figure
+from sympo.analysis.canvas import DRAWN, caption, few_ticks, head, panels, save_figure
 from sympo.analysis.csv import write_csv
 from sympo.analysis.style import styles
 from sympo.types import BadInput
@@ -226,29 +226,36 @@ def draw(runs: pd.DataFrame, found: pd.DataFrame, noise: float) -> Figure:
     """Accuracy against epochs, a panel per loss and a line per seed; the reported number of the
     last epoch as separate marks."""
     losses = list(dict.fromkeys(runs["loss"]))
-    looks, dashes = styles(losses), {AUTHORS: "--", OURS: "-"}
+    looks = styles(losses)
     figure, axes = panels(1, len(losses), width=4.3, height=3.6)
     for loss, ax in zip(losses, axes, strict=True):
         color = looks[loss].color
         for (code, _), rows in runs[runs["loss"] == loss].groupby(["code", "seed"]):
-            whole = rows.dropna(subset="test_reward_correct")
-            final = rows.dropna(subset="final_reward_correct")
-            y = 100 * whole["test_reward_correct"]
-            ax.plot(whole["epoch"], y, dashes[str(code)], color=color, lw=1.2, marker=".")
-            face = "white" if code == AUTHORS else color
-            height = 50 * final["final_reward_correct"]
-            ax.plot(final["epoch"], height, "D", mec=color, mfc=face, ls="")
+            line = _line(str(code), color)
+            y = 100 * rows["test_reward_correct"]
+            ax.plot(rows["epoch"], y, marker="o", ms=4, lw=1.2, **line)
+            ax.plot(rows["epoch"], 50 * rows["final_reward_correct"], marker="D", **line)
         ax.set_title(loss)
         ax.set_xlabel("Epochs")
+        few_ticks(ax)
     axes[0].set_ylabel("Test pairwise accuracy (%)")
-    handles = [Line2D([], [], color="#444444", ls=dashes[code], label=code) for code in dashes]
+    handles = [
+        Line2D([], [], marker="o", label=code, **_line(code, "#444444")) for code in (AUTHORS, OURS)
+    ]
     figure.legend(handles=handles, loc="outside right center", frameon=False)
     head(figure, "The authors' script and protocol=faithful", f"mnist, noise {noise:g}")
-    text = "Lines: all 1,000 test pairs, one line per seed. Diamonds (hollow: authors): half of "
-    caption(figure, text + "final_reward_correct, the last batch of 488. " + " ".join(
-        f"{sentence(row)}." for row in found[found["metric"] == FINAL].itertuples()
-    ))  # fmt: skip
+    last = found[(found["metric"] == FINAL) & (found["loss"] == ALL)]
+    caption(figure, " ".join([
+        "A line per seed: all 1,000 test pairs. Diamonds: half of the number that the authors'",
+        "script ends with, the accuracy on the last batch of test pairs.",
+        *(f"{sentence(row)[0].upper()}{sentence(row)[1:]}." for row in last.itertuples()),
+    ]))  # fmt: skip
     return figure
+
+
+def _line(code: str, color: str) -> dict[str, Any]:
+    face = "white" if code == AUTHORS else color
+    return {"color": color, "ls": "--" if code == AUTHORS else "-", "mfc": face, "mec": color}
 
 
 if __name__ == "__main__":

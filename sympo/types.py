@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,8 +87,10 @@ class PreferencePairs:
 
     def since(self, start: int) -> "PreferencePairs":
         """The pairs from this place on."""
-        columns = (getattr(self, column.name) for column in fields(self))
-        return PreferencePairs(*(None if found is None else found[start:] for found in columns))
+        columns = {
+            name: None if found is None else found[start:] for name, found in vars(self).items()
+        }
+        return replace(self, **columns)
 
 
 @dataclass(frozen=True)
