@@ -6,11 +6,16 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sympo.disk import write_atomically
 from sympo.pipelines.result import RunResult
 from sympo.types import printable
+
+if TYPE_CHECKING:
+    from sympo.analysis.paper_values import PaperValues
 
 # settings that name files
 PATHS = frozenset({"path", "name_or_path", "tokenizer_path"})
@@ -25,14 +30,18 @@ def report(
     out: Path,
     provenance: Callable[[Sequence[Path]], tuple[str, str]],
     words: tuple[str, str, str] = ("cells", "run", "already complete"),
+    paper_values: "Sequence[PaperValues]" = (),
 ) -> None:
     """Report on many runs: write tables and figures, print counts and failures with their logs.
 
     provenance: returns the name and text of a file that records how the complete folders were made.
     words: what to call the runs, those done now, and those done before.
+    paper_values: numbers of a paper to show beside ours.
     """
     try:
-        _draw(list(dict.fromkeys(outcome.folder for outcome in found)), out, provenance)
+        _draw(
+            list(dict.fromkeys(outcome.folder for outcome in found)), out, provenance, paper_values
+        )
     except Exception as error:  # the cells are safe in their folders, and listed below
         if isinstance(error, OSError):  # such as a full disk: a traceback would not help
             print(f"error: {printable(f'could not report to {out}: {error}')}", file=sys.stderr)
@@ -55,7 +64,10 @@ def report(
 
 
 def _draw(
-    folders: Sequence[Path], out: Path, provenance: Callable[[Sequence[Path]], tuple[str, str]]
+    folders: Sequence[Path],
+    out: Path,
+    provenance: Callable[[Sequence[Path]], tuple[str, str]],
+    paper_values: "Sequence[PaperValues]",
 ) -> None:
     from sympo.analysis import Collection, write_report
 
@@ -65,7 +77,7 @@ def _draw(
     if collection.cells.empty:
         print("", *collection.set_aside, sep="\n")
         return
-    written = write_report(collection, out)
+    written = write_report(replace(collection, paper_values=paper_values), out)
     incomplete = set(collection.unfinished)
     name, text = provenance([folder for folder in folders if str(folder) not in incomplete])
     write_atomically(out / name, text)

@@ -13,6 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -30,6 +31,9 @@ from experiments.settings import refuse_classes, unknown_override
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.result import RunResult
 from sympo.types import BadInput
+
+if TYPE_CHECKING:
+    from sympo.analysis.paper_values import PaperValues
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -68,6 +72,7 @@ class CellSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> list[RunResult]:
         if hasattr(get_class(self.config.job._target_), "start"):
             raise BadInput("this job handles all its runs at once: leave out -m")
+        paper = self._paper_values()
         jobs = [self._compose(overrides) for overrides in self._combinations(arguments)]
         jobs, cells = self._check(jobs, arguments)
         for job, cell in zip(jobs, cells, strict=True):
@@ -83,8 +88,15 @@ class CellSweeper(Sweeper):
                 for i, outcome in zip(free, self._launch([jobs[i] for i in free]), strict=True):
                     found[i] = outcome
         outcomes.extend(found)
-        report(found, Path(self.config.report_dir), partial(cell_provenance, arguments))
+        provenance = partial(cell_provenance, arguments)
+        report(found, Path(self.config.report_dir), provenance, paper_values=paper)
         return found
+
+    def _paper_values(self) -> Sequence["PaperValues"]:
+        from sympo.analysis.paper_values import read_paper_values
+
+        file = self.config.paper_values
+        return () if file is None else read_paper_values(str(file))
 
     def _show_plan(self, jobs: list["Job"]) -> None:
         from experiments.dry_run import show

@@ -1,10 +1,12 @@
-"""python -m sympo.analysis [RUNS_DIR] [--out DIR] | --from-csv DIR"""
+"""python -m sympo.analysis [RUNS_DIR] [--out DIR] [--paper-values FILE] | --from-csv DIR"""
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from sympo.analysis import Collection, Report, write_report
+from sympo.analysis.paper_values import read_paper_values
 from sympo.disk import check_folder
 from sympo.types import BadInput, printable
 
@@ -16,12 +18,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("runs", nargs="?", type=Path, default=Path("results/runs"))
     parser.add_argument("--out", type=Path, help="default: the folder `latest` beside RUNS_DIR")
     parser.add_argument("--from-csv", type=Path, metavar="DIR", help="redraw DIR/cells.csv, ...")
+    parser.add_argument("--paper-values", metavar="FILE", help="a paper's numbers to show beside")
     options = parser.parse_args(arguments)
     out = options.out or options.from_csv or options.runs.parent / "latest"
     try:
         check_folder("--out", out)
+        paper = read_paper_values(options.paper_values) if options.paper_values else ()
         collection = _from_csv(options.from_csv) if options.from_csv else _from_runs(options.runs)
-        report = _written(collection, out)
+        report = _written(replace(collection, paper_values=paper), out)
     except BadInput as error:
         print(printable(str(error)), file=sys.stderr)
         return 2

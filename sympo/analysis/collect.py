@@ -20,6 +20,7 @@ from sympo.analysis.intervals import Outcomes
 from sympo.analysis.judge_estimates import Judging, judging
 from sympo.analysis.judged_files import JudgedFiles
 from sympo.analysis.outcome_files import OUTCOMES, read_outcomes, sets_of, write_outcomes
+from sympo.analysis.paper_values import PaperValues
 from sympo.analysis.run_files import read_runs, warn_of_damage
 from sympo.runs.folder import CORRECTED, run_folders
 from sympo.types import BadArgument
@@ -45,6 +46,7 @@ class Collection:
     set_aside: cells left out of every frame, a sentence per group: cells of one seed that no
         setting distinguishes.
     damaged: a sentence per damaged file; such cells count as incomplete.
+    paper_values: numbers of a paper to show beside these.
 
     For example, from a sweep to its table and a figure:
 
@@ -63,6 +65,7 @@ class Collection:
     set_aside: Sequence[str] = ()
     damaged: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
+    paper_values: Sequence[PaperValues] = ()
 
     @classmethod
     def from_runs(cls, runs: str | Path | Iterable[str | Path]) -> "Collection":

@@ -18,6 +18,7 @@ from sympo.analysis.collect import Collection
 from sympo.analysis.csv import write_csv
 from sympo.analysis.figures import FILES, draw, judges_in
 from sympo.analysis.frames import WHICH, group_columns, judge_of
+from sympo.analysis.paper_values import not_shown, with_paper_values
 from sympo.analysis.tables import format_table, unfinished
 from sympo.disk import remove_litter, temporary_name
 from sympo.metrics import HEADLINES, metric_of
@@ -48,6 +49,7 @@ def summary(collection: Collection) -> pd.DataFrame:
             cells, name, collection.incomplete, collection.outcomes
         ),
     )
+    table = with_paper_values(table, collection.paper_values)
     beside = [
         summarise_baselines(collection.cells, name, collection.outcomes)
         for name in table["metric"].unique()
@@ -82,6 +84,7 @@ def write_report(collection: Collection, out: str | Path) -> Report:
     out.mkdir(parents=True, exist_ok=True)
     numbers, paired = summary(collection), differences(collection)
     parts = [format_table(numbers), unfinished(collection.incomplete), *collection.set_aside]
+    parts += not_shown(numbers, collection.paper_values)
     table = "\n\n".join(filter(None, parts))
     remove_litter(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=temporary_name("report")) as name:
