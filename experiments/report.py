@@ -16,6 +16,7 @@ from sympo.types import printable
 
 if TYPE_CHECKING:
     from sympo.analysis.paper_values import PaperValues
+    from sympo.report_settings import ReportSettings
 
 # settings that name files
 PATHS = frozenset({"path", "name_or_path", "tokenizer_path"})
@@ -30,18 +31,19 @@ def report(
     out: Path,
     provenance: Callable[[Sequence[Path]], tuple[str, str]],
     words: tuple[str, str, str] = ("cells", "run", "already complete"),
+    asked: "ReportSettings | None" = None,
     paper_values: "Sequence[PaperValues]" = (),
 ) -> None:
     """Report on many runs: write tables and figures, print counts and failures with their logs.
 
     provenance: returns the name and text of a file that records how the complete folders were made.
     words: what to call the runs, those done now, and those done before.
+    asked: comparisons and claims beside the standing figures.
     paper_values: numbers of a paper to show beside ours.
     """
+    folders = list(dict.fromkeys(outcome.folder for outcome in found))
     try:
-        _draw(
-            list(dict.fromkeys(outcome.folder for outcome in found)), out, provenance, paper_values
-        )
+        _draw(folders, out, provenance, asked, paper_values)
     except Exception as error:  # the cells are safe in their folders, and listed below
         if isinstance(error, OSError):  # such as a full disk: a traceback would not help
             print(f"error: {printable(f'could not report to {out}: {error}')}", file=sys.stderr)
@@ -67,6 +69,7 @@ def _draw(
     folders: Sequence[Path],
     out: Path,
     provenance: Callable[[Sequence[Path]], tuple[str, str]],
+    asked: "ReportSettings | None",
     paper_values: "Sequence[PaperValues]",
 ) -> None:
     from sympo.analysis import Collection, write_report
@@ -77,11 +80,14 @@ def _draw(
     if collection.cells.empty:
         print("", *collection.set_aside, sep="\n")
         return
-    written = write_report(replace(collection, paper_values=paper_values), out)
+    beside = replace(collection, paper_values=paper_values)
+    written = write_report(beside, out, asked)
     incomplete = set(collection.unfinished)
     name, text = provenance([folder for folder in folders if str(folder) not in incomplete])
     write_atomically(out / name, text)
     print(f"\n{written.table}\n")
+    for sentence in written.claims:
+        print(f"{sentence}\n")
     for figure in written.figures:
         print(figure)
 
