@@ -57,6 +57,8 @@ def with_paper_values(estimates: pd.DataFrame, paper: Sequence[PaperValues]) -> 
 
     A loss with settings of its own, `cdpo (assumed_rate=0.2)`, has none.
     """
+    if not paper or estimates.empty:
+        return estimates
     rows = [
         (one.dataset, one.noise_model, one.metric, loss, noise, value, one.source)
         for one in paper
