@@ -87,7 +87,7 @@ class PreferencePairs:
 
     def since(self, start: int) -> "PreferencePairs":
         """The pairs from this place on."""
-        columns = {
+        columns: dict[str, Any] = {
             name: None if found is None else found[start:] for name, found in vars(self).items()
         }
         return replace(self, **columns)
