@@ -158,6 +158,7 @@ METRICS = (
         "reward_mean", "test", "Learned reward", "standard deviations",
         figures=("digit",), figure="reward",
     ),
+    Metric("final_reward_correct", title="Doubled accuracy on the last test batch", low=0, high=2),
     Metric("tie_rate", low=0, high=1),
     Metric("tie_rate_chosen", low=0, high=1),
     Metric("ece", title="Calibration error (ECE)", low=0, high=1),

@@ -92,6 +92,13 @@ class PreferencePairs:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def since(self, start: int) -> "PreferencePairs":
+        """The pairs from this place on."""
+        columns: dict[str, Any] = {
+            name: None if found is None else found[start:] for name, found in vars(self).items()
+        }
+        return replace(self, **columns)
+
 
 @dataclass(frozen=True)
 class NoisyPairs:
@@ -126,7 +133,8 @@ class ImagePreferences:
     """One seed's draw of an image data set: the images and the clean pairs of each split.
 
     pixels: (N, H, W) uint8, all images; pairs index into them.
-    mean, std: of the training images' pixels, in the units of `pixels`.
+    mean, std: subtracted from pixels, and what they are divided by: those of the training images,
+        or 0 and 1 for raw pixels.
     rewards: (N,) int64 or float64, the true rewards.
     levels: (N,) the level of each true reward, over which learned rewards are averaged: the reward
         itself, or the median of its decile.

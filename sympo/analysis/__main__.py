@@ -1,10 +1,13 @@
-"""python -m sympo.analysis [RUNS_DIR | --from-csv DIR] [--out DIR] [--report FILE]"""
+"""python -m sympo.analysis [RUNS_DIR | --from-csv DIR] [--out DIR] [--report FILE]
+[--paper-values FILE]"""
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from sympo.analysis import Collection, Report, write_report
+from sympo.analysis.paper_values import read_paper_values
 from sympo.disk import check_folder
 from sympo.report_settings import ReportSettings
 from sympo.types import BadInput, printable
@@ -24,12 +27,15 @@ def main(arguments: list[str] | None = None) -> int:
         help="YAML or JSON with `comparisons` and `claims`, or a preset with a key `report`; "
         "default with --from-csv: its report.json",
     )
+    parser.add_argument("--paper-values", metavar="FILE", help="a paper's numbers to show beside")
     options = parser.parse_args(arguments)
     out = options.out or options.from_csv or options.runs.parent / "latest"
     try:
         check_folder("--out", out)
+        paper = read_paper_values(options.paper_values) if options.paper_values else ()
         collection = _from_csv(options.from_csv) if options.from_csv else _from_runs(options.runs)
-        report = _written(collection, out, _settings(options.report, options.from_csv))
+        beside = replace(collection, paper_values=paper)
+        report = _written(beside, out, _settings(options.report, options.from_csv))
     except BadInput as error:
         print(printable(str(error)), file=sys.stderr)
         return 2

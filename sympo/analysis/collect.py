@@ -20,13 +20,14 @@ from sympo.analysis.intervals import Outcomes
 from sympo.analysis.judge_estimates import Judging, judging
 from sympo.analysis.judged_files import JudgedFiles
 from sympo.analysis.outcome_files import OUTCOMES, read_outcomes, sets_of, write_outcomes
+from sympo.analysis.paper_values import PaperValues
 from sympo.analysis.run_files import read_runs, warn_of_damage
-from sympo.runs.folder import run_folders
+from sympo.runs.folder import CORRECTED, run_folders
 from sympo.types import BadArgument
 
 _OPTIONS = ["job", "dataset", "loss", "noise_model", "model"]
 _PATH_KEYS = ["job", "dataset", "loss", "noise", "seed", "hash"]
-_TEXT = dict.fromkeys(["job", "dataset", "loss", "noise_model", "model", "hash"], "str")
+_TEXT = dict.fromkeys(["job", "dataset", "loss", "noise_model", "model", "protocol", "hash"], "str")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Collection:
     set_aside: cells left out of every frame, a sentence per group: cells of one seed that no
         setting distinguishes.
     damaged: a sentence per damaged file; such cells count as incomplete.
+    paper_values: numbers of a paper to show beside these.
 
     For example, from a sweep to its table and a figure:
 
@@ -63,6 +65,7 @@ class Collection:
     set_aside: Sequence[str] = ()
     damaged: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
+    paper_values: Sequence[PaperValues] = ()
 
     @classmethod
     def from_runs(cls, runs: str | Path | Iterable[str | Path]) -> "Collection":
@@ -119,7 +122,8 @@ class Collection:
 
 def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
     runs = read_runs(folders)
-    names = {name: _values(runs.summaries, name) for name in [*KEYS, "model"]}
+    names = {name: _values(runs.summaries, name) for name in [*KEYS, "model", "protocol"]}
+    names["protocol"] = [name or CORRECTED for name in names["protocol"]]
     settings = {
         name.removeprefix("config."): name
         for name in sorted(runs.summaries.column_names)
@@ -227,6 +231,8 @@ def _key_frame(names: dict[str, list[Any]], leaves: dict[str, pa.ChunkedArray]) 
     frame = pd.DataFrame({name: names[name] for name in KEYS})
     if len(set(names["model"])) > 1:
         frame["model"] = names["model"]
+    if len(set(names["protocol"])) > 1:
+        frame["protocol"] = names["protocol"]
     for leaf, column in leaves.items():
         if len(pc.unique(column)) > 1:
             values = column.to_pylist()

@@ -21,6 +21,7 @@ from sympo.analysis.comparisons import Drawn, compare
 from sympo.analysis.csv import write_csv
 from sympo.analysis.figures import FILES, draw, judges_in
 from sympo.analysis.frames import WHICH, group_columns, judge_of
+from sympo.analysis.paper_values import not_shown, with_paper_values
 from sympo.analysis.tables import format_table, unfinished
 from sympo.disk import remove_litter, temporary_name
 from sympo.metrics import HEADLINES, metric_of
@@ -57,6 +58,7 @@ def summary(collection: Collection) -> pd.DataFrame:
             cells, name, collection.incomplete, collection.outcomes
         ),
     )
+    table = with_paper_values(table, collection.paper_values)
     beside = [
         summarise_baselines(collection.cells, name, collection.outcomes)
         for name in table["metric"].unique()
@@ -100,6 +102,7 @@ def write_report(
     out.mkdir(parents=True, exist_ok=True)
     numbers, paired = summary(collection), differences(collection)
     compared, why_not = _compared(collection, settings)
+    why_not += not_shown(numbers, collection.paper_values)
     claims = decide_claims(collection, settings)
     parts = [
         format_table(numbers), unfinished(collection.incomplete), *collection.set_aside, *why_not,

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from sympo.identity import identity_of, part_identity
-from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.folder import CORRECTED, CellName, RunFolder
 from sympo.types import BadInput, within
 
 # the settings that a cell's hash covers
@@ -67,7 +67,12 @@ def assemble(
     with within("dataset"), failures(f"dataset={options['dataset']}"):
         dataset.check()
     named = {key: str(options[key]) for key in ("job", "dataset", "loss", "noise_model", "model")}
-    name = CellName(**named, noise=float(config["noise"]), seed=config["seed"])
+    name = CellName(
+        **named,
+        noise=float(config["noise"]),
+        seed=config["seed"],
+        protocol=str(options.get("protocol", CORRECTED)),
+    )
     with within("model"):
         # image networks start from random weights
         content = None if model.reads == "images" else fingerprint(model)

@@ -10,6 +10,7 @@ import torch
 
 from sympo.evaluation.convergence import convergence_metrics
 from sympo.evaluation.rewards import gaps
+from sympo.losses.overflowing import overflowing
 from sympo.noise import flip
 from sympo.pipelines.cell import Cell, draw
 from sympo.pipelines.progress import note_once
@@ -27,9 +28,18 @@ IMAGES_WORTH_A_PROCESS = 1_000_000
 
 @dataclass(frozen=True)
 class RewardModelJob(Schedule):
-    """Draws pairs, flips labels, trains by the schedule, and evaluates against the true order."""
+    """Draws pairs, flips labels, trains by the schedule, and evaluates against the true order.
+
+    Two more faults of the authors' code. overflowing_losses: losses with exponentials are computed
+    as written. zero_noise_fails: noise=0 is refused, since their script divides by the number of
+    flipped pairs.
+    """
 
     identity: ClassVar[str] = "reward_model"
+    outside_identity: ClassVar[frozenset[str]] = frozenset({"zero_noise_fails"})
+
+    overflowing_losses: bool = False
+    zero_noise_fails: bool = False
 
     # progress shows the first headline; noisy validation selects an epoch by the other metric
     headlines: ClassVar[tuple[str, ...]] = ("test/order_accuracy",)
@@ -47,6 +57,11 @@ class RewardModelJob(Schedule):
             )
         if cell.model.reads != "images":
             raise BadInput(f"model={cell.name.model} is not an image model; use small_cnn or cnn")
+        if self.zero_noise_fails and cell.name.noise == 0:
+            raise BadInput(
+                "noise=0 is not possible with job.zero_noise_fails=true, under which the protocol "
+                "divides by the number of flipped pairs; use noise above 0 or protocol=corrected"
+            )
         _reward_cell(cell)
         images = draw(cell.dataset, cell.name.seed).pixels
         with within("model"):
@@ -135,8 +150,9 @@ class _Pass:
         self.trainer = _trainer(job, self.cells, lambda text: note_once(text, listener.note))
         self.evaluations: list[list[tuple[int, Evaluation]]] = [[] for _ in numbers]
         self.saved = time.monotonic()
-        for cell, scored in zip(self.cells, self.trainer.test, strict=True):
-            cell.folder.keep_test_set(scored.test_set)
+        for scores in (self.trainer.test, self.trainer.last_test):
+            for cell, scored in zip(self.cells, scores, strict=True):
+                cell.folder.keep_test_set(scored.test_set)
         kept = [state for n in numbers if (state := states[n]) is not None]
         if kept:
             self.trainer.restore([state["trainer"] for state in kept])
@@ -210,7 +226,7 @@ def _reward_cell(cell: Cell) -> RewardCell:
     data, noise, seed = draw(cell.dataset, cell.name.seed), cell.name.noise, cell.name.seed
     return RewardCell(
         seed=seed,
-        loss=cell.loss,
+        loss=overflowing(cell.loss) if cell.job.overflowing_losses else cell.loss,
         train=flip(cell.noise_model, noise, data.train, seed),
         validation=flip(cell.noise_model, noise, data.validation, seed),
     )

@@ -8,7 +8,7 @@ elementwise, so cells do not affect each other.
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,12 +51,19 @@ class Schedule:
 
     epochs: passes over the training pairs; batch_size: in pairs; learning_rate: Adam's.
     evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
+
+    Two faults of the authors' code. last_test_batch: in the last epoch, only the last batch of the
+    test pairs is scored, and the metric `test/final_reward_correct` is twice its pairwise accuracy.
+    averages_never_reset: the training loss of epoch e, with B batches each of loss l, is reported
+    as T_e = (T_{e-1} + sum l) / (e B) instead of sum l / B.
     """
 
     epochs: Count = 100
     batch_size: Count = 512
     learning_rate: Positive = 1e-3
     evaluate_every: Count = 5
+    last_test_batch: bool = False
+    averages_never_reset: bool = False
 
     def __post_init__(self) -> None:
         ranges.check(self)
@@ -113,24 +120,39 @@ class CellTrainer:
         self.objective = StackedObjective(
             Reward(), [cell.loss for cell in cells], self.device, shared=self.device.type != "cpu"
         )
-        ends = np.cumsum(counts).tolist()
-        self.metrics = [
-            StackedMetrics(
-                draw,
-                [cell.train for cell in cells[end - count : end]],
-                [cell.validation for cell in cells[end - count : end]],
-                self.device,
-            )
-            for draw, count, end in zip(draws, counts, ends, strict=True)
-        ]
-        test = {seed: _test_pairs(data[seed]) for seed in self.seeds}
-        self.test = [test[cell.seed] for cell in cells]
+        self.metrics, self.test = self._metrics_of(draws)
+        self.last_metrics, self.last_test = self.metrics, self.test
+        if schedule.last_test_batch:
+            ends = [_last_test_batch(draw, schedule.batch_size) for draw in draws]
+            self.last_metrics, self.last_test = self._metrics_of(ends)
+        self.average = np.zeros(len(cells))
         self._update: Callable[[Tensor, Tensor], Tensor] = self._updated
         images = 2 * min(schedule.batch_size, self.pairs.shape[2]) * len(cells)
         if self.device.type == "cuda" and images * size[0] * size[1] <= RECORDED_PIXELS:
             self._update = Replayed(self._updated, note)
         self.epoch = 0
         self.diverged: dict[int, Diverged] = {}
+
+    def _metrics_of(
+        self, draws: Sequence[ImagePreferences]
+    ) -> tuple[list[StackedMetrics], list[Scored]]:
+        """The metrics of each seed's cells, and the test pairs of each cell."""
+        ends = np.cumsum(self.cells_per_seed).tolist()
+        parts = [
+            self.cells[end - count : end]
+            for count, end in zip(self.cells_per_seed, ends, strict=True)
+        ]
+        metrics = [
+            StackedMetrics(
+                draw,
+                [cell.train for cell in part],
+                [cell.validation for cell in part],
+                self.device,
+            )
+            for draw, part in zip(draws, parts, strict=True)
+        ]
+        scored = [_test_pairs(draw) for draw in draws]
+        return metrics, [one for one, part in zip(scored, parts, strict=True) for _ in part]
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -139,7 +161,7 @@ class CellTrainer:
         """Train the remaining epochs, or until all cells have diverged, evaluating on schedule."""
         every, epochs = self.schedule.evaluate_every, self.schedule.epochs
         while self.epoch < epochs and len(self.diverged) < len(self.cells):
-            losses = self.train_epoch()
+            losses = self._reported(self.train_epoch())
             due = self.epoch % every == 0 or self.epoch == epochs
             found = self.evaluate() if due else None
             for one, loss in zip(found or (), losses, strict=False):
@@ -174,6 +196,13 @@ class CellTrainer:
             )
         return losses
 
+    def _reported(self, losses: np.ndarray) -> np.ndarray:
+        """Each cell's training loss as it is reported, from its mean over the epoch."""
+        if self.schedule.averages_never_reset:
+            batches = -(-self.pairs.shape[2] // self.schedule.batch_size)
+            self.average = (self.average + batches * losses) / (batches * self.epoch)
+        return self.average if self.schedule.averages_never_reset else losses
+
     def _diverges(self, number: int, what: str) -> None:
         cell = self.cells[number]
         error = Diverged(what.format(cell=f"{cell.loss} at seed {cell.seed}"))
@@ -190,6 +219,7 @@ class CellTrainer:
                 "epoch": self.epoch,
                 "model": {key: _of_cell(value, number) for key, value in model.items()},
                 "optimizer": state,
+                "average": float(self.average[number]),
             }
             for number, state in enumerate(self.optimizer.states())
         ]
@@ -197,6 +227,8 @@ class CellTrainer:
     def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Resume from the `state` of each cell; all were trained equally long."""
         self.epoch = states[0]["epoch"]
+        # only averages that are never reset go into later numbers, and older states have none
+        self.average = np.array([state.get("average", 0.0) for state in states])
         model: dict[str, Any] = {}
         for key, value in states[0]["model"].items():
             stacked = isinstance(value, Tensor)
@@ -294,12 +326,16 @@ class CellTrainer:
     def evaluate(self) -> list[Evaluation]:
         """Each cell's metrics on its train, validation and test splits; none if it diverged."""
         found: list[Evaluation] = []
+        last = self.epoch == self.schedule.epochs
+        by_seed, test = (self.last_metrics, self.last_test) if last else (self.metrics, self.test)
         scored = self._scored()
         gradients = iter(self._gradients(scored))
-        for stacked, rewards in zip(self.metrics, scored, strict=True):
+        for stacked, rewards in zip(by_seed, scored, strict=True):
             for metrics, right in zip(*stacked(rewards), strict=True):
                 metrics |= next(gradients)
-                outcomes = {"test/order_accuracy": self.test[len(found)].pack(right)}
+                if last and self.schedule.last_test_batch:
+                    metrics["test/final_reward_correct"] = 2 * float(right.mean())
+                outcomes = {"test/order_accuracy": test[len(found)].pack(right)}
                 found.append(Evaluation(metrics, outcomes))
         for number in self.diverged:
             found[number] = Evaluation({}, {})
@@ -309,6 +345,11 @@ class CellTrainer:
 def _of_cell(value: Any, number: int) -> Any:
     # a copy, since a view would be saved with all that it is a view of
     return value[number].clone() if isinstance(value, Tensor) else value
+
+
+def _last_test_batch(draw: ImagePreferences, batch_size: int) -> ImagePreferences:
+    whole = (len(draw.test) - 1) // batch_size * batch_size
+    return replace(draw, test=draw.test.since(whole))
 
 
 def _test_pairs(draw: ImagePreferences) -> Scored:

@@ -41,6 +41,7 @@ def cases() -> dict[str, list[str]]:
         *(["job=policy", "dataset=hh", f"model={model}"] for model in ("tiny_lm", "smollm2")),
         ["dataset=hh", "dataset.part=judge"],
         ["model=cnn", "seed=7", "job.epochs=3"],
+        *(["dataset=mnist", f"protocol={protocol}"] for protocol in options("protocol")),
         *([f"experiment={preset}"] for preset in options("experiment")),
     ]
     return {" ".join(overrides): overrides for overrides in found}
