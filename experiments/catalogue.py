@@ -163,6 +163,12 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
             "Symmetric losses gain up to 15 points of win rate above 30% noise",
             "win_rate_at_high_noise",
         ),
+        Experiment(
+            "faithful_protocol",
+            "Each fault of the authors' MNIST code changes the numbers",
+            "accuracy_vs_protocol",
+            data=(MNIST,),
+        ),
     ),
     "What explains it": (
         Experiment(
