@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -72,6 +72,8 @@ class PreferencePairs:
     score_gap: (n,) float, the difference between the two items' scores that came with the labels,
         such as a judge's. It shows how close a pair is, and is not used as ground truth.
     disputed: (n,) bool, whether a second annotator preferred the other item; None without one.
+    probability: (n,) float, the probability that the label is right, which came with the labels;
+        None without one.
     """
 
     ids: np.ndarray
@@ -81,9 +83,14 @@ class PreferencePairs:
     gap: np.ndarray | None = None
     score_gap: np.ndarray | None = None
     disputed: np.ndarray | None = None
+    probability: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def head(self, count: int) -> "PreferencePairs":
+        """The first pairs."""
+        return PreferencePairs(**{name: _head(column, count) for name, column in _columns(self)})
 
 
 @dataclass(frozen=True)
@@ -92,15 +99,44 @@ class NoisyPairs:
 
     flipped: (n,) bool, the true flip mask, with which evaluation measures what a model learned from
         flipped pairs.
+    weight: (n,) float, at least 0, of each pair in the training loss; None for equal weights.
+    probability: (n,) float in [0, 1], the probability that the label trained on is right; a pair
+        then costs p l(z) + (1 - p) l(-z). None if labels are taken as right.
+    turned: (n,) bool, whether a filter turned the noisy label around before training; None without
+        a filter that does.
     """
 
     pairs: PreferencePairs
     flipped: np.ndarray
+    weight: np.ndarray | None = None
+    probability: np.ndarray | None = None
+    turned: np.ndarray | None = None
 
     @property
     def noisy_label(self) -> np.ndarray:
-        """The label used in training: -y if flipped, otherwise y."""
+        """The label that the noise model leaves: -y if flipped, otherwise y."""
         return np.where(self.flipped, -self.pairs.label, self.pairs.label)
+
+    @property
+    def trained_label(self) -> np.ndarray:
+        """The label used in training: the noisy one, unless a filter turned it around."""
+        noisy = self.noisy_label
+        return noisy if self.turned is None else np.where(self.turned, -noisy, noisy)
+
+    def cleaned(self, suspects: np.ndarray, action: Literal["remove", "flip"]) -> "NoisyPairs":
+        """The pairs as a filter hands them to the trainer; suspects: (n,) bool.
+
+        remove: suspects get weight 0. flip: their label is turned around.
+        """
+        if action == "flip":
+            return replace(self, turned=suspects)
+        kept = (~suspects).astype(np.float64)
+        return replace(self, weight=kept if self.weight is None else self.weight * kept)
+
+    def head(self, count: int) -> "NoisyPairs":
+        """The first pairs."""
+        rest = {name: _head(column, count) for name, column in _columns(self) if name != "pairs"}
+        return NoisyPairs(self.pairs.head(count), **rest)
 
 
 @dataclass(frozen=True)
@@ -286,14 +322,26 @@ def chosen_over_rejected(
     gap: np.ndarray | None = None,
     score_gap: np.ndarray | None = None,
     disputed: np.ndarray | None = None,
+    probability: np.ndarray | None = None,
 ) -> PreferencePairs:
     """Pairs whose items are stored as chosen, rejected, chosen, ...: every clean label is +1."""
     first = 2 * np.arange(len(ids))
-    return PreferencePairs(ids, first, first + 1, np.ones(len(ids)), gap, score_gap, disputed)
+    return PreferencePairs(
+        ids, first, first + 1, np.ones(len(ids)), gap, score_gap, disputed, probability
+    )
 
 
 def taken(pairs: PreferencePairs, index: np.ndarray) -> PreferencePairs:
     """Some pairs that are stored as chosen, rejected, ..., in the order of the index."""
-    columns = (pairs.gap, pairs.score_gap, pairs.disputed)
+    columns = (pairs.gap, pairs.score_gap, pairs.disputed, pairs.probability)
     kept = [None if found is None else found[index] for found in columns]
     return chosen_over_rejected(pairs.ids[index], *kept)
+
+
+def _columns(pairs: PreferencePairs | NoisyPairs) -> Iterator[tuple[str, Any]]:
+    for one in fields(pairs):
+        yield one.name, getattr(pairs, one.name)
+
+
+def _head(column: np.ndarray | None, count: int) -> np.ndarray | None:
+    return None if column is None else column[:count]

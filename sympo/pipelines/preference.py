@@ -207,7 +207,7 @@ class Run(ABC):
         """Record an evaluation, and keep its outputs; scores: (n, 2) by split, of `counted`
         pairs."""
         rewards = {name: self.rewards(name, own) for name, own in scores.items()}
-        train = _first(self.noisy["train"], len(scores["train"]))
+        train = self.noisy["train"].head(len(scores["train"]))
         pairs = self._on_pairs(rewards, scores["test"], train)
         loss = {"train/loss": float(np.mean(self.losses)) if self.losses else None}
         parts = (pairs, beside, self.fixed, Evaluation(loss, {}))
@@ -285,7 +285,7 @@ class Training:
         self.trainer = PreferenceTrainer(
             scorer,
             rows["train"],
-            run.noisy["train"].noisy_label,
+            run.noisy["train"].trained_label,
             run.reference_scores.get("train"),
             Objective(run.margin, run.cell.loss),
             run.job,
@@ -298,6 +298,8 @@ class Training:
                 run.listener.note,
             ),
             run.listener.note,
+            run.noisy["train"].weight,
+            run.noisy["train"].probability,
         )
         longest = max(int(own.tokens.max()) for own in rows.values())
         tokens = scoring_tokens(run.job.tokens_per_pass, scorer.device)
@@ -365,17 +367,3 @@ class PreferenceScorer:
 def check_model(model: Any) -> None:
     """Check a model once for all cells of a sweep, because checking builds it (without weights)."""
     model.check()
-
-
-def _first(noisy: NoisyPairs, count: int) -> NoisyPairs:
-    pairs = noisy.pairs
-    kept = PreferencePairs(
-        pairs.ids[:count],
-        pairs.first[:count],
-        pairs.second[:count],
-        pairs.label[:count],
-        None if pairs.gap is None else pairs.gap[:count],
-        None if pairs.score_gap is None else pairs.score_gap[:count],
-        None if pairs.disputed is None else pairs.disputed[:count],
-    )
-    return NoisyPairs(kept, noisy.flipped[:count])
