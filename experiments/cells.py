@@ -39,8 +39,9 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     resolve_mode(settings["wandb"]["mode"])
     parts = {
         group: kept(group, choices[group], json.dumps(settings[group], sort_keys=True))
-        for group in GROUPS
+        for group in (*GROUPS, *(["filter"] if settings["filter"] is not None else []))
     }
+    parts.setdefault("filter", None)
     judge = _judge(choices["judge"], settings["judge"], parts["job"], parts["dataset"])
     options = {group: str(option) for group, option in choices.items()}
     with within("job"):

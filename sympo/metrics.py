@@ -149,6 +149,10 @@ METRICS = (
         "reward_mean", "test", "Learned reward", "standard deviations",
         figures=("digit",), figure="reward",
     ),
+    # of a filter, the same for every loss: drawn by the comparisons of presets
+    Metric("filter_share", "train", "Share of pairs that the filter doubts", "%", 100, 0, 1),
+    Metric("filter_precision", "train", "Share of suspects that are flipped", "%", 100, 0, 1),
+    Metric("filter_recall", "train", "Share of flipped pairs found", "%", 100, 0, 1),
     Metric("tie_rate", low=0, high=1),
     Metric("tie_rate_chosen", low=0, high=1),
     Metric("ece", low=0, high=1),

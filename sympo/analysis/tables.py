@@ -73,7 +73,7 @@ def _footnotes(summary: pd.DataFrame) -> str:
     if tied := ties(summary):
         notes.append(tied)
     if summary["oracle"].any():
-        notes.append("*: the loss was given the true noise rate (oracle)")
+        notes.append("*: the loss or the filter was given the true noise rate (oracle)")
     by = before(summary, "loss")
     summary = summary[~summary["metric"].map(is_baseline)]
     rows = summary.assign(

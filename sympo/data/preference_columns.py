@@ -17,6 +17,7 @@ from sympo.data.pair_columns import (
     dialogue,
     gap,
     joined,
+    probability,
     said,
     with_system,
     without_prompt,
@@ -42,6 +43,9 @@ class PreferenceColumns(TextDataset):
         dialogue. A column inside another one is written `outer.inner`.
     score_chosen, score_rejected: columns of the responses' scores, which tell a noise model how
         close a pair is. The label remains that of the columns.
+    probability: a column with the probability that `chosen` is preferred, in [0, 1]. A loss l then
+        costs p l(z) + (1 - p) l(-z). Rows below one half have their responses swapped, and rows of
+        one half are dropped, since they prefer neither.
     raw_prompts: use prompts, which must be strings, without a chat template.
     """
 
@@ -58,6 +62,7 @@ class PreferenceColumns(TextDataset):
     raw_prompts: bool = False
     score_chosen: str | None = None
     score_rejected: str | None = None
+    probability: str | None = None
 
     @property
     @abstractmethod
@@ -119,7 +124,14 @@ class PreferenceColumns(TextDataset):
                 notes.append(
                     "rows whose rejected answer has the higher score; they keep their label"
                 )
-        return replace(pair, gap=None if distance is None else abs(distance), notes=tuple(notes))
+        pair = replace(pair, gap=None if distance is None else abs(distance))
+        if self.probability is not None:
+            sure = probability(row, self.probability)
+            if sure < 0.5:
+                notes.append("rows with a probability below one half; their answers were swapped")
+                pair = replace(pair, chosen=pair.rejected, rejected=pair.chosen)
+            pair = replace(pair, probability=max(sure, 1 - sure))
+        return replace(pair, notes=tuple(notes))
 
     def _whole(self, row: dict[str, Any]) -> TextPair:
         return dialogue_pair(dialogue(row, self.chosen), dialogue(row, self.rejected))

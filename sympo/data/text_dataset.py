@@ -22,7 +22,14 @@ from sympo.data.pair_encoding import Encoding, distinct, encode
 from sympo.data.parts import VALIDATED_ON, Part, of_part
 from sympo.data.row_account import counted, near, rendered
 from sympo.data.row_sources import PlacedRow
-from sympo.data.text_pair import TEXTS, Message, TextPair, disputes, score_gaps
+from sympo.data.text_pair import (
+    TEXTS,
+    Message,
+    TextPair,
+    disputes,
+    probabilities,
+    score_gaps,
+)
 from sympo.data.text_rows import TextRows, usable_rows
 from sympo.protocols.judging import LabelledPair, Split
 from sympo.ranges import Count
@@ -159,11 +166,11 @@ class TextDataset(ABC):
         digest = hashlib.blake2b(digest_size=8)
         for rows in self.released:
             digest.update(np.sort(rows.ids).tobytes() + len(rows).to_bytes(8, "big"))
-            # a noise model may read scores and disputes, which are not part of any id
-            if (gaps := score_gaps(rows.pairs)) is not None:
-                digest.update(gaps[np.argsort(rows.ids)].tobytes())
-            if (found := disputes(rows.pairs)) is not None:
-                digest.update(found[np.argsort(rows.ids)].tobytes())
+            # a noise model may read scores and disputes, and losses take probabilities, none of
+            # which are part of any id
+            for column in (score_gaps, disputes, probabilities):
+                if (found := column(rows.pairs)) is not None:
+                    digest.update(found[np.argsort(rows.ids)].tobytes())
         return digest.hexdigest()
 
     def vocabulary(self, tokenizer: "PreTrainedTokenizerBase | None") -> Vocabulary:

@@ -23,6 +23,7 @@ class TextPair:
     notes: what was changed in reading the row, to be counted.
     subset: of the data set, that the row is from; empty if it has none.
     disputed: whether a second annotator preferred the rejected one; None if there was none.
+    probability: that the chosen one is preferred, in (0.5, 1]; None if it is not known.
     """
 
     prompt: list[Message]
@@ -33,6 +34,7 @@ class TextPair:
     notes: tuple[str, ...] = ()
     subset: str = ""
     disputed: bool | None = None
+    probability: float | None = None
 
 
 def score_gaps(pairs: Sequence[TextPair]) -> np.ndarray | None:
@@ -45,3 +47,9 @@ def disputes(pairs: Sequence[TextPair]) -> np.ndarray | None:
     """(n,) whether a second annotator disagreed; None unless every pair has one."""
     found = [pair.disputed for pair in pairs]
     return None if None in found else np.array(found, dtype=bool)
+
+
+def probabilities(pairs: Sequence[TextPair]) -> np.ndarray | None:
+    """(n,) the probabilities of the labels; None unless every pair has one."""
+    found = [pair.probability for pair in pairs]
+    return None if None in found else np.array(found, dtype=np.float64)

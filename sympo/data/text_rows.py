@@ -12,7 +12,7 @@ import numpy as np
 from sympo import seeding
 from sympo.data.message_parsing import Unusable, short
 from sympo.data.row_sources import PlacedRow
-from sympo.data.text_pair import TextPair, disputes, score_gaps
+from sympo.data.text_pair import TextPair, disputes, probabilities, score_gaps
 from sympo.types import BadInput, PreferencePairs, chosen_over_rejected
 
 COLUMNS_SHOWN = 20
@@ -46,7 +46,10 @@ class TextRows:
     def preferences(self) -> PreferencePairs:
         """The pairs without their texts."""
         return chosen_over_rejected(
-            self.ids, score_gap=score_gaps(self.pairs), disputed=disputes(self.pairs)
+            self.ids,
+            score_gap=score_gaps(self.pairs),
+            disputed=disputes(self.pairs),
+            probability=probabilities(self.pairs),
         )
 
     def take(self, index: np.ndarray) -> "TextRows":

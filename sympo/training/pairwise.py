@@ -107,9 +107,7 @@ class PreferenceTrainer:
             lengths, labels = self.lengths[index], self.labels[index]
             z = objective.z_of_scores(scores, reference, lengths, labels)
             soft = probability is not None
-            opposite = (
-                objective.z_of_scores(scores, reference, lengths, -labels) if soft else None
-            )
+            opposite = objective.z_of_scores(scores, reference, lengths, -labels) if soft else None
             losses = objective.of_margins(z, opposite, probability, weight)
             log_weights = objective.log_weights(losses.detach())
             before, largest = largest, max(largest, float(log_weights.max()))

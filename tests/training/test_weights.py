@@ -43,7 +43,9 @@ def found(
 def test_ones_change_no_bit(loss: MarginLoss) -> None:
     ones = torch.ones(5)
     for weight, probability in (ones, None), (None, ones), (ones, ones):
-        for one, other in zip(found(loss, weight, probability), found(loss, None, None)):
+        for one, other in zip(
+            found(loss, weight, probability), found(loss, None, None), strict=True
+        ):
             assert torch.equal(one, other)
 
 
