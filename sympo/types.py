@@ -90,7 +90,7 @@ class PreferencePairs:
 
     def head(self, count: int) -> "PreferencePairs":
         """The first pairs."""
-        return PreferencePairs(**{name: _head(column, count) for name, column in _columns(self)})
+        return PreferencePairs(**_head(self, count))
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,7 @@ class NoisyPairs:
 
     def head(self, count: int) -> "NoisyPairs":
         """The first pairs."""
-        rest = {name: _head(column, count) for name, column in _columns(self) if name != "pairs"}
-        return NoisyPairs(self.pairs.head(count), **rest)
+        return NoisyPairs(**_head(self, count) | {"pairs": self.pairs.head(count)})
 
 
 @dataclass(frozen=True)
@@ -338,10 +337,10 @@ def taken(pairs: PreferencePairs, index: np.ndarray) -> PreferencePairs:
     return chosen_over_rejected(pairs.ids[index], *kept)
 
 
-def _columns(pairs: PreferencePairs | NoisyPairs) -> Iterator[tuple[str, Any]]:
-    for one in fields(pairs):
-        yield one.name, getattr(pairs, one.name)
-
-
-def _head(column: np.ndarray | None, count: int) -> np.ndarray | None:
-    return None if column is None else column[:count]
+def _head(pairs: PreferencePairs | NoisyPairs, count: int) -> dict[str, Any]:
+    """The first values of every column."""
+    columns = {one.name: getattr(pairs, one.name) for one in fields(pairs)}
+    return {
+        name: column[:count] if isinstance(column, np.ndarray) else None
+        for name, column in columns.items()
+    }

@@ -36,8 +36,8 @@ class Collection:
     """The cells of some run folders.
 
     cells: one row per complete cell: `KEYS`, every config leaf that differs (dotted names),
-        `oracle` (the loss or the filter was given the true noise rate), `last/<metric>`, `selected/<metric>`,
-        `last/judge/<judge>/<metric>` if it was judged.
+        `oracle` (the loss or the filter was given the true noise rate), `last/<metric>`,
+        `selected/<metric>`, `last/judge/<judge>/<metric>` if it was judged.
     curves: one row per complete cell and evaluation: the same columns up to `oracle`, then `epoch`
         and the scalar metrics.
     incomplete: one row per folder without an intact summary and evaluations, from its path: job,

@@ -61,8 +61,8 @@ def assemble(
 
     config: the settings to record, with parts as mappings that have a `_target_`. options: the
         option name of each part. parts: `job`, `dataset`, `loss`, `noise_model`, `model`,
-        `sampler`, `filter`. settings: what the identity is made of, with parts as in config, or as objects,
-        whose classes need no Python path.
+        `sampler`, `filter`. settings: what the identity is made of, with parts as in config, or as
+        objects, whose classes need no Python path.
     """
     device = resolve_device(str(config["device"]))
     job, dataset, model = (parts[key] for key in ("job", "dataset", "model"))

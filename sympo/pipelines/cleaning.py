@@ -1,5 +1,6 @@
 """What a filter decides about the training pairs of a cell: made once, shared by all losses."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from sympo.protocols.cleaning import CleaningModels, Filter
 from sympo.runs.stages import Stages
 from sympo.types import NoisyPairs
 
-# the seeds of so many models
+# settings of a job that matter to trained cells only
+AFTER_CLEANING = ("epochs", "evaluate_every", "evaluated_train_pairs")
+# from the seeds of models
 Models = Callable[[list[int]], CleaningModels]
 
 
@@ -23,13 +26,13 @@ def cleaned(
     """The training pairs of a cell after its filter; unchanged without one.
 
     models: makes the models that the filter asks, from their seeds. The decision is a shared stage,
-    keyed by everything that determines it: data, flips, seed, model, filter, batch size and
-    learning rate, but neither the loss of the cell nor its epochs.
+    keyed by everything that determines it: pairs, noisy labels, seed, model, filter and the
+    settings of the job, but neither the loss of the cell nor its epochs.
     """
     if cell.filter is None:
         return noisy
     chosen: Filter = cell.filter
-    own, job = cell.folder.identity, cell.job
+    own = cell.folder.identity
 
     def make(folder: Path) -> None:
         seed = cell.name.seed
@@ -40,14 +43,19 @@ def cleaned(
     key = joined(
         **{name: own[name] for name in ("dataset", "noise_model", "model")},
         filter=own["filter"].without("action"),
+        job=own["job"].without(*AFTER_CLEANING),
         noise=cell.name.noise,
         seed=cell.name.seed,
-        batch_size=job.batch_size,
-        learning_rate=job.learning_rate,
+        labels=_digest(noisy),
     )
     stages = Stages(Path(cell.config["results_dir"]) / "stages", note, cell.since)
     with np.load(stages.get("filter", key, make) / "suspects.npz") as found:
         return noisy.cleaned(found["suspects"], chosen.action)
+
+
+def _digest(noisy: NoisyPairs) -> str:
+    content = noisy.pairs.ids.tobytes() + np.sign(noisy.noisy_label).astype(np.int8).tobytes()
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def cleaning_metrics(noisy: NoisyPairs) -> dict[str, float | None]:

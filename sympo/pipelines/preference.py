@@ -187,6 +187,26 @@ class Run(ABC):
         )
         return self.margin.rewards(*parts).numpy().ravel()  # type: ignore[arg-type]
 
+    def trainer(
+        self, rows: Splittable, scorer: Scorer, objective: Objective, recipe: Recipe, seed: int
+    ) -> PreferenceTrainer:
+        """A trainer of a scorer on the training pairs, with their labels and weights as they are
+        now."""
+        job, note, train = self.job, self.listener.note, self.noisy["train"]
+        return PreferenceTrainer(
+            scorer,
+            rows,
+            train.trained_label,
+            self.reference_scores.get("train"),
+            objective,
+            recipe,
+            seed,
+            training_tokens(job.tokens_per_pass, scorer, rows, job.batch_size, note),
+            note,
+            train.weight,
+            train.probability,
+        )
+
     def diverged(self, step: int, scores: Mapping[str, np.ndarray]) -> Diverged | None:
         """The error if an evaluation's scores are not all finite, else None."""
         if all(np.isfinite(own).all() for own in scores.values()):
@@ -282,25 +302,8 @@ class Training:
         )
         for line in filter(None, (scorer.note, compiled)):
             self.listener.note(line)
-        self.trainer = PreferenceTrainer(
-            scorer,
-            rows["train"],
-            run.noisy["train"].trained_label,
-            run.reference_scores.get("train"),
-            Objective(run.margin, run.cell.loss),
-            run.job,
-            run.cell.name.seed,
-            training_tokens(
-                run.job.tokens_per_pass,
-                scorer,
-                rows["train"],
-                run.job.batch_size,
-                run.listener.note,
-            ),
-            run.listener.note,
-            run.noisy["train"].weight,
-            run.noisy["train"].probability,
-        )
+        objective = Objective(run.margin, run.cell.loss)
+        self.trainer = run.trainer(rows["train"], scorer, objective, run.job, run.cell.name.seed)
         longest = max(int(own.tokens.max()) for own in rows.values())
         tokens = scoring_tokens(run.job.tokens_per_pass, scorer.device)
         self.scoring = Passes(tokens, longest, scorer.device, run.listener.note)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -68,9 +69,10 @@ class PreferenceTrainer:
         """Steps taken."""
         return self.optimizer.done
 
-    def train(self, on_step: Callable[[float], None]) -> None:
-        """Take the remaining steps; on_step(loss of the step) after each."""
-        for batch in batches(len(self.rows), self.recipe, self.seed, "preferences", self.done):
+    def train(self, on_step: Callable[[float], None], steps: int | None = None) -> None:
+        """Take the remaining steps, or so many of them; on_step(loss of the step) after each."""
+        left = batches(len(self.rows), self.recipe, self.seed, "preferences", self.done)
+        for batch in islice(left, steps):
             self.scorer.model.train()
             loss = self.step(batch)
             if not math.isfinite(loss):
@@ -121,6 +123,10 @@ class PreferenceTrainer:
             torch.autograd.backward((weights * losses).sum())
             seen.append(losses.detach())
         return largest, total, seen
+
+    def weigh(self, weight: np.ndarray) -> None:
+        """Replace the weights of the pairs, (n,)."""
+        self.weight = self._tensor(weight)
 
     def state(self) -> dict[str, Any]:
         """Everything that the remaining steps depend on."""

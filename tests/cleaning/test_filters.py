@@ -92,7 +92,8 @@ def test_each_network_is_trained_on_the_choice_of_the_other() -> None:
 @pytest.mark.parametrize("kind", [SmallLoss, CoTeaching, Ensemble])
 @pytest.mark.parametrize(
     ("settings", "named"),
-    [({"action": "drop"}, "action"), ({"assumed_rate": 0.5}, "assumed_rate"), ({"epochs": 0}, "epochs")],
+    [({"action": "drop"}, "action"), ({"assumed_rate": 0.5}, "assumed_rate"),
+     ({"epochs": 0}, "epochs")],
 )  # fmt: skip
 def test_settings_are_checked(kind: type[PairFilter], settings: Any, named: str) -> None:
     with pytest.raises(BadArgument, match=f"^{named}="):

@@ -63,6 +63,6 @@ def test_what_a_filter_did() -> None:
     assert cleaning_metrics(noisy) == {}
     suspects = np.array([True, False, False, False])
     for action in ("remove", "flip"):
-        assert cleaning_metrics(noisy.cleaned(suspects, action)) == {  # type: ignore[arg-type]
+        assert cleaning_metrics(noisy.cleaned(suspects, action)) == {
             "train/filter_share": 0.25, "train/filter_precision": 1.0, "train/filter_recall": 0.5
         }  # fmt: skip
