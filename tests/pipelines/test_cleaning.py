@@ -1,15 +1,20 @@
 """A filter between the flips and the training of a cell."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import sympo
-from sympo.cleaning import Ensemble, SmallLoss
+from sympo import seeding
+from sympo.cleaning import Ensemble, PairFilter, SmallLoss
 from sympo.pipelines.cleaning import cleaning_metrics
+from sympo.pipelines.reference import Reference
+from sympo.protocols.cleaning import CleaningModels
 from sympo.types import NoisyPairs, chosen_over_rejected
 
+TINY = sympo.TinyReward(hidden_size=16, intermediate_size=24, heads=2)
 DIGITS = sympo.Digits(train_pairs=400, validation_pairs=200, test_pairs=300)
 
 
@@ -66,3 +71,70 @@ def test_what_a_filter_did() -> None:
         assert cleaning_metrics(noisy.cleaned(suspects, action)) == {
             "train/filter_share": 0.25, "train/filter_precision": 1.0, "train/filter_recall": 0.5
         }  # fmt: skip
+
+
+LANGUAGE = sympo.GoldLanguage(corpus_texts=300, train_pairs=96, validation_pairs=32, test_pairs=32)
+
+
+@pytest.mark.parametrize("action", ["remove", "flip"])
+def test_a_policy_is_trained_on_clean_pairs(tmp_path: Path, action: str) -> None:
+    """Flips that a perfect filter turns around are as if they had never been."""
+
+    def run(noise: float, chosen: PairFilter | None) -> sympo.Trained:
+        return sympo.train_policy(
+            LANGUAGE, "logistic", noise, filter=chosen, results_dir=tmp_path,
+            model=sympo.TinyLM(hidden_size=16, intermediate_size=24, heads=2),
+            epochs=1, batch_size=32, learning_rate=1e-2, warmup_steps=0, evaluate_every=1,
+            sft=sympo.FineTuning(epochs=0), device="cpu",
+            sampling=sympo.Sampling(prompts=8, max_new_tokens=16),
+        )  # fmt: skip
+
+    cleaned, clean = run(0.3, Knowing(action=action)), run(0.0, None)  # type: ignore[arg-type]
+    assert cleaned.metrics["train/filter_precision"] == 1
+    assert cleaned.metrics["train/filter_recall"] == 1
+    same = np.allclose(cleaned.rewards("test"), clean.rewards("test"), atol=1e-6)
+    assert same is (action == "flip")
+
+
+def test_models_of_texts_leave_out_what_has_no_weight(tmp_path: Path) -> None:
+    found = sympo.train_reward_model(
+        LANGUAGE, "ramp", 0.3, model=TINY, filter=Halves(epochs=3), results_dir=tmp_path,
+        epochs=1, batch_size=32, learning_rate=1e-2, warmup_steps=0, evaluate_every=1, device="cpu",
+        reference=Reference(
+            model=sympo.TinyLM(hidden_size=16, intermediate_size=24, heads=2),
+            sft=sympo.FineTuning(epochs=0), sampling=sympo.Sampling(max_new_tokens=16),
+        ),
+    )  # fmt: skip
+    assert found.metrics["train/filter_share"] == 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knowing(PairFilter):
+    """Knows the flips."""
+
+    identity = "knowing"
+    models = 1
+
+    def suspects(self, models: CleaningModels, ids: np.ndarray, seed: int) -> np.ndarray:
+        models.train_epoch()
+        assert models.margins().shape == (1, 96)
+        assert models.validation_margins().shape == (1, 32)
+        return seeding.uniform(seed, "flip", ids) < 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halves(PairFilter):
+    """Trains each of two models on another half of the pairs."""
+
+    identity = "halves"
+    models = 2
+
+    def suspects(self, models: CleaningModels, ids: np.ndarray, seed: int) -> np.ndarray:
+        first = np.arange(len(ids)) < len(ids) // 2
+        for _ in range(self.epochs):
+            models.train_epoch(np.stack([first, ~first]).astype(float))
+        margins = models.margins()
+        # each has learnt the half that it was trained on
+        own, other = margins[0, first] - margins[1, first], margins[1, ~first] - margins[0, ~first]
+        assert own.mean() > 0 and other.mean() > 0
+        return first
