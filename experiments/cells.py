@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from experiments.report_settings import read_report
 from experiments.run_data import shares_training, warn_of_shared
 from experiments.settings import GROUPS, SETTINGS, build, check_keys, check_size, kept, resolved
 from sympo.disk import check_folder
@@ -31,6 +32,8 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     choices: the option chosen for each group, Hydra's `hydra.runtime.choices`.
     """
     settings = resolved(config)
+    # what a sweep reports is no setting of its cells
+    read_report(settings.pop("report", None))
     check_size(choices.get("size", "full"), choices.get("experiment"))
     check_keys("", settings, SETTINGS)
     for key in ("results_dir", "report_dir"):

@@ -7,10 +7,14 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sympo.disk import write_atomically
 from sympo.pipelines.result import RunResult
 from sympo.types import printable
+
+if TYPE_CHECKING:
+    from sympo.report_settings import ReportSettings
 
 # settings that name files
 PATHS = frozenset({"path", "name_or_path", "tokenizer_path"})
@@ -25,14 +29,16 @@ def report(
     out: Path,
     provenance: Callable[[Sequence[Path]], tuple[str, str]],
     words: tuple[str, str, str] = ("cells", "run", "already complete"),
+    asked: "ReportSettings | None" = None,
 ) -> None:
     """Report on many runs: write tables and figures, print counts and failures with their logs.
 
     provenance: returns the name and text of a file that records how the complete folders were made.
     words: what to call the runs, those done now, and those done before.
+    asked: comparisons and claims beside the standing figures.
     """
     try:
-        _draw(list(dict.fromkeys(outcome.folder for outcome in found)), out, provenance)
+        _draw(list(dict.fromkeys(outcome.folder for outcome in found)), out, provenance, asked)
     except Exception as error:  # the cells are safe in their folders, and listed below
         if isinstance(error, OSError):  # such as a full disk: a traceback would not help
             print(f"error: {printable(f'could not report to {out}: {error}')}", file=sys.stderr)
@@ -55,7 +61,10 @@ def report(
 
 
 def _draw(
-    folders: Sequence[Path], out: Path, provenance: Callable[[Sequence[Path]], tuple[str, str]]
+    folders: Sequence[Path],
+    out: Path,
+    provenance: Callable[[Sequence[Path]], tuple[str, str]],
+    asked: "ReportSettings | None",
 ) -> None:
     from sympo.analysis import Collection, write_report
 
@@ -65,11 +74,13 @@ def _draw(
     if collection.cells.empty:
         print("", *collection.set_aside, sep="\n")
         return
-    written = write_report(collection, out)
+    written = write_report(collection, out, asked)
     incomplete = set(collection.unfinished)
     name, text = provenance([folder for folder in folders if str(folder) not in incomplete])
     write_atomically(out / name, text)
     print(f"\n{written.table}\n")
+    for sentence in written.claims:
+        print(f"{sentence}\n")
     for figure in written.figures:
         print(figure)
 

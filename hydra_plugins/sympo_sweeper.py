@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cells import Planned, prepare
 from experiments.report import cell_provenance, outcomes, report
+from experiments.report_settings import check_settings_exist, report_of
 from experiments.settings import refuse_classes, unknown_override
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.result import RunResult
@@ -68,8 +69,10 @@ class CellSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> list[RunResult]:
         if hasattr(get_class(self.config.job._target_), "start"):
             raise BadInput("this job handles all its runs at once: leave out -m")
+        asked = report_of(self.config, self.config.hydra.runtime.choices)
         jobs = [self._compose(overrides) for overrides in self._combinations(arguments)]
         jobs, cells = self._check(jobs, arguments)
+        check_settings_exist(asked, (cell.config for cell in cells))
         for job, cell in zip(jobs, cells, strict=True):
             self.prepared.add(job, cell)
         if self.config.dry_run:
@@ -83,7 +86,8 @@ class CellSweeper(Sweeper):
                 for i, outcome in zip(free, self._launch([jobs[i] for i in free]), strict=True):
                     found[i] = outcome
         outcomes.extend(found)
-        report(found, Path(self.config.report_dir), partial(cell_provenance, arguments))
+        out = Path(self.config.report_dir)
+        report(found, out, partial(cell_provenance, arguments), asked=asked)
         return found
 
     def _show_plan(self, jobs: list["Job"]) -> None:

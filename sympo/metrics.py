@@ -5,6 +5,7 @@ below the epoch it was measured at, `test/order_accuracy`; the last part, its na
 is.
 """
 
+import difflib
 import math
 import re
 from collections.abc import Iterable
@@ -155,10 +156,20 @@ METRICS = (
     Metric("filter_recall", "train", "Share of flipped pairs found", "%", 100, 0, 1),
     Metric("tie_rate", low=0, high=1),
     Metric("tie_rate_chosen", low=0, high=1),
-    Metric("ece", low=0, high=1),
-    Metric("spearman", low=-1, high=1),
-    Metric("kendall", low=-1, high=1),
+    Metric("ece", title="Calibration error (ECE)", low=0, high=1),
+    Metric("spearman", title="Rank correlation with the true reward", low=-1, high=1),
+    Metric("kendall", title="Rank correlation with the true reward (Kendall)", low=-1, high=1),
     Metric("truncated", low=0, high=1),
+    Metric("loss", title="Training loss"),
+    Metric("margin_mean", title="Mean test margin"),
+    *(
+        Metric(f"{kind}_accuracy", "", f"Accuracy on {kind} labels", "%", 100, 0, 1)
+        for kind in ("noisy", "clean")
+    ),
+    Metric("length_adjusted_win_rate", "", "Length-adjusted win rate", "%", 100, 0, 1, line=50),
+    Metric("authors_win_rate", "", "Win rate by the authors' protocol", "%", 100, 0, 1, line=50),
+    Metric("first_shown_wins", "", "Wins of the response shown first", "%", 100, 0, 1, line=50),
+    Metric("invalid_rate", low=0, high=1),
 )  # fmt: skip
 # names that metrics share: any accuracy, and any standard error
 _FAMILIES = (
@@ -168,6 +179,17 @@ _FAMILIES = (
 _BY_NAME = {metric.name: metric for metric in METRICS}
 KL = _BY_NAME["kl"].path
 HEADLINES = tuple(metric.path for metric in METRICS if metric.headline)
+
+
+def undeclared(path: str) -> str:
+    """What to do about a metric that is not declared, by the last part of its path; empty if it
+    is."""
+    name = path.rsplit("/", 1)[-1]
+    if name in _BY_NAME:
+        return ""
+    if close := difflib.get_close_matches(name, _BY_NAME, n=1):
+        return f"did you mean {close[0]}?"
+    return "a metric of your own must be declared in sympo/metrics.py first"
 
 
 def metric_of(path: str) -> Metric:

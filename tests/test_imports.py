@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "sympo.ranges": {"sympo.types"},
     "sympo.disk": {"sympo.types"},
     "sympo.validity": {"sympo.metrics"},
+    "sympo.report_settings": {"sympo.types", "sympo.disk", "sympo.metrics"},
     "sympo.sampling.settings": {"sympo.types", "sympo.ranges"},
     "sympo.sampling.responses": {"sympo.types"},
     "sympo.protocols": {
@@ -80,6 +81,7 @@ MAY_IMPORT = {
     "sympo.analysis": {
         "sympo.types", "sympo.runs", "sympo.evaluation", "sympo.outcomes", "sympo.statistics",
         "sympo.judges.protocol", "sympo.disk", "sympo.validity", "sympo.metrics",
+        "sympo.report_settings",
     },
     "sympo.lazy": set(),
     "sympo.moved": set(),

@@ -7,9 +7,9 @@ and filled markers; every other loss has a broken line and pale markers.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import cycle, product
 from typing import Literal
 
 import numpy as np
@@ -55,6 +55,8 @@ LOSSES = {
     "dr_dpo": LossStyle("#66CCEE", (4, 1, 45), DASHDOT),
 }
 _OTHER_COLORS = ["#AA4499", "#6699CC", "#117733", "#882255", "#DDAA33", "#004488"]
+# of the second setting of lines in comparisons
+_KINDS: list[Dashes] = [SOLID, DASHED, DOTTED, DASHDOT, LONG, DASHDOTDOT]
 _SHAPES = list(product("vDPX<>phd8*", [DASHED, DOTTED, DASHDOT]))
 
 
@@ -89,3 +91,25 @@ def _free(name: str, taken: set[tuple[Marker, Dashes]]) -> LossStyle:
     color = _OTHER_COLORS[number // len(_SHAPES) % len(_OTHER_COLORS)]
     base = LOSSES.get(_loss(name), LossStyle(color, marker, line))
     return replace(base, marker=marker, line=base.line if base.family else line)
+
+
+def paired_styles(looks: Mapping[str, tuple[str, str]]) -> dict[str, LossStyle]:
+    """The style of each line whose colour and kind show different settings.
+
+    looks: of each label, the value that gives colour and marker, such as a loss, and the one that
+    gives line and fill; empty if there is only one. In the order of the legend.
+    """
+    colours = list(dict.fromkeys(colour for colour, _ in looks.values()))
+    kinds = list(dict.fromkeys(kind for _, kind in looks.values()))
+    known = [name for name in colours if _loss(name) in LOSSES]
+    base = styles(colours) if known else dict(zip(colours, cycle(LOSSES.values()), strict=False))
+    if len(kinds) == 1:
+        return {label: base[colour] for label, (colour, _) in looks.items()}
+    found = {}
+    for label, (colour, kind) in looks.items():
+        place = kinds.index(kind)
+        # the first kind is solid and filled, the others are broken and pale
+        found[label] = replace(
+            base[colour], line=_KINDS[place % len(_KINDS)], family=place % 2 == 0
+        )
+    return found

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 import run
 from experiments.cells import prepare
+from experiments.report_settings import check_settings_exist, read_report
 from experiments.settings import GROUPS, SETTINGS, build, check_keys, refuse_classes, resolved
 from sympo.types import BadInput
 from tests.conftest import DATA
@@ -155,6 +156,7 @@ def test_preset_is_accepted(overrides: list[str]) -> None:
     for place in range(max(map(len, swept))):
         config, choices = composed(*overrides, *(values[place % len(values)] for values in swept))
         settings = resolved(config)
+        check_settings_exist(read_report(settings.pop("report")), [settings])
         check_keys("", settings, SETTINGS)
         for group in GROUPS:
             build(group, choices[group], settings[group])
@@ -237,6 +239,8 @@ def test_data_set_brings_its_model() -> None:
         (["results_dir=/dev/null/x"], ["results_dir=/dev/null/x", "not a writable folder"]),
         (["results_dir=3"], ["results_dir=3", "str"]),
         (["report_dir=null"], ["report_dir=None", "str"]),
+        (["report.claims=1"], ["report.claims=1", "a list"]),
+        (["report.comparisons=[{name: a}]"], ["report.comparisons[0].metric is missing"]),
         (["device=[cpu]"], ["device=['cpu']", "str"]),
         (["threads=true"], ["threads=True", "int"]),
         (["seed=-1"], ["seed=-1"]),
