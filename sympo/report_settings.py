@@ -18,7 +18,7 @@ Value = str | float | bool | None
 Selector = Mapping[str, tuple[Value, ...]]
 # settings outside the groups; `epoch` is the reported one, last or selected
 ALONE = ("noise", "epoch")
-GROUPS = ("job", "dataset", "loss", "noise_model", "model")
+GROUPS = ("job", "dataset", "loss", "noise_model", "model", "filter")
 # the names of standing figures and tables
 _TAKEN = {
     *(figure.name for figure in figures()), "training_panel", "summary", "differences", "judges",

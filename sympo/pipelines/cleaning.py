@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from sympo import seeding
 from sympo.evaluation.flips import filter_metrics
-from sympo.identity import joined
+from sympo.identity import joined, part_identity
 from sympo.pipelines.cell import Cell
 from sympo.protocols.cleaning import CleaningModels, Filter
 from sympo.runs.stages import Stages
@@ -16,8 +17,8 @@ from sympo.types import NoisyPairs
 
 # settings of a job that matter to trained cells only
 AFTER_CLEANING = ("epochs", "evaluate_every", "evaluated_train_pairs")
-# from the seeds of models
-Models = Callable[[list[int]], CleaningModels]
+# from the seeds of models and their epochs
+Models = Callable[[list[int], int], CleaningModels]
 
 
 def cleaned(
@@ -25,24 +26,26 @@ def cleaned(
 ) -> NoisyPairs:
     """The training pairs of a cell after its filter; unchanged without one.
 
-    models: makes the models that the filter asks, from their seeds. The decision is a shared stage,
+    models: makes the models that the filter asks, from their seeds and their epochs, which are
+    those of the filter, but not more than the cell's own. The decision is a shared stage,
     keyed by everything that determines it: pairs, noisy labels, seed, model, filter and the
-    settings of the job, but neither the loss of the cell nor its epochs.
+    settings of the job, but not the loss of the cell.
     """
     if cell.filter is None:
         return noisy
-    chosen: Filter = cell.filter
+    epochs = min(cell.filter.epochs, cell.job.epochs)
+    chosen: Filter = replace(cell.filter, epochs=epochs)
     own = cell.folder.identity
 
     def make(folder: Path) -> None:
         seed = cell.name.seed
         seeds = [seeding.derive(seed, "filter", str(number)) for number in range(chosen.models)]
-        suspects = chosen.suspects(models(seeds), noisy.pairs.ids, seed)
+        suspects = chosen.suspects(models(seeds, epochs), noisy.pairs.ids, seed)
         np.savez(folder / "suspects.npz", suspects=suspects)
 
     key = joined(
         **{name: own[name] for name in ("dataset", "noise_model", "model")},
-        filter=own["filter"].without("action"),
+        filter=part_identity(chosen).without("action"),
         job=own["job"].without(*AFTER_CLEANING),
         noise=cell.name.noise,
         seed=cell.name.seed,

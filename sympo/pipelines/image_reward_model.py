@@ -204,7 +204,7 @@ def _cleaned(job: RewardModelJob, cell: Cell, note: Callable[[str], object]) -> 
     """The cell after its filter, if it has one."""
     one = _reward_cell(cell)
 
-    def models(seeds: Sequence[int]) -> StackedCleaningModels:
+    def models(seeds: Sequence[int], epochs: int) -> StackedCleaningModels:
         data = draw(cell.dataset, cell.name.seed)
         return StackedCleaningModels(
             data, one.train, one.validation, cell.model, Logistic(), job, seeds, cell.device, note

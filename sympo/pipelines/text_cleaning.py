@@ -27,8 +27,8 @@ def clean(run: Run, rows: Mapping[str, Splittable], scorer: Callable[[int], Scor
     if cell.filter is None:
         return
 
-    def models(seeds: Sequence[int]) -> TextCleaningModels:
-        return TextCleaningModels(run, rows, [scorer(seed) for seed in seeds], seeds)
+    def models(seeds: Sequence[int], epochs: int) -> TextCleaningModels:
+        return TextCleaningModels(run, rows, [scorer(seed) for seed in seeds], seeds, epochs)
 
     with drawing(cell.device, seeding.derive(cell.name.seed, "filter"), "training"):
         run.noisy["train"] = cleaned(cell, noisy, models, run.listener.note)
@@ -46,9 +46,10 @@ class TextCleaningModels:
         rows: Mapping[str, Splittable],
         scorers: Sequence[Scorer],
         seeds: Sequence[int],
+        epochs: int,
     ) -> None:
         self.run, self.rows = run, rows
-        recipe = replace(run.job, epochs=run.cell.filter.epochs)
+        recipe = replace(run.job, epochs=epochs)
         objective = Objective(run.margin, Logistic())
         self.trainers = [
             run.trainer(rows["train"], scorer, objective, recipe, seed)

@@ -53,7 +53,7 @@ class Filter(Protocol):
 
     @property
     def epochs(self) -> int:
-        """How many epochs it trains them, at most."""
+        """How many epochs it trains them; a shorter cell shortens it."""
         ...
 
     def suspects(self, models: CleaningModels, ids: np.ndarray, seed: int) -> np.ndarray:
