@@ -22,7 +22,7 @@ Models = Callable[[list[int], int], CleaningModels]
 
 
 def cleaned(
-    cell: Cell, noisy: NoisyPairs, models: Models, note: Callable[[str], object]
+    cell: Cell, noisy: NoisyPairs, models: Models, note: Callable[[str], None]
 ) -> NoisyPairs:
     """The training pairs of a cell after its filter; unchanged without one.
 

@@ -188,7 +188,7 @@ class _Pass:
 
 
 def _trainer(
-    job: RewardModelJob, cells: Sequence[Cell], note: Callable[[str], object]
+    job: RewardModelJob, cells: Sequence[Cell], note: Callable[[str], None]
 ) -> CellTrainer:
     return CellTrainer(
         [_cleaned(job, cell, note) for cell in cells],
@@ -200,7 +200,7 @@ def _trainer(
     )
 
 
-def _cleaned(job: RewardModelJob, cell: Cell, note: Callable[[str], object]) -> RewardCell:
+def _cleaned(job: RewardModelJob, cell: Cell, note: Callable[[str], None]) -> RewardCell:
     """The cell after its filter, if it has one."""
     one = _reward_cell(cell)
 

@@ -35,7 +35,7 @@ class Stages:
     seconds since the epoch, are made again.
     """
 
-    def __init__(self, root: str | Path, note: Callable[[str], object], since: float = 0.0) -> None:
+    def __init__(self, root: str | Path, note: Callable[[str], None], since: float = 0.0) -> None:
         self.root, self.note, self.since = Path(root), note, since
 
     def get(self, name: str, key: Identity, make: Callable[[Path], None]) -> Path:
