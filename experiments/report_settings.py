@@ -8,9 +8,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.settings import CONF, resolved, unknown
-from sympo.report_settings import ALONE, FULL, GROUPS, ReportSettings
+from experiments.settings import CONF, groups, resolved, unknown
+from sympo.report_settings import ALONE, FULL, ReportSettings
 from sympo.types import BadInput
+
+# groups whose choice does not belong to what a cell is
+_NOT_OF_CELLS = {"experiment", "size", "sampler", "judge"}
 
 
 def read_report(given: Any, size: str = FULL) -> ReportSettings:
@@ -38,25 +41,40 @@ def check_settings_exist(report: ReportSettings, cells: Iterable[Mapping[str, An
     used = [use for use in report.uses() if use[1] not in ALONE]
     if not used:
         return
+    options = _options()
     known = {
-        f"{group}.{name}" for cell in cells for group in GROUPS for name in _leaves(cell[group])
+        f"{group}.{name}"
+        for cell in cells
+        for group in options
+        for name in _leaves(cell.get(group))
     }
     for place, name, values in used:
-        if name in GROUPS:
-            options = sorted(path.stem for path in (CONF / name).glob("*.yaml"))
-            for value in values:
-                if value not in options:
-                    raise BadInput(f"{place}={value}: {unknown(str(value), options)}")
-        elif name not in known and name not in (every := known | _of_options()):
-            same = [key for key in sorted(every) if key.split(".")[0] == name.split(".")[0]]
+        group, dot, _ = name.partition(".")
+        if group not in options:
+            raise BadInput(f"{place}={name}: {unknown(name, [*ALONE, *sorted(options)])}")
+        if dot and name not in known and name not in (every := known | _settings_of_options()):
+            same = sorted(key for key in every if key.startswith(f"{group}."))
             raise BadInput(f"{place}={name}: {unknown(name, same)}")
+        for value in () if dot else values:
+            if value not in options[group]:
+                raise BadInput(f"{place}={value}: {unknown(str(value), options[group])}")
 
 
 @lru_cache(maxsize=1)
-def _of_options() -> frozenset[str]:
+def _options() -> dict[str, list[str]]:
+    """The options of each group that gives cells their settings."""
+    return {
+        name: sorted(path.stem for path in (CONF / name).glob("*.yaml"))
+        for name in groups() - _NOT_OF_CELLS
+        if "/" not in name
+    }
+
+
+@lru_cache(maxsize=1)
+def _settings_of_options() -> frozenset[str]:
     """The settings in the files of all options."""
     found = set[str]()
-    for group in GROUPS:
+    for group in _options():
         for file in (CONF / group).glob("*.yaml"):
             found |= {f"{group}.{name}" for name in _leaves(_load(file))}
         for inner in (CONF / group).glob("*/*.yaml"):  # a group in a group

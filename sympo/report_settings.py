@@ -18,7 +18,6 @@ Value = str | float | bool | None
 Selector = Mapping[str, tuple[Value, ...]]
 # settings outside the groups; `epoch` is the reported one, last or selected
 ALONE = ("noise", "epoch")
-GROUPS = ("job", "dataset", "loss", "noise_model", "model", "filter")
 # the names of standing figures and tables
 _TAKEN = {
     *(figure.name for figure in figures()), "training_panel", "summary", "differences", "judges",
@@ -26,7 +25,7 @@ _TAKEN = {
     "claims", "comparisons", "report", "provenance",
 }  # fmt: skip
 _WHERE_MEASURED = ("train", "validation", "test", "policy", "reference", "judge", "baseline")
-_SETTING = re.compile(rf"(?:{'|'.join(GROUPS)})(?:\.\w+)*")
+_SETTING = re.compile(r"[a-z]\w*(?:\.\w+)*")
 
 
 @dataclass(frozen=True)
@@ -267,10 +266,12 @@ def _below_epoch(place: str, path: str, rest: str) -> str:
 
 def _setting(place: str, given: object) -> str:
     name = _text(place, given)
-    if name not in ALONE and not _SETTING.fullmatch(name):
+    if name == "seed":
+        raise BadInput(f"{place}=seed is not allowed: numbers are means over seeds")
+    if not _SETTING.fullmatch(name):
         raise BadInput(
-            f"{place}={name} is not a setting: it must be {', '.join(ALONE)}, a group "
-            f"({', '.join(GROUPS)}) or a setting in a group, such as dataset.train_pairs"
+            f"{place}={name} is not a setting: it must be {', '.join(ALONE)}, a group such as "
+            "loss, or a setting in a group, such as dataset.train_pairs"
         )
     return name
 

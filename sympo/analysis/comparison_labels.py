@@ -20,7 +20,8 @@ class Roles:
 
     lines, panels: as in `Comparison`; a loss brings its own settings. apart: settings that nothing
     uses, for which cells are not pooled: each combination is a figure of its own. points: the same
-    against a metric, where each combination is a point of a line.
+    against a metric, where each combination is a point of a line. named: every setting that the
+    comparison names, which labels of a loss leave out.
     """
 
     x: str
@@ -28,13 +29,14 @@ class Roles:
     panels: list[str]
     apart: list[str]
     points: list[str]
+    named: frozenset[str]
 
     @classmethod
     def of(cls, frame: pd.DataFrame, comparison: Comparison) -> "Roles":
         x, panels = comparison.x, [comparison.panels] if comparison.panels else []
         lines = [name for name in comparison.lines if name not in (x, *panels)]
         own = [name for name in all_settings(frame) if name.startswith("loss.")]
-        of_loss = own if "loss" in lines else []
+        of_loss = own if "loss" in (x, *lines, *panels) else []
         used = [*lines, *of_loss, *panels, x, "epoch"]
         used = [name for name in dict.fromkeys(used) if name in frame]
         rest = [name for name in varying(frame, all_settings(frame)) if name not in used]
@@ -44,13 +46,15 @@ class Roles:
         of_metric = "/" in x
         if not of_metric and not panels and "noise" in rest:
             panels, rest = ["noise"], [name for name in rest if name != "noise"]
-        lines = [name for name in lines if name in varying(frame, lines)] or (
-            # its settings may differ although the loss does not
-            ["loss"] if "loss" in lines or not lines else lines[:1]
-        )
-        if "loss" not in lines and of_loss and varying(frame, of_loss):
-            lines.append("loss")
-        return cls(x, lines, varying(frame, panels), [] if of_metric else rest, rest * of_metric)
+        # a loss's own settings may differ although the loss does not
+        losses = ["loss"] if "loss" in lines and varying(frame, ["loss", *of_loss]) else []
+        differ = {*varying(frame, lines), *losses}
+        lines = [name for name in lines if name in differ] or [
+            name for name in lines if name in frame
+        ][:1]
+        named = frozenset([x, *comparison.lines, *panels])
+        points, apart = (rest, []) if of_metric else ([], rest)
+        return cls(x, lines, varying(frame, panels), apart, points, named)
 
     @property
     def shown(self) -> list[str]:
@@ -76,12 +80,13 @@ class Labels:
 
     @classmethod
     def of(cls, cells: pd.DataFrame, roles: Roles) -> "Labels":
-        colour = "loss" if "loss" in roles.lines else roles.lines[0]
-        parts = {name: _column(cells, name, roles.x) for name in roles.lines}
-        kinds = [name for name in roles.lines if name != colour]
+        names = roles.lines or [""]
+        colour = "loss" if "loss" in names else names[0]
+        parts = {name: _column(cells, name, roles.named) for name in names}
+        kinds = [name for name in names if name != colour]
         joined = pd.DataFrame(
             {
-                "line": _joined([parts[name] for name in roles.lines]),
+                "line": _joined([parts[name] for name in names]),
                 "colour": parts[colour],
                 "kind": _joined([parts[name] for name in kinds]) if kinds else "",
             }
@@ -92,7 +97,7 @@ class Labels:
             str(line): (str(of), str(kind))
             for line, of, kind in joined.loc[rows].itertuples(index=False)
         }
-        panel = _column(cells, roles.panels[0], roles.x) if roles.panels else None
+        panel = _column(cells, roles.panels[0], roles.named) if roles.panels else None
         at, categories = _along(cells, roles)
         frame = pd.DataFrame(
             {
@@ -115,15 +120,18 @@ def _along(cells: pd.DataFrame, roles: Roles) -> tuple[pd.Series, list[str]]:
     column = cells[roles.x]
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return column.astype(float), []
-    labels = _column(cells, roles.x, "")
+    labels = _column(cells, roles.x, roles.named)
     return labels.cat.codes.astype(float), list(labels.cat.categories)
 
 
-def _column(cells: pd.DataFrame, name: str, x: str) -> pd.Series:
-    """Labels of a setting, categories in order."""
+def _column(cells: pd.DataFrame, name: str, named: frozenset[str]) -> pd.Series:
+    """Labels of a setting, categories in order; a loss is labelled by those of its settings that
+    are not named."""
+    if not name:  # one line, which needs no label
+        return pd.Series(pd.Categorical([""] * len(cells)), index=cells.index)
     if name == "loss":
-        rest = cells.drop(columns=[x]) if x.startswith("loss.") and x in cells else cells
-        labels = variants(rest)
+        own = [column for column in cells if column in named and column.startswith("loss.")]
+        labels = variants(cells.drop(columns=own))
         return pd.Series(pd.Categorical(labels, ordered(labels)), index=cells.index)
     values = values_of(cells, name)
     by_value = dict(zip(values, (written(name, value) for value in values), strict=True))

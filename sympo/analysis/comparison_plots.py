@@ -56,6 +56,8 @@ def comparison_figure(drawn: Drawn, size: str = FULL) -> Figure:
                     label.set(rotation=slant, ha="right", rotation_mode="anchor")
         elif "/" not in comparison.x:
             _scale(ax, table, comparison)
+        elif comparison.log_x and (table["x"].dropna() > 0).all():
+            ax.set_xscale("log")
         else:
             few_ticks(ax)
     notes = _limits(list(axes.values()), drawn, unit)
@@ -187,7 +189,8 @@ def _limits(axes: list[Axes], drawn: Drawn, unit: Metric) -> list[str]:
         across = drawn.table.assign(
             mean=drawn.table["x"], low=drawn.table["x_low"], high=drawn.table["x_high"]
         )
-        notes += limit(axes, across, _unit(drawn.comparison.x), Axes.set_xlim)
+        if axes[0].get_xscale() == "linear":
+            notes += limit(axes, across, _unit(drawn.comparison.x), Axes.set_xlim)
         notes.append("Crosses: both intervals.")
     short = drawn.table["missing"] > 0
     if short.any():
@@ -207,7 +210,7 @@ def _marks(look: LossStyle) -> dict[str, Any]:
 
 
 def _legend(figure: Figure, looks: dict[str, LossStyle], comparison: Comparison) -> None:
-    if len(looks) == 1 and comparison.lines != ("loss",):
+    if list(looks) == [""]:
         return
     handles = [
         Line2D([], [], label=line, **line_of(look), **_marks(look)) for line, look in looks.items()

@@ -14,7 +14,7 @@ from sympo.analysis.collect import Collection
 from sympo.analysis.comparison_labels import POINT, Labels, Roles
 from sympo.analysis.estimates import summarise
 from sympo.analysis.intervals import Outcomes
-from sympo.analysis.long_cells import internal, long_cells, selected, varying, written
+from sympo.analysis.long_cells import internal, long_cells, selected, written
 from sympo.report_settings import Comparison
 
 _KEYS = ["epoch", "panel", "loss", "noise"]
@@ -59,10 +59,12 @@ def compare(collection: Collection, comparison: Comparison) -> list[Drawn] | str
     frame = frame[selected(frame, comparison.where)]
     columns = [internal(path) for path in paths]
     both = frame[columns].notna().all(axis=1)
-    frame = frame[both.groupby(frame["epoch"]).transform("any")]
+    # where no cell has a value, such as of flipped pairs without noise, none is missing
+    measured = both.groupby([frame["epoch"], frame["noise"]]).transform("any")
+    frame, both = frame[measured], both[measured]
     if frame.empty:
         return f"{comparison.name}: not drawn, since no cell here measured {' and '.join(paths)}"
-    if not of_metric and not varying(frame, [comparison.x]):
+    if not of_metric and comparison.x not in frame:
         return f"{comparison.name}: not drawn, since {comparison.x} does not differ between cells"
     if of_metric:  # points need both numbers
         frame = frame.assign(**{name: frame[name].where(both) for name in columns})

@@ -184,7 +184,6 @@ def test_cells_without_the_setting_are_level_lines() -> None:
     ("given", "why"),
     [
         ({"metric": "test/ece"}, "no cell here measured test/ece"),
-        ({"x": "noise_model"}, "noise_model does not differ between cells"),
         ({"x": "dataset.test_pairs"}, "dataset.test_pairs does not differ between cells"),
         ({"where": {"loss": "ipo"}}, "no cell here measured test/spearman"),
     ],
