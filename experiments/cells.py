@@ -40,10 +40,14 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
         check_folder(key, settings[key])
     settings["noise"] = float(settings["noise"])
     resolve_mode(settings["wandb"]["mode"])
+    if choices["filter"] == "none" and settings["filter"] is not None:
+        key = next(iter(settings["filter"]))
+        raise BadInput(f"filter.{key}={settings['filter'][key]}: filter=none has no settings")
     parts = {
         group: kept(group, choices[group], json.dumps(settings[group], sort_keys=True))
-        for group in GROUPS
+        for group in (*GROUPS, *(["filter"] if settings["filter"] is not None else []))
     }
+    parts.setdefault("filter", None)
     judge = _judge(choices["judge"], settings["judge"], parts["job"], parts["dataset"])
     options = {group: str(option) for group, option in choices.items()}
     with within("job"):

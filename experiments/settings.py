@@ -19,6 +19,7 @@ from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 from typing_extensions import get_protocol_members, is_protocol
 
 from sympo.identity import class_at
+from sympo.protocols.cleaning import Filter
 from sympo.protocols.data import Dataset, NoiseModel
 from sympo.protocols.jobs import Job
 from sympo.protocols.judging import Judge
@@ -36,6 +37,7 @@ ROLES: dict[str, type] = {
     "noise_model": NoiseModel,
     "model": ModelSettings,
     "sampler": Sampler,
+    "filter": Filter,
     "judge": Judge,
 }
 SETTINGS: dict[str, Any] = {
@@ -50,6 +52,7 @@ SETTINGS: dict[str, Any] = {
     "paper_values": str | None,
     "force": bool,
     "dry_run": bool,
+    "filter": dict | None,
     "judge": dict | None,
     "wandb": {"mode": str, "project": str, "entity": str | None, "group": str | None},
     "progress": {"cell": Count, "cells": Count, "started": NotNegative | None},

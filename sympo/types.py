@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -76,6 +76,8 @@ class PreferencePairs:
         have no length.
     source, annotator: (n,) uint64, a key of where the pair comes from and of who labelled it; None
         if unknown.
+    probability: (n,) float, the probability that the label is right, which came with the labels;
+        None without one.
     """
 
     ids: np.ndarray
@@ -88,16 +90,18 @@ class PreferencePairs:
     length_gap: np.ndarray | None = None
     source: np.ndarray | None = None
     annotator: np.ndarray | None = None
+    probability: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def head(self, count: int) -> "PreferencePairs":
+        """The first pairs."""
+        return PreferencePairs(**_part(self, slice(count)))
+
     def since(self, start: int) -> "PreferencePairs":
         """The pairs from this place on."""
-        columns: dict[str, Any] = {
-            name: None if found is None else found[start:] for name, found in vars(self).items()
-        }
-        return replace(self, **columns)
+        return PreferencePairs(**_part(self, slice(start, None)))
 
 
 @dataclass(frozen=True)
@@ -106,15 +110,43 @@ class NoisyPairs:
 
     flipped: (n,) bool, the true flip mask, with which evaluation measures what a model learned from
         flipped pairs.
+    weight: (n,) float, at least 0, of each pair in the training loss; None for equal weights.
+    probability: (n,) float in [0, 1], the probability that the label trained on is right; a pair
+        then costs p l(z) + (1 - p) l(-z). None if labels are taken as right.
+    turned: (n,) bool, whether a filter turned the noisy label around before training; None without
+        a filter that does.
     """
 
     pairs: PreferencePairs
     flipped: np.ndarray
+    weight: np.ndarray | None = None
+    probability: np.ndarray | None = None
+    turned: np.ndarray | None = None
 
     @property
     def noisy_label(self) -> np.ndarray:
-        """The label used in training: -y if flipped, otherwise y."""
+        """The label that the noise model leaves: -y if flipped, otherwise y."""
         return np.where(self.flipped, -self.pairs.label, self.pairs.label)
+
+    @property
+    def trained_label(self) -> np.ndarray:
+        """The label used in training: the noisy one, unless a filter turned it around."""
+        noisy = self.noisy_label
+        return noisy if self.turned is None else np.where(self.turned, -noisy, noisy)
+
+    def cleaned(self, suspects: np.ndarray, action: Literal["remove", "flip"]) -> "NoisyPairs":
+        """The pairs as a filter hands them to the trainer; suspects: (n,) bool.
+
+        remove: suspects get weight 0. flip: their label is turned around.
+        """
+        if action == "flip":
+            return replace(self, turned=suspects)
+        kept = (~suspects).astype(np.float64)
+        return replace(self, weight=kept if self.weight is None else self.weight * kept)
+
+    def head(self, count: int) -> "NoisyPairs":
+        """The first pairs."""
+        return NoisyPairs(**_part(self, slice(count)) | {"pairs": self.pairs.head(count)})
 
 
 @dataclass(frozen=True)
@@ -318,24 +350,35 @@ def chosen_over_rejected(
     gap: np.ndarray | None = None,
     score_gap: np.ndarray | None = None,
     disputed: np.ndarray | None = None,
+    probability: np.ndarray | None = None,
 ) -> PreferencePairs:
     """Pairs whose items are stored as chosen, rejected, chosen, ...: every clean label is +1."""
     first = 2 * np.arange(len(ids))
-    return PreferencePairs(ids, first, first + 1, np.ones(len(ids)), gap, score_gap, disputed)
+    return PreferencePairs(
+        ids,
+        first,
+        first + 1,
+        np.ones(len(ids)),
+        gap=gap,
+        score_gap=score_gap,
+        disputed=disputed,
+        probability=probability,
+    )
 
 
 def taken(pairs: PreferencePairs, index: np.ndarray) -> PreferencePairs:
     """Some pairs that are stored as chosen, rejected, ..., in the order of the index."""
-
-    def part(column: np.ndarray | None) -> np.ndarray | None:
-        return None if column is None else column[index]
-
+    columns = _part(pairs, index)
+    stored = chosen_over_rejected(columns["ids"])
     return replace(
-        chosen_over_rejected(pairs.ids[index]),
-        gap=part(pairs.gap),
-        score_gap=part(pairs.score_gap),
-        disputed=part(pairs.disputed),
-        length_gap=part(pairs.length_gap),
-        source=part(pairs.source),
-        annotator=part(pairs.annotator),
+        stored, **columns | {name: getattr(stored, name) for name in ("first", "second", "label")}
     )
+
+
+def _part(pairs: PreferencePairs | NoisyPairs, which: slice | np.ndarray) -> dict[str, Any]:
+    """These values of every column that there is."""
+    columns = {one.name: getattr(pairs, one.name) for one in fields(pairs)}
+    return {
+        name: column[which] if isinstance(column, np.ndarray) else None
+        for name, column in columns.items()
+    }

@@ -56,6 +56,9 @@ MAY_IMPORT = {
         "sympo.types", "sympo.seeding", "sympo.margins", "sympo.models.texts", "sympo.evaluation",
         "sympo.ranges", "sympo.outcomes", "sympo.objective", "sympo.protocols",
     },
+    "sympo.cleaning": {
+        "sympo.types", "sympo.ranges", "sympo.seeding", "sympo.protocols", "sympo.evaluation",
+    },
     "sympo.integrations": {
         "sympo.types", "sympo.losses", "sympo.margins", "sympo.objective", "sympo.protocols",
     },
@@ -75,7 +78,7 @@ MAY_IMPORT = {
         "sympo.outcomes",
         "sympo.process", "sympo.objective", "sympo.protocols", "sympo.losses", "sympo.margins",
         "sympo.noise", "sympo.data", "sympo.models", "sympo.sampling", "sympo.evaluation",
-        "sympo.training", "sympo.runs", "sympo.judges", "sympo.numeric",
+        "sympo.training", "sympo.runs", "sympo.judges", "sympo.numeric", "sympo.cleaning",
     },
     "sympo.analysis": {
         "sympo.types", "sympo.runs", "sympo.evaluation", "sympo.outcomes", "sympo.statistics",

@@ -76,7 +76,7 @@ def _footnotes(summary: pd.DataFrame) -> str:
     if tied := ties(summary):
         notes.append(tied)
     if summary["oracle"].any():
-        notes.append("*: the loss was given the true noise rate (oracle)")
+        notes.append("*: the loss or the filter was given the true noise rate (oracle)")
     if COLUMN in summary:
         sources = ", ".join(sorted(summary[f"{COLUMN}_source"].dropna().unique()))
         notes.append(f"[]: the paper's number ({sources})")

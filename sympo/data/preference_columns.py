@@ -18,6 +18,7 @@ from sympo.data.pair_columns import (
     dialogue,
     gap,
     joined,
+    probability,
     said,
     with_system,
     without_prompt,
@@ -45,6 +46,9 @@ class PreferenceColumns(TextDataset):
         close a pair is. The label remains that of the columns.
     source, annotator: columns of where a pair comes from and of who labelled it, which set the
         rates of noise models.
+    probability: a column with the probability that `chosen` is preferred, in [0, 1]. A loss l then
+        costs p l(z) + (1 - p) l(-z). Rows below one half have their responses swapped, and rows of
+        one half are dropped, since they prefer neither.
     raw_prompts: use prompts, which must be strings, without a chat template.
     """
 
@@ -63,6 +67,7 @@ class PreferenceColumns(TextDataset):
     score_rejected: str | None = None
     source: str | None = None
     annotator: str | None = None
+    probability: str | None = None
 
     @property
     @abstractmethod
@@ -142,13 +147,19 @@ class PreferenceColumns(TextDataset):
                 notes.append(
                     "rows whose rejected answer has the higher score; they keep their label"
                 )
-        return replace(
+        pair = replace(
             pair,
             gap=None if distance is None else abs(distance),
-            notes=tuple(notes),
             subset="" if self.source is None else _name(row, self.source),
             annotator="" if self.annotator is None else _name(row, self.annotator),
         )
+        if self.probability is not None:
+            sure = probability(row, self.probability)
+            if sure < 0.5:
+                notes.append("rows with a probability below one half; their answers were swapped")
+                pair = replace(pair, chosen=pair.rejected, rejected=pair.chosen)
+            pair = replace(pair, probability=max(sure, 1 - sure))
+        return replace(pair, notes=tuple(notes))
 
     def _whole(self, row: dict[str, Any]) -> TextPair:
         return dialogue_pair(dialogue(row, self.chosen), dialogue(row, self.rejected))

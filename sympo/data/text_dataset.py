@@ -28,6 +28,7 @@ from sympo.data.text_pair import (
     TextPair,
     annotators,
     disputes,
+    probabilities,
     score_gaps,
     sources,
 )
@@ -177,11 +178,11 @@ class TextDataset(ABC):
         digest = hashlib.blake2b(digest_size=8)
         for rows in self.released:
             digest.update(np.sort(rows.ids).tobytes() + len(rows).to_bytes(8, "big"))
-            # a noise model may read scores and disputes, which are not part of any id
-            if (gaps := score_gaps(rows.pairs)) is not None:
-                digest.update(gaps[np.argsort(rows.ids)].tobytes())
-            if (found := disputes(rows.pairs)) is not None:
-                digest.update(found[np.argsort(rows.ids)].tobytes())
+            # a noise model may read scores and disputes, and losses take probabilities, none of
+            # which are part of any id
+            for column in (score_gaps, disputes, probabilities):
+                if (found := column(rows.pairs)) is not None:
+                    digest.update(found[np.argsort(rows.ids)].tobytes())
         return digest.hexdigest()
 
     def vocabulary(self, tokenizer: "PreTrainedTokenizerBase | None") -> Vocabulary:

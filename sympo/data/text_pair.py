@@ -25,6 +25,7 @@ class TextPair:
     subset: of the data set, that the row is from; empty if it has none. annotator: who labelled
         it; empty if unknown.
     disputed: whether a second annotator preferred the rejected one; None if there was none.
+    probability: that the chosen one is preferred, in (0.5, 1]; None if it is not known.
     """
 
     prompt: list[Message]
@@ -36,6 +37,7 @@ class TextPair:
     subset: str = ""
     disputed: bool | None = None
     annotator: str = ""
+    probability: float | None = None
 
 
 def score_gaps(pairs: Sequence[TextPair]) -> np.ndarray | None:
@@ -53,6 +55,12 @@ def disputes(pairs: Sequence[TextPair]) -> np.ndarray | None:
 def length_gaps(pairs: Sequence[TextPair]) -> np.ndarray:
     """(n,) characters of the chosen response minus those of the rejected one."""
     return np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs], dtype=np.int64)
+
+
+def probabilities(pairs: Sequence[TextPair]) -> np.ndarray | None:
+    """(n,) the probabilities of the labels; None unless every pair has one."""
+    found = [pair.probability for pair in pairs]
+    return None if None in found else np.array(found, dtype=np.float64)
 
 
 def sources(pairs: Sequence[TextPair]) -> np.ndarray | None:

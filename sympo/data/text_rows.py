@@ -17,6 +17,7 @@ from sympo.data.text_pair import (
     annotators,
     disputes,
     length_gaps,
+    probabilities,
     score_gaps,
     sources,
 )
@@ -53,7 +54,10 @@ class TextRows:
     def preferences(self) -> PreferencePairs:
         """The pairs without their texts; lengths in characters."""
         pairs = chosen_over_rejected(
-            self.ids, score_gap=score_gaps(self.pairs), disputed=disputes(self.pairs)
+            self.ids,
+            score_gap=score_gaps(self.pairs),
+            disputed=disputes(self.pairs),
+            probability=probabilities(self.pairs),
         )
         return replace(
             pairs,

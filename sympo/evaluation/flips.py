@@ -70,3 +70,18 @@ def split_margins(margin: np.ndarray, flipped: np.ndarray) -> dict[str, float | 
     """The mean m of flipped and of unflipped pairs; None without any."""
     parts = {"margin_flipped": margin[flipped], "margin_unflipped": margin[~flipped]}
     return {name: float(part.mean()) if len(part) else None for name, part in parts.items()}
+
+
+def filter_metrics(suspects: np.ndarray, flipped: np.ndarray) -> dict[str, float | None]:
+    """The share of pairs that a filter doubts, and its precision and recall as a finder of flips.
+
+    suspects, flipped: (n,) bool. precision: of the suspects, the share that is flipped, None
+    without suspects; recall: of the flipped pairs, the share that is doubted, None without flips.
+    """
+    right = int((suspects & flipped).sum())
+    doubted, flips = int(suspects.sum()), int(flipped.sum())
+    return {
+        "filter_share": doubted / len(suspects),
+        "filter_precision": right / doubted if doubted else None,
+        "filter_recall": right / flips if flips else None,
+    }

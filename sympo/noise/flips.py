@@ -12,10 +12,14 @@ from sympo.types import BadInput, NoisyPairs, PreferencePairs
 
 
 def flip(model: NoiseModel, noise: float, pairs: PreferencePairs, seed: int) -> NoisyPairs:
-    """Pairs with the flips that a noise model draws for them at a rate `noise` in [0, 0.5)."""
+    """Pairs with the flips that a noise model draws for them at a rate `noise` in [0, 0.5).
+
+    A probability that came with a label stays with it when it flips, as if the annotator had been
+    as sure of the wrong response.
+    """
     check_rate(noise)
     flipped = seeding.uniform(seed, "flip", pairs.ids) < model.rates(noise, pairs, seed)
-    return NoisyPairs(pairs, flipped)
+    return NoisyPairs(pairs, flipped, probability=pairs.probability)
 
 
 def check_rate(noise: float) -> None:

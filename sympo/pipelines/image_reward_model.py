@@ -10,13 +10,16 @@ import torch
 
 from sympo.evaluation.convergence import convergence_metrics
 from sympo.evaluation.rewards import gaps
+from sympo.losses import Logistic
 from sympo.losses.overflowing import overflowing
 from sympo.noise import flip
 from sympo.pipelines.cell import Cell, draw
+from sympo.pipelines.cleaning import cleaned, cleaning_metrics
 from sympo.pipelines.progress import note_once
 from sympo.pipelines.suspects import write_suspects
 from sympo.protocols.jobs import Listener
 from sympo.runs import checkpoints
+from sympo.training.cleaning_models import StackedCleaningModels
 from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
 from sympo.types import BadInput, Evaluation, within
 
@@ -195,6 +198,7 @@ class _Pass:
             self.listener.failed(self.numbers[place], error)
         for place, one in enumerate(found or ()):
             if place not in diverged:
+                one.metrics.update(cleaning_metrics(self.trainer.cells[place].train))
                 self._record(place, epoch, one)
         if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
             self._save()
@@ -210,16 +214,29 @@ class _Pass:
 
 
 def _trainer(
-    job: RewardModelJob, cells: Sequence[Cell], note: Callable[[str], object]
+    job: RewardModelJob, cells: Sequence[Cell], note: Callable[[str], None]
 ) -> CellTrainer:
     return CellTrainer(
-        [_reward_cell(cell) for cell in cells],
+        [_cleaned(job, cell, note) for cell in cells],
         {cell.name.seed: draw(cell.dataset, cell.name.seed) for cell in cells},
         cells[0].model,
         job,
         cells[0].device,
         note,
     )
+
+
+def _cleaned(job: RewardModelJob, cell: Cell, note: Callable[[str], None]) -> RewardCell:
+    """The cell after its filter, if it has one."""
+    one = _reward_cell(cell)
+
+    def models(seeds: Sequence[int], epochs: int) -> StackedCleaningModels:
+        data = draw(cell.dataset, cell.name.seed)
+        return StackedCleaningModels(
+            data, one.train, one.validation, cell.model, Logistic(), job, seeds, cell.device, note
+        )
+
+    return replace(one, train=cleaned(cell, one.train, models, note))
 
 
 def _reward_cell(cell: Cell) -> RewardCell:

@@ -194,6 +194,26 @@ class Run(ABC):
         )
         return self.margin.rewards(*parts).numpy().ravel()  # type: ignore[arg-type]
 
+    def trainer(
+        self, rows: Splittable, scorer: Scorer, objective: Objective, recipe: Recipe, seed: int
+    ) -> PreferenceTrainer:
+        """A trainer of a scorer on the training pairs, with their labels and weights as they are
+        now."""
+        job, note, train = self.job, self.listener.note, self.noisy["train"]
+        return PreferenceTrainer(
+            scorer,
+            rows,
+            train.trained_label,
+            self.reference_scores.get("train"),
+            objective,
+            recipe,
+            seed,
+            training_tokens(job.tokens_per_pass, scorer, rows, job.batch_size, note),
+            note,
+            train.weight,
+            train.probability,
+        )
+
     def diverged(self, step: int, scores: Mapping[str, np.ndarray]) -> Diverged | None:
         """The error if an evaluation's scores are not all finite, else None."""
         if all(np.isfinite(own).all() for own in scores.values()):
@@ -214,7 +234,7 @@ class Run(ABC):
         """Record an evaluation, and keep its outputs; scores: (n, 2) by split, of `counted`
         pairs."""
         rewards = {name: self.rewards(name, own) for name, own in scores.items()}
-        train = _first(self.noisy["train"], len(scores["train"]))
+        train = self.noisy["train"].head(len(scores["train"]))
         pairs = self._on_pairs(rewards, scores["test"], train)
         loss = {"train/loss": float(np.mean(self.losses)) if self.losses else None}
         parts = (pairs, beside, self.fixed, Evaluation(loss, {}))
@@ -300,23 +320,8 @@ class Training:
         )
         for line in filter(None, (scorer.note, compiled)):
             self.listener.note(line)
-        self.trainer = PreferenceTrainer(
-            scorer,
-            rows["train"],
-            run.noisy["train"].noisy_label,
-            run.reference_scores.get("train"),
-            Objective(run.margin, run.cell.loss),
-            run.job,
-            run.cell.name.seed,
-            training_tokens(
-                run.job.tokens_per_pass,
-                scorer,
-                rows["train"],
-                run.job.batch_size,
-                run.listener.note,
-            ),
-            run.listener.note,
-        )
+        objective = Objective(run.margin, run.cell.loss)
+        self.trainer = run.trainer(rows["train"], scorer, objective, run.job, run.cell.name.seed)
         longest = max(int(own.tokens.max()) for own in rows.values())
         tokens = scoring_tokens(run.job.tokens_per_pass, scorer.device)
         self.scoring = Passes(tokens, longest, scorer.device, run.listener.note)
@@ -383,17 +388,3 @@ class PreferenceScorer:
 def check_model(model: Any) -> None:
     """Check a model once for all cells of a sweep, because checking builds it (without weights)."""
     model.check()
-
-
-def _first(noisy: NoisyPairs, count: int) -> NoisyPairs:
-    pairs = noisy.pairs
-    kept = PreferencePairs(
-        pairs.ids[:count],
-        pairs.first[:count],
-        pairs.second[:count],
-        pairs.label[:count],
-        None if pairs.gap is None else pairs.gap[:count],
-        None if pairs.score_gap is None else pairs.score_gap[:count],
-        None if pairs.disputed is None else pairs.disputed[:count],
-    )
-    return NoisyPairs(kept, noisy.flipped[:count])

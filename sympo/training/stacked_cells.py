@@ -115,10 +115,16 @@ class CellTrainer:
         pairs = [np.stack([draw.train.first, draw.train.second]) for draw in draws]
         self.pairs = self._tensor(np.stack(pairs))
         self.seed_of_cell = self._tensor(np.repeat(np.arange(len(draws)), counts))
-        labels = np.stack([cell.train.noisy_label for cell in cells])
+        labels = np.stack([cell.train.trained_label for cell in cells])
         self.label = self._tensor(labels).to(self.dtype)
+        self.weight = self._column([cell.train.weight for cell in cells])
+        self.probability = self._column([cell.train.probability for cell in cells])
         self.objective = StackedObjective(
-            Reward(), [cell.loss for cell in cells], self.device, shared=self.device.type != "cpu"
+            Reward(),
+            [cell.loss for cell in cells],
+            self.device,
+            shared=self.device.type != "cpu",
+            weighted=[cell.train.weight is not None for cell in cells],
         )
         self.metrics, self.test = self._metrics_of(draws)
         self.last_metrics, self.last_test = self.metrics, self.test
@@ -157,6 +163,20 @@ class CellTrainer:
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
+    def _column(self, cells: Sequence[np.ndarray | None]) -> Tensor | None:
+        """A column of the training pairs of every cell, (C, n), of ones if a cell lacks it; None if
+        all do."""
+        if all(column is None for column in cells):
+            return None
+        ones = np.ones(self.pairs.shape[2])
+        filled = np.stack([ones if column is None else column for column in cells])
+        return self._tensor(filled).to(self.dtype)
+
+    def weigh(self, weight: np.ndarray) -> None:
+        """Replace the weights of the training pairs, (C, n); every cell must have had weights."""
+        assert self.weight is not None
+        self.weight.copy_(self._tensor(weight))  # in place, for recorded steps
+
     def train(self, after_epoch: AfterEpoch) -> None:
         """Train the remaining epochs, or until all cells have diverged, evaluating on schedule."""
         every, epochs = self.schedule.evaluate_every, self.schedule.epochs
@@ -171,7 +191,7 @@ class CellTrainer:
     def train_epoch(self) -> np.ndarray:
         """One pass over the training pairs, in an order drawn from seed and epoch.
 
-        Returns the mean loss of each cell over the epoch, as it was at each step; (C,).
+        Returns the (weighted) mean loss of each cell over the epoch, as it was at each step; (C,).
         """
         self.epoch += 1
         self.model.train()
@@ -187,7 +207,8 @@ class CellTrainer:
         total = torch.zeros(len(self.cells), device=self.device, dtype=self.dtype)
         for start in range(0, count, self.schedule.batch_size):
             total += self.step(order[:, start : start + self.schedule.batch_size])
-        losses = (total / count).cpu().numpy()
+        weights = count if self.weight is None else self.weight.sum(1)
+        losses = (total / weights).cpu().numpy()
         for number in np.flatnonzero(~np.isfinite(losses)).tolist():
             self._diverges(
                 number,
@@ -248,8 +269,13 @@ class CellTrainer:
         images = self.pairs.gather(2, index.unsqueeze(1).expand(-1, 2, -1)).flatten(1)
         reward = self.model(self._images(images), drawn)
         first, second = reward.chunk(2, dim=1)
-        label = self.label.gather(1, index[self.seed_of_cell])
-        total, sums = self.objective(first, second, label)
+        own = index[self.seed_of_cell]
+        columns = (self.label, self.weight, self.probability)
+        label, weight, probability = (
+            None if column is None else column.gather(1, own) for column in columns
+        )
+        assert label is not None
+        total, sums = self.objective(first, second, label, weight, probability)
         self.optimizer.update(total)
         return sums
 

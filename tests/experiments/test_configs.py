@@ -122,7 +122,7 @@ def test_option_builds(group: str, option: str, tmp_path: Path) -> None:
     assert choices[group] == option
     file = f"hydra/job_settings/{option}" if group == "job" else f"{group}/{option}"
     assert type(getattr(cell, group)) is get_class(written(group, file)["_target_"])
-    if group != "sampler":  # which names no run
+    if group not in ("sampler", "filter"):  # which name no run
         assert (cell.judge_name if group == "judge" else getattr(cell.name, group)) == option
     assert cell.folder.path.parts[-5:-2] == (cell.name.job, cell.name.dataset, cell.name.loss)
     assert not list(tmp_path.iterdir()), "checking a cell must leave nothing behind"
