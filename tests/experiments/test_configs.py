@@ -151,7 +151,11 @@ def test_preset_is_accepted(overrides: list[str]) -> None:
     sweep = OverridesParser.create().parse_overrides(
         [f"{key}={value}" for key, value in preset.hydra.sweeper.params.items()]
     )
-    swept = [[f"{o.key_or_group}={one}" for one in o.sweep_string_iterator()] for o in sweep]
+    swept = [
+        [f"{o.key_or_group}={one}" for one in o.sweep_string_iterator()]
+        if o.is_sweep_override() else [str(o.input_line)]  # a size can leave one value of several
+        for o in sweep
+    ]  # fmt: skip
     # each value at least once
     for place in range(max(map(len, swept))):
         config, choices = composed(*overrides, *(values[place % len(values)] for values in swept))
