@@ -30,6 +30,7 @@ from sympo.report_settings import FULL, Comparison
 
 MOST_TICKS = 8  # values of a setting that are all marked
 _PANELS_A_ROW = 3
+_LETTERS_AN_INCH = 11
 
 
 @mpl.rc_context(DRAWN)
@@ -49,7 +50,8 @@ def comparison_figure(drawn: Drawn, size: str = FULL) -> Figure:
                 dodge = _Dodge.of(table, comparison, shift, len(looks))
                 _along(own, unit, look, ax, dodge, joined=not drawn.labels.categories)
         if categories := drawn.labels.categories:
-            slant = 30 * (len("  ".join(categories)) > 9 * ax.bbox.width / 72 / 1.4)
+            room = ax.get_position().width * figure.get_figwidth()  # in inches
+            slant = 30 * (len("  ".join(categories)) > _LETTERS_AN_INCH * room)
             ax.set_xticks(range(len(categories)), categories)
             if slant:
                 for label in ax.get_xticklabels():
@@ -61,7 +63,7 @@ def comparison_figure(drawn: Drawn, size: str = FULL) -> Figure:
         else:
             few_ticks(ax)
     notes = _limits(list(axes.values()), drawn, unit)
-    _legend(figure, looks, comparison)
+    _legend(figure, looks, comparison, joined=not drawn.labels.categories)
     title = comparison.title or f"{unit.title} against {_x_in_words(comparison)}"
     head(figure, title, drawn.context)
     sizes = [] if size == FULL else [f"A coarse form of the experiment (size={size})."]
@@ -87,7 +89,8 @@ def _grid(drawn: Drawn) -> tuple[Figure, dict[tuple[str, str], Axes]]:
         ax.remove()
     axes = axes[: len(keys)]
     for (epoch, panel), ax in zip(keys, axes, strict=True):
-        of_epoch = EPOCHS[epoch] if len(epochs) > 1 else ""
+        of_epoch = EPOCHS[epoch] if len(keys) == 2 else f"{epoch.title()} epoch"
+        of_epoch *= len(epochs) > 1
         ax.set_title(", ".join(filter(None, [of_epoch, panel])))
     for ax in axes[max(len(keys) - columns, 0) :]:
         ax.set_xlabel(_x_label(drawn.comparison))
@@ -198,7 +201,7 @@ def _limits(axes: list[Axes], drawn: Drawn, unit: Metric) -> list[str]:
         notes.append(
             f"Missing cells: {missing}, see {drawn.name}.csv; points with fewer seeds are hollow."
         )
-    if "selected" in set(drawn.settings["epoch"]) and "epoch" in drawn.comparison.lines:
+    if "selected" in set(drawn.settings["epoch"]) and len(drawn.comparison.epoch) == 2:
         notes.append("Selected epoch: chosen by noisy validation.")
     if "x_low" not in drawn.table and drawn.table["x"].isna().any():
         notes.append(f"Level lines without markers: cells without {drawn.comparison.x}.")
@@ -209,11 +212,14 @@ def _marks(look: LossStyle) -> dict[str, Any]:
     return {"marker": look.marker, "mfc": look.face, "mec": look.color}
 
 
-def _legend(figure: Figure, looks: dict[str, LossStyle], comparison: Comparison) -> None:
+def _legend(
+    figure: Figure, looks: dict[str, LossStyle], comparison: Comparison, joined: bool
+) -> None:
     if list(looks) == [""]:
         return
     handles = [
-        Line2D([], [], label=line, **line_of(look), **_marks(look)) for line, look in looks.items()
+        Line2D([], [], label=line, **(line_of(look) if joined else {"ls": ""}), **_marks(look))
+        for line, look in looks.items()
     ]
     title = "Loss" if "loss" in comparison.lines else None
     figure.legend(
@@ -234,6 +240,8 @@ def _unit(path: str) -> Metric:
 def _x_in_words(comparison: Comparison) -> str:
     if comparison.x == "noise":
         return "the noise rate"
+    if "/" not in comparison.x:
+        return comparison.x
     title = _unit(comparison.x).title
     # an acronym keeps its capitals
     return title if title[1:2].isupper() else title[0].lower() + title[1:]
