@@ -237,8 +237,13 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
         ),
         Experiment(
             "clean_or_robust",
-            "A robust loss makes cleaning the data unnecessary",
+            "A robust loss makes cleaning the data unnecessary, on digits",
             "clean_or_robust",
+        ),
+        Experiment(
+            "clean_or_robust_policies",
+            "A robust loss makes cleaning the data unnecessary, for policies",
+            "clean_or_robust_policies",
         ),
     ),
     "Real texts": (

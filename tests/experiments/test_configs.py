@@ -155,7 +155,7 @@ def test_preset_is_accepted(overrides: list[str]) -> None:
     swept = [
         [f"{o.key_or_group}={one}" for one in o.sweep_string_iterator()]
         if o.is_sweep_override()
-        else [str(o.input_line)]
+        else [str(o.input_line)]  # a size can leave one value of several
         for o in sweep
     ]
     # each value at least once
