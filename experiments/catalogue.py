@@ -266,23 +266,29 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
         Experiment(
             "two_judges",
             "Labels of a second judge do less harm than as many random flips",
+            "label_accuracy_vs_noise",
             data=(TWO_JUDGES,),
             packages=MINILM,
             gpu=True,
+            outcome=outcomes.of_pretrained,
         ),
         Experiment(
             "minilm_hh_reward",
             "Symmetric losses keep the ranking under noise: a pretrained encoder on HH",
+            "label_accuracy_vs_noise",
             data=(HH,),
             packages=MINILM,
             gpu=True,
+            outcome=outcomes.of_pretrained,
         ),
         Experiment(
             "smollm2_hh_reward",
             "Symmetric losses keep the ranking under noise: SmolLM2, of 135 million weights, on HH",
+            "label_accuracy_vs_noise",
             data=(HH,),
             packages=SMOLLM2,
             gpu=True,
+            outcome=outcomes.of_pretrained,
         ),
         Experiment(
             "smollm2_ultrafeedback_reward",
@@ -295,9 +301,11 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
         Experiment(
             "smollm2_hh",
             "Policies trained with symmetric losses win more under noise: SmolLM2 on HH",
+            "judge_reward_model-against=reference_win_rate_vs_noise",
             data=(HH,),
             packages=SMOLLM2,
             gpu=True,
+            outcome=outcomes.of_pretrained,
         ),
         Experiment(
             "smollm2_ultrafeedback",

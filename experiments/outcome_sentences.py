@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.readme import Results
+from sympo.analysis.frames import judge_of, over
+from sympo.metrics import metric_of
 
 
 def of_images(folder: Path) -> str:
@@ -71,7 +73,38 @@ def of_flips(folder: Path) -> str:
 def of_texts(folder: Path) -> str:
     """Whether more differences between losses have an interval without 0 than chance gives."""
     rows = pd.read_csv(folder / "differences.csv")
-    rows = rows[rows["metric"] == "last/test/label_accuracy"]
+    return _apart(rows[rows["metric"] == "last/test/label_accuracy"])
+
+
+def of_pretrained(folder: Path) -> str:
+    """Means of two losses at every rate, and whether any differences are clear of 0."""
+    rows = pd.read_csv(folder / "differences.csv")
+    rows = rows[rows["metric"].str.startswith("last/")]
+    summary = pd.read_csv(folder / "summary.csv")
+    said = [_means(summary[summary["metric"] == metric]) for metric in rows["metric"].unique()]
+    return f"{' '.join(said)} {_apart(rows)}"
+
+
+def _means(rows: pd.DataFrame) -> str:
+    """`Implicit reward accuracy: ramp 61.7% and logistic 62.9% at noise 0, ...`"""
+    metric = rows["metric"].iloc[0]
+    judged = judge_of(metric) is not None
+    title = (
+        f"Judged win rate {over(rows['against'].iloc[0])}" if judged else metric_of(metric).title
+    )
+    kinds = rows["noise_model"].nunique() > 1
+    found = []
+    for (noise, kind), same in rows.groupby(["noise", "noise_model"], sort=True):
+        each = [
+            f"{loss} {100 * mean:.1f}%"
+            for loss, mean in zip(same["variant"], same["mean"], strict=True)
+        ]
+        found.append(f"{' and '.join(each)} at {f'{kind} ' * kinds}noise {noise:g}")
+    return f"{title}: {', '.join(found)}."
+
+
+def _apart(rows: pd.DataFrame) -> str:
+    """`Of 4 intervals of differences between losses, 0 exclude 0.`"""
     apart = int(((rows["low"] > 0) | (rows["high"] < 0)).sum())
     few = "No loss is measurably more robust: of" if apart <= 0.05 * len(rows) else "Of"
     return (

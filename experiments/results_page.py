@@ -81,7 +81,7 @@ def _row(entry: Experiment, folder: Path, size: str) -> str:
     cells = [
         f"**{entry.shows}.** {outcome}".strip(),
         _figure(entry, folder),
-        f"[{_evidence(folder)}]({entry.name}/)<br>{_command(entry, size)}",
+        f"[{_evidence(folder)}]({entry.name}/)<br>{_made_by(folder) or _command(entry, size)}",
     ]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
@@ -92,6 +92,13 @@ def _not_run(entry: Experiment, size: str) -> str:
     needs += ["a GPU"] if entry.gpu and size == "full" else []
     needed = f" Needs {', '.join(needs)}." if needs else ""
     return f"- {entry.shows}.{needed} {_command(entry, size)}"
+
+
+def _made_by(folder: Path) -> str:
+    """The recorded command, if it made another size than the full one."""
+    path = folder / "provenance.json"
+    made = str(json.loads(path.read_text())["command"]) if path.is_file() else ""
+    return f"`{made}`" if "size=" in made and "size=full" not in made else ""
 
 
 def _command(entry: Experiment, size: str) -> str:
