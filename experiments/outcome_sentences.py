@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.readme import Results
+from experiments.committed_results import Results
 from sympo.analysis.frames import judge_of, over
 from sympo.metrics import metric_of
 

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from experiments import results_page
 from experiments.catalogue import CATALOGUE, Experiment
+from experiments.committed_results import ROOT
 from experiments.paper_commands import Options, commands, missing
 from experiments.paper_times import Times
-from experiments.readme import ROOT
 from experiments.results_page import Catalogue
 from sympo.pipelines.progress import duration, heading
 from sympo.types import BadInput

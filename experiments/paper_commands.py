@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from experiments.catalogue import Experiment
-from experiments.readme import ROOT
+from experiments.committed_results import ROOT
 from experiments.results_page import RESULTS
 from experiments.settings import CONF
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.catalogue import CATALOGUE, Experiment
-from experiments.readme import ROOT
+from experiments.committed_results import ROOT
 from experiments.report import SMALL
 from sympo.disk import write_atomically
 
