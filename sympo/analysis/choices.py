@@ -26,15 +26,18 @@ def chosen(cells: pd.DataFrame, choice: "Choice") -> npt.NDArray[np.bool_]:
     """(n,) which cells have the chosen value of a setting.
 
     Chosen among the cells that agree in every other setting but the seed, by the highest mean of
-    `choice.by` over their seeds; the first in order on ties. A cell without the setting or without
-    the metric is left as it is.
+    `choice.by` over their seeds; the first in order on ties. A value with fewer seeds than another
+    one, such as a learning rate at which some diverged, is not chosen. A cell without the setting
+    or without the metric is left as it is.
     """
     if choice.setting not in cells or choice.by not in cells:
         return np.ones(len(cells), dtype=bool)
     alike = [name for name in [*KEYS, *settings(cells)] if name not in ("seed", choice.setting)]
     group = cells.groupby(alike, dropna=False, sort=False).ngroup().rename("group")
     scores = pd.concat([group, cells[[choice.setting, choice.by]]], axis=1).dropna()
-    means = scores.groupby(["group", choice.setting])[choice.by].mean()
+    each = scores.groupby(["group", choice.setting])[choice.by]
+    seeds = each.count()
+    means = each.mean()[seeds == seeds.groupby(level=0).transform("max")]
     # the index of the best mean of a group is the group and the value
     of_group = group.map(dict(means.groupby(level=0).idxmax().tolist()))
     return np.asarray(of_group.isna() | (cells[choice.setting] == of_group), dtype=np.bool_)
