@@ -23,8 +23,8 @@ COMMAND = "python -m experiments.paper"
 _HEAD = """# Results
 
 One row per experiment: the claim it tests (in bold, right or wrong), what came out, and how much
-evidence there is. Intervals are 95%, over seeds and test items; noise is the share of flipped training labels. To run them all:
-`{command}{size} --data FOLDER`.
+evidence there is. Intervals are 95%, over seeds and test items; noise is the share of flipped
+training labels. To run them all: `{command}{size} --data FOLDER`.
 """
 _MORE = """
 [The long version](../docs/results.md) has the numbers in prose, more figures and dry runs;
