@@ -1,6 +1,5 @@
 """What a preset asks of its report beside the standing figures: comparisons and claims."""
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any, Literal
 
 from sympo.disk import write_atomically
 from sympo.metrics import EPOCHS, figures, undeclared
-from sympo.types import BadInput
+from sympo.types import BadInput, closest
 
 FILE = "report.json"  # beside the CSVs of a report, for redrawing it
 FULL = "full"
@@ -199,9 +198,7 @@ def _read(
 def _refuse_unknown(place: str, given: Mapping[str, Any], known: Collection[str]) -> None:
     for key, value in given.items():
         if key not in known:
-            close = difflib.get_close_matches(key, list(known), n=1)
-            which = f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
-            raise BadInput(f"{place}.{key}={value!r}: there is no such key; {which}")
+            raise BadInput(f"{place}.{key}={value!r}: there is no such key; {closest(key, known)}")
 
 
 def _mapping(place: str, given: object) -> dict[str, Any]:
