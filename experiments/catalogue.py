@@ -165,7 +165,7 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
         ),
         Experiment(
             "faithful_protocol",
-            "Each fault of the authors' MNIST code changes the numbers",
+            "Each fault of the authors' MNIST code changes accuracy by less than 3 points",
             "accuracy_vs_protocol",
             data=(MNIST,),
         ),
@@ -173,7 +173,7 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
     "What explains it": (
         Experiment(
             "gold_language_beta",
-            "A symmetric loss gains more than a smaller beta does",
+            "A symmetric loss helps at every beta",
             "win_rate_vs_kl__gold_language_symmetric_job.margin.beta=0.1",
             outcome=outcomes.of_betas,
         ),
@@ -190,7 +190,7 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
         ),
         Experiment(
             "ramp_family",
-            "From ramp to the truncated hinge, symmetry is worth more than flatness",
+            "What separates ramp from the truncated hinge is its slope, not its symmetry",
             "accuracy_vs_slope",
         ),
         Experiment(

@@ -24,6 +24,7 @@ from experiments.committed_results import ROOT
 from experiments.paper_commands import Options, commands, missing
 from experiments.paper_times import Times
 from experiments.results_page import Catalogue
+from sympo.disk import check_folder
 from sympo.pipelines.progress import duration, heading
 from sympo.types import BadInput
 
@@ -52,7 +53,11 @@ def main(arguments: Sequence[str] | None = None, catalogue: Catalogue = CATALOGU
         (entry for entry in chosen if not reasons[entry.name]),
         key=lambda entry: (bool(entry.data), entry.packages is not None, entry.gpu),
     )
-    times = Times(options.folder, options.results_dir / "paper.json", options.size)
+    try:
+        times = Times(options.folder, options.results_dir / "paper.json", options.size)
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return 2
     skipped = [f"skipped: {name}: {reason}" for name, reason in reasons.items() if reason]
     _show_plan(to_run, skipped, times)
     failures: list[Failure] = []
@@ -81,8 +86,8 @@ def _options(
         description="Run every experiment behind the results page, and write the page.",
     )
     parser.add_argument("--size", choices=("small", "medium", "full"), default="full")
-    parser.add_argument("--data", type=Path, default=ROOT / "data", metavar="FOLDER",
-                        help="holds MNIST/raw, hh-rlhf, ultrafeedback_binarized, ...")  # fmt: skip
+    parser.add_argument("--data", type=Path, metavar="FOLDER",
+                        help="holds MNIST/raw, hh-rlhf, ...; default: data/")  # fmt: skip
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME",
                         help=", ".join(entry.name for entry in entries))  # fmt: skip
     parser.add_argument("--results", type=Path, default=results_page.RESULTS, metavar="FOLDER",
@@ -91,7 +96,14 @@ def _options(
     known = {entry.name for entry in entries}
     if unknown := sorted({*given.only} - known):
         parser.error(f"--only {unknown[0]}: use names of {', '.join(sorted(known))}")
-    return Options(given.size, given.data.resolve(), given.results.resolve()), {*given.only}
+    if given.data is not None and not given.data.is_dir():
+        parser.error(f"--data {given.data} is not a folder")
+    options = Options(given.size, (given.data or ROOT / "data").resolve(), given.results.resolve())
+    try:
+        check_folder("--results", options.folder)
+    except BadInput as error:
+        parser.error(str(error))
+    return options, {*given.only}
 
 
 def _run(entry: Experiment, options: Options, times: Times) -> Failure | None:

@@ -1,11 +1,15 @@
 """How long experiments took on this machine, and how long those that are left will take."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from sympo.disk import write_atomically
 from sympo.pipelines.progress import duration
+from sympo.types import BadInput
+
+_Times = dict[str, dict[str, dict[str, float | bool]]]
 
 
 class Times:
@@ -16,13 +20,15 @@ class Times:
 
     def __init__(self, folder: Path, file: Path, size: str) -> None:
         self.folder, self.file, self.size = folder, file, size
-        self._all: dict[str, dict[str, dict[str, float | bool]]] = {}
+        self._all: _Times = {}
         if file.is_file():
-            self._all = json.loads(file.read_text())
+            with _read(file):
+                self._all = _checked(json.loads(file.read_text()))
         self._here = self._all.setdefault(size, {})
-        self._committed = {
-            path.parent.name: _cell_seconds(path) for path in folder.glob("*/provenance.json")
-        }
+        self._committed = {}
+        for path in folder.glob("*/provenance.json"):
+            with _read(path):
+                self._committed[path.parent.name] = _cell_seconds(path)
 
     def of(self, name: str) -> float | None:
         """Seconds that the experiment took; None if it has not ended."""
@@ -66,6 +72,22 @@ class Times:
         what = "experiment that was" if unknown == 1 else "experiments that were"
         more = f" without {unknown} {what} not timed" if unknown else ""
         return f"about {duration(seconds)} left{more}"
+
+
+@contextmanager
+def _read(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise BadInput(f"{file} is damaged, remove it ({' '.join(str(error).split())})") from error
+
+
+def _checked(times: _Times) -> _Times:
+    """The same; raises if some time lacks its numbers."""
+    for of_size in times.values():
+        for one in of_size.values():
+            float(one["seconds"]), bool(one["done"])
+    return times
 
 
 def _cell_seconds(provenance: Path) -> float:

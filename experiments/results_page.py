@@ -22,9 +22,9 @@ RESULTS = ROOT / "results"
 COMMAND = "python -m experiments.paper"
 _HEAD = """# Results
 
-One row per experiment: the claim it tests, what came out, and how much evidence there is. Intervals
-are 95%, over seeds and test items; noise is the share of flipped training labels. To run them all:
-`{command}{size} --data FOLDER`.
+One row per experiment: the claim it tests (in bold, right or wrong), what came out, and how much
+evidence there is. Intervals are 95%, over seeds and test items; noise is the share of flipped
+training labels. To run them all: `{command}{size} --data FOLDER`.
 """
 _MORE = """
 [The long version](../docs/results.md) has the numbers in prose, more figures and dry runs;
@@ -73,6 +73,8 @@ def _count(folders: Sequence[Path]) -> str:
         return ""
     found = pd.concat([pd.read_csv(file, keep_default_na=False)["outcome"] for file in files])
     counts = [f"{int((found == outcome).sum())} {outcome}" for outcome in _OUTCOMES]
+    if none := int((found == "none").sum()):
+        counts.append(f"{none} without an outcome")
     return f"**Claims tested by written rules: {len(found)}, of which {', '.join(counts)}.**"
 
 

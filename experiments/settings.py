@@ -1,6 +1,5 @@
 """Checks settings against the classes that take them, and builds parts from them."""
 
-import difflib
 import inspect
 import json
 import re
@@ -25,7 +24,7 @@ from sympo.protocols.jobs import Job
 from sympo.protocols.judging import Judge
 from sympo.protocols.models import Loss, ModelSettings, Sampler
 from sympo.ranges import Count, NotNegative, Range, Rate, Seed, refusal
-from sympo.types import BadInput, within
+from sympo.types import BadInput, closest, within
 
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ("job", "dataset", "loss", "noise_model", "model", "sampler")
@@ -170,11 +169,7 @@ def unknown(key: str, known: list[str]) -> str:
     """The message for a key that nothing reads."""
     if key in known:  # known to another option
         return "there is no such key here"
-    if close := difflib.get_close_matches(key, known, n=1):
-        return f"there is no such key; did you mean {close[0]}?"
-    return (
-        f"there is no such key; use one of {', '.join(known)}" if known else "there are no settings"
-    )
+    return f"there is no such key; {closest(key, known)}" if known else "there are no settings"
 
 
 def _built(place: str, target: Any, settings: Mapping[str, Any]) -> Any:

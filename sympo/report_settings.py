@@ -1,6 +1,5 @@
 """What a preset asks of its report beside the standing figures: comparisons and claims."""
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any, Literal
 
 from sympo.disk import write_atomically
 from sympo.metrics import EPOCHS, figures, undeclared
-from sympo.types import BadInput
+from sympo.types import BadInput, closest
 
 FILE = "report.json"  # beside the CSVs of a report, for redrawing it
 FULL = "full"
@@ -108,10 +107,12 @@ class ReportSettings:
             ),
             size,
         )
-        names = [one.name for one in found.comparisons]
+        names = [one.name.lower() for one in found.comparisons]  # some disks ignore case
         for number, name in enumerate(names):
             if name in names[:number]:
-                raise BadInput(f"{place}.comparisons[{number}].name={name} names another one, too")
+                raise BadInput(
+                    f"{place}.comparisons[{number}].name={name} is also the name of another one"
+                )
         return found
 
     def __bool__(self) -> bool:
@@ -197,9 +198,7 @@ def _read(
 def _refuse_unknown(place: str, given: Mapping[str, Any], known: Collection[str]) -> None:
     for key, value in given.items():
         if key not in known:
-            close = difflib.get_close_matches(key, list(known), n=1)
-            which = f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
-            raise BadInput(f"{place}.{key}={value!r}: there is no such key; {which}")
+            raise BadInput(f"{place}.{key}={value!r}: there is no such key; {closest(key, known)}")
 
 
 def _mapping(place: str, given: object) -> dict[str, Any]:
@@ -221,9 +220,11 @@ def _text(place: str, given: object) -> str:
 
 
 def _sentence(place: str, given: object) -> str:
-    text = _text(place, given).strip()
+    text = " ".join(_text(place, given).split())
     if not text or text.endswith("."):
-        raise BadInput(f"{place}={text!r} is not allowed: it must be a sentence without full stop")
+        raise BadInput(
+            f"{place}={text!r} is not allowed: it must be a sentence without a full stop"
+        )
     return text
 
 
@@ -235,9 +236,13 @@ def _flag(place: str, given: object) -> bool:
 
 def _name(place: str, given: object) -> str:
     name = _text(place, given)
-    if not re.fullmatch(r"\w[\w.=+-]*", name):
-        raise BadInput(f"{place}={name!r} is not allowed: it must be fit for the name of a file")
-    if name in _TAKEN or name.startswith("judge_"):
+    # values follow after `__`, if a comparison has several figures
+    if not re.fullmatch(r"\w[\w.=+-]{0,99}", name) or "__" in name:
+        raise BadInput(
+            f"{place}={name!r} is not allowed: it must be a name of a file, of at most "
+            "100 letters, digits and _.=+-, without __"
+        )
+    if name.lower() in _TAKEN or name.startswith("judge_"):
         raise BadInput(f"{place}={name} is not allowed: a standing figure or table has this name")
     return name
 
@@ -302,11 +307,20 @@ def _settings(place: str, given: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_setting(place, one) for one in several))
 
 
+def _epoch(place: str, given: object) -> None:
+    if not isinstance(given, str) or given not in EPOCHS:
+        raise BadInput(f"{place}={given!r} is not allowed: it must be {' or '.join(EPOCHS)}")
+
+
+def _rate(place: str, given: object) -> None:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < 0.5:
+        raise BadInput(f"{place}={given!r} is not allowed: it must be a noise rate in [0, 0.5)")
+
+
 def _epochs(place: str, given: object) -> tuple[str, ...]:
     several = [given] if isinstance(given, str) else [one for _, one in _items(place, given)]
     for one in several:
-        if one not in EPOCHS:
-            raise BadInput(f"{place}={one!r} is not allowed: it must be {' or '.join(EPOCHS)}")
+        _epoch(place, one)
     if not several:
         raise BadInput(f"{place}=[] is not allowed: it must be {' or '.join(EPOCHS)}, or both")
     return tuple(which for which in EPOCHS if which in several)
@@ -322,12 +336,29 @@ def _selector(place: str, given: object) -> dict[str, tuple[Value, ...]]:
                 raise BadInput(
                     f"{place}.{name}={values!r} is not allowed: it must be a value or a list"
                 )
+            if name in _ALONE_CHECKS:
+                _ALONE_CHECKS[name](f"{place}.{name}", value)
         found[name] = tuple(several)
     return found
 
 
+def _chosen(place: str, given: object) -> str:
+    if (name := _setting(place, given)) in ALONE:
+        raise BadInput(f"{place}={name} is not allowed: nobody can choose it before a test")
+    return name
+
+
+def _noisy_accuracy(place: str, given: object) -> str:
+    # by any other metric, the choice would see clean labels, or the test pairs
+    path = _path_with_epoch(place, given)
+    if path.partition("/")[2] != "validation/noisy_accuracy":
+        allowed = " or ".join(f"{which}/validation/noisy_accuracy" for which in EPOCHS)
+        raise BadInput(f"{place}={path} is not allowed: it must be {allowed}")
+    return path
+
+
 def _choice(place: str, given: object) -> Choice:
-    readers: Mapping[str, Reader] = {"setting": _setting, "by": _path_with_epoch}
+    readers: Mapping[str, Reader] = {"setting": _chosen, "by": _noisy_accuracy}
     return Choice(**_read(place, given, readers, ("setting", "by")))
 
 
@@ -338,6 +369,7 @@ def _side(place: str, given: object) -> dict[str, tuple[Value, ...]]:
 
 
 Reader = Callable[[str, object], Any]
+_ALONE_CHECKS: Mapping[str, Callable[[str, object], None]] = {"noise": _rate, "epoch": _epoch}
 _OF_COMPARISON: dict[str, Reader] = {
     "name": _name, "metric": _path, "x": _axis, "epoch": _epochs, "log_x": _flag,
     "lines": _settings, "panels": _setting, "title": _text, "where": _selector,

@@ -1,7 +1,8 @@
 """Typed records that the parts of the library exchange."""
 
+import difflib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -16,6 +17,13 @@ class BadInput(ValueError):
     def __init__(self, sentence: str) -> None:
         # it quotes files and command lines, which may contain anything
         super().__init__(printable(sentence))
+
+
+def closest(key: str, known: Iterable[str]) -> str:
+    """What to write in place of an unknown key: `did you mean name?`, or all there are."""
+    known = list(known)
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
 
 
 class BadArgument(BadInput):

@@ -41,6 +41,18 @@ def test_defaults_and_single_values() -> None:
         ({"x": "seed"}, ["x=seed is not allowed", "means over seeds"]),
         ({"x": "policy/klm"}, ["x=policy/klm is not a metric", "did you mean kl?"]),
         ({"epoch": "best"}, ["epoch='best'", "last or selected"]),
+        ({"epoch": [["last"]]}, ["epoch=['last']", "last or selected"]),
+        ({"name": "a" * 101}, ["at most 100"]),
+        ({"name": "mine__2"}, ["without __"]),
+        ({"name": "Cells"}, ["name=Cells", "standing figure or table"]),
+        ({"where": {"noise": "high"}}, ["where.noise='high'", "[0, 0.5)"]),
+        ({"where": {"epoch": "best"}}, ["where.epoch='best'", "last or selected"]),
+        ({"choose": {"setting": "noise", "by": "last/validation/noisy_accuracy"}},
+         ["choose.setting=noise is not allowed"]),
+        ({"choose": {"setting": "job.epochs", "by": "last/test/order_accuracy"}},
+         ["choose.by=last/test/order_accuracy", "selected/validation/noisy_accuracy"]),
+        ({"choose": {"setting": "job.epochs", "by": "last/validation/clean_accuracy"}},
+         ["choose.by=last/validation/clean_accuracy is not allowed"]),
         ({"epoch": []}, ["epoch=[]", "last or selected"]),
         ({"log_x": "yes"}, ["log_x='yes'", "true or false"]),
         ({"lines": ["loss", 3]}, ["lines=3", "a text"]),
@@ -50,7 +62,7 @@ def test_defaults_and_single_values() -> None:
         ({"where": {"noise": []}}, ["where.noise=[]", "a value or a list"]),
         ({"metric": None}, ["metric=None", "a text"]),
     ],
-)
+)  # fmt: skip
 def test_comparisons_are_checked(change: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(BadInput) as error:
         ReportSettings.of({"comparisons": [FIGURE | change]})
@@ -61,7 +73,7 @@ def test_comparisons_are_checked(change: dict[str, Any], words: list[str]) -> No
     ("change", "words"),
     [
         ({"margins": 1}, ["report.claims[0].margins=1", "did you mean margin?"]),
-        ({"claim": "Ramp is better."}, ["claims[0].claim", "without full stop"]),
+        ({"claim": "Ramp is better."}, ["claims[0].claim", "without a full stop"]),
         ({"kind": "less"}, ["claims[0].kind='less'", "equal or greater"]),
         ({"kind": "equal"}, ["claims[0].margin is missing"]),
         ({"kind": "equal", "margin": 0}, ["claims[0].margin is missing"]),
@@ -95,7 +107,8 @@ def test_missing_keys_are_named(key: str) -> None:
         ),
         ({"claims": {}}, "report.claims={} is not allowed: it must be a list"),
         ([], "report=[] is not allowed: it must be a mapping"),
-        ({"comparisons": [FIGURE, FIGURE]}, "comparisons[1].name=mine"),
+        ({"comparisons": [FIGURE, FIGURE | {"name": "MINE"}]}, "comparisons[1].name=mine is also"),
+        ({"comparisons": [FIGURE, FIGURE]}, "comparisons[1].name=mine is also the name"),
     ],
 )
 def test_lists_are_checked(given: object, words: str) -> None:

@@ -85,7 +85,8 @@ def family_of(collection: Collection, claim: Claim) -> Family:
     frame, outcomes = long_cells(collection, [path], list(EPOCHS))
     metric = internal(path)
     frame = at_choice(frame, collection.cells, claim.choose)
-    frame = frame[selected(frame, claim.where) & frame[metric].notna().to_numpy()]
+    finite = np.isfinite(frame[metric].to_numpy(dtype=float, na_value=np.nan))
+    frame = frame[selected(frame, claim.where) & finite]
     sides = []
     for name, selector in (("a", claim.a), ("b", claim.b)):
         rows = frame[selected(frame, {"epoch": (which,), **selector})]
@@ -95,13 +96,17 @@ def family_of(collection: Collection, claim: Claim) -> Family:
     if set(sides[0].index) & set(sides[1].index):
         return Family(why_not="some cells are both a and b")
     rows = pd.concat(sides)
+    absent = _absent(rows, claim.where)
     over = [name for name in claim.over if name in rows]
     # `noise` numbers the comparisons: pairing needs no more
     number = rows.groupby(over, dropna=False).ngroup() if over else 0
     rows = rows.assign(**{f"setting {name}": rows[name] for name in over}, noise=number)
-    rows = rows[rows.groupby("noise")["variant"].transform("nunique") == 2]
-    if rows.empty:
+    sides_of = rows.groupby("noise")["variant"].transform("nunique")
+    if (sides_of == 1).all():
         return Family(why_not=f"a and b have no {_and(claim.over)} in common")
+    # a smaller family would be easier to support than the claim is
+    if lacking := [*_alone(rows[sides_of == 1], over), *absent]:
+        return Family(why_not=f"no cell here has a {path} for {'; '.join(lacking)}")
     cell = ["variant", "noise", "seed"]
     if rows.duplicated(cell).any():
         own = frame.loc[rows.index, varying(frame, all_settings(frame))]
@@ -109,15 +114,42 @@ def family_of(collection: Collection, claim: Claim) -> Family:
         names = _and(own.columns[several])
         return Family(why_not=f"cells of one seed differ in {names}, which the claim leaves open")
     _, mean, spread = paired_means(rows, [("a", "b")], metric, outcomes)
+    settings = _settings_of(rows, over)
+    return Family(settings, _at(settings), mean, spread)
+
+
+def _settings_of(rows: pd.DataFrame, over: list[str]) -> pd.DataFrame:
+    """The settings of each comparison."""
     first = rows.drop_duplicates("noise").sort_values("noise")
     settings = first[[f"setting {name}" for name in over]]
     settings = settings.rename(columns=lambda key: key.removeprefix("setting "))
-    settings = settings.reset_index(drop=True)
-    at = [
+    return settings.reset_index(drop=True)
+
+
+def _at(settings: pd.DataFrame) -> list[str]:
+    return [
         ", ".join(written(str(name), value) for name, value in row.items())
         for row in settings.to_dict("records")
     ]
-    return Family(settings, at, mean, spread)
+
+
+def _alone(rows: pd.DataFrame, over: list[str]) -> list[str]:
+    """The comparisons that one side lacks: `b at logistic, noise 0.4`."""
+    sides = rows.drop_duplicates("noise").sort_values("noise")["variant"]
+    return [
+        f"{'b' if side == 'a' else 'a'} at {at}"
+        for side, at in zip(sides, _at(_settings_of(rows, over)), strict=True)
+    ]
+
+
+def _absent(rows: pd.DataFrame, where: Selector) -> list[str]:
+    """The values that `where` lists and no cell has."""
+    return [
+        f"{name}={value}"
+        for name, values in where.items()
+        for value in (values if len(values) > 1 else ())
+        if not selected(rows, {name: (value,)}).any()
+    ]
 
 
 def _table(claim: Claim, family: Family, found: Evidence) -> pd.DataFrame:

@@ -90,10 +90,20 @@ def written(name: str, value: Value) -> str:
 def _equal(column: pd.Series, value: Value) -> Mask:
     if value is None:
         return np.asarray(column.isna())
+    if isinstance(value, str) and pd.api.types.is_numeric_dtype(column):
+        value = _as_number(value)
     if isinstance(value, bool | str):
         return np.asarray(column.astype("str") == str(value), dtype=np.bool_)
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
     return np.asarray(np.isclose(numbers, float(value), rtol=1e-9, atol=0), dtype=np.bool_)
+
+
+def _as_number(value: str) -> str | float:
+    """`3e-4` is a text in YAML, but a number in a config."""
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def _nothing(cells: pd.DataFrame) -> pd.Series:

@@ -1,6 +1,5 @@
 """Numbers of a paper, as a user typed them, beside ours in figures and tables."""
 
-import difflib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import pandas as pd
 import yaml
 
 from sympo.metrics import EPOCHS, METRICS, metric_of
-from sympo.types import BadInput
+from sympo.types import BadInput, closest
 
 COLUMN = "paper"  # of estimates that have a number beside them, in the metric's stored unit
 _REQUIRED = ("source", "dataset", "metric", "values")
@@ -96,7 +95,7 @@ def _figure(place: str, given: object) -> PaperValues:
         raise BadInput(f"{place} must be a mapping with {', '.join(_REQUIRED)}")
     for key in given:
         if key not in _KEYS:
-            raise BadInput(f"{place}.{key}: there is no such key; {_advice(str(key), _KEYS)}")
+            raise BadInput(f"{place}.{key}: there is no such key; {closest(str(key), _KEYS)}")
     for key in _REQUIRED:
         if key not in given:
             raise BadInput(f"{place}.{key} is missing")
@@ -117,7 +116,7 @@ def _metric(place: str, given: str) -> str:
     known = [f"{epoch}/{one.path}" for one in METRICS if "noise" in one.figures for epoch in EPOCHS]
     if given not in known:
         raise BadInput(
-            f"{place}={given} is not a metric that is drawn against noise; {_advice(given, known)}"
+            f"{place}={given} is not a metric that is drawn against noise; {closest(given, known)}"
         )
     return given
 
@@ -146,8 +145,3 @@ def _mapping(place: str, given: object, what: str) -> Mapping[Any, Any]:
 
 def _is_number(value: Hashable) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _advice(key: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"

@@ -47,6 +47,16 @@ def test_ties_choose_the_smaller_value_and_missing_scores_count_for_nothing() ->
     assert chosen(tied, RATE).tolist() == [False, True, False]
 
 
+def test_a_value_that_lost_seeds_is_not_chosen() -> None:
+    found = cells(
+        [
+            ("ramp", 0.4, 0.1, 0, 0.5), ("ramp", 0.4, 0.1, 1, 0.5),
+            ("ramp", 0.4, 1.0, 0, 0.9), ("ramp", 0.4, 1.0, 1, np.nan),  # one diverged
+        ]
+    )  # fmt: skip
+    assert chosen(found, RATE).tolist() == [True, True, False, False]
+
+
 def test_cells_without_the_setting_stay() -> None:
     assert chosen(cells([("ramp", 0.4, None, 0, 0.5)]), RATE).tolist() == [True]
     plain = cells([("ramp", 0.4, 1.0, 0, 0.5)]).drop(columns=RATE.setting)

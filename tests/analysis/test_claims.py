@@ -139,6 +139,27 @@ def test_what_cannot_be_compared_is_said(claim: dict[str, Any], why: str) -> Non
     assert only(found)["comparisons"] == 0
 
 
+@pytest.mark.parametrize(
+    ("lost", "where", "why"),
+    [
+        ([("ramp", 0.1)], {}, "no cell here has a test/spearman for a at noise 0.1"),
+        ([("logistic", 0.1)], {}, "for b at noise 0.1"),
+        ([("logistic", 0.1), ("ramp", 0.1)], {"noise": [0, 0.1]}, "for noise=0.1"),
+        ([], {"noise": [0, 0.1, 0.4]}, "for noise=0.4"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_a_family_that_lost_comparisons_has_no_outcome(
+    lost: list[tuple[str, float]], where: dict[str, Any], why: str, number: float
+) -> None:
+    found = two_losses((0.05, 0.01), (0.05, 0.01))
+    for loss, noise in lost:
+        gone = (found.cells["loss"] == loss) & (found.cells["noise"] == noise)
+        found.cells.loc[gone, "last/test/spearman"] = number
+    row = only(decide_claims(found, asked(kind="greater", over=["noise"], where=where)))
+    assert row["outcome"] == "none" and f"{why}." in row["sentence"]
+
+
 def test_epochs_noise_models_and_settings_can_be_compared() -> None:
     def value(noise_model: str, seed: int, **rest: Any) -> float:
         gain = around(0.3, 0.01)(seed) * (rest["dataset.train_pairs"] == 2000)

@@ -32,6 +32,7 @@ def test_failures_and_gaps_do_not_stop_the_others(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     given = ["--size", "small", "--results", str(tmp_path), "--data", str(tmp_path / "data")]
+    (tmp_path / "data").mkdir()
     assert main(given, FAKE) == 1
     out, _ = capfd.readouterr()
     # once in the plan and once at the end
@@ -61,6 +62,32 @@ def test_an_unknown_experiment_is_refused(capsys: pytest.CaptureFixture[str]) ->
         main(["--only", "nothing"], FAKE)
     assert end.value.code == 2
     assert "nothing: use names of fails, needs_data, smollm2_hh, works" in capsys.readouterr().err
+
+
+def test_bad_folders_are_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, here = tmp_path / "file", ["--only", "works", "--results", str(tmp_path / "results")]
+    file.write_text("")
+    for given, words in (
+        ([*here, "--data", str(tmp_path / "none")], "none is not a folder"),
+        ([*here[:2], "--results", str(file)], "file is not a writable folder"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(given, FAKE)
+        assert end.value.code == 2
+        assert capsys.readouterr().err.strip().endswith(words)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"full": {"works": {"seconds": null}}}'])
+def test_damaged_times_are_named(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "paper.json").write_text(text)
+    assert main(["--only", "works", "--results", str(tmp_path)], FAKE) == 2
+    assert f"{tmp_path / 'paper.json'} is damaged, remove it" in capsys.readouterr().err
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_an_interruption_reaches_the_experiment(tmp_path: Path) -> None:
