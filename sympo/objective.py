@@ -84,6 +84,7 @@ class Objective:
         if weight is not None:
             rows = losses.detach().reshape(-1, losses.shape[-1])
             logs = torch.stack([self.log_weights(row) for row in rows]).view_as(losses)
+            logs = among_weighted(logs, weight)
             own = weight * torch.exp(logs - logs.amax(-1, keepdim=True))
             total = own.sum(-1).clamp_min(torch.finfo(losses.dtype).tiny)
             return (own * losses).sum(-1) / total
@@ -100,3 +101,8 @@ class Objective:
             got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise ValueError(f"{self.loss} must {rule}, shape {tuple(shape)}; it returned {got}")
         return found
+
+
+def among_weighted(log_weights: Tensor, weight: Tensor) -> Tensor:
+    """Log-weights, the least number for pairs without weight, whose own would scale the others."""
+    return log_weights.masked_fill(weight <= 0, torch.finfo(log_weights.dtype).min)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from sympo.protocols.models import ImageModel, Loss
+from sympo.training.diverged import Diverged
 from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
 from sympo.types import ImagePreferences, NoisyPairs
 
@@ -60,4 +61,4 @@ class StackedCleaningModels:
 
     def _check(self) -> None:
         for error in self.trainer.diverged.values():
-            raise error
+            raise Diverged(f"a model of the filter: {error}")

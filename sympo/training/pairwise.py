@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sympo.models.texts.packed_rows import send
-from sympo.objective import Objective
+from sympo.objective import Objective, among_weighted
 from sympo.protocols.models import Scorer, Splittable
 from sympo.training import processes
 from sympo.training.diverged import Diverged
@@ -112,6 +112,8 @@ class PreferenceTrainer:
             opposite = objective.z_of_scores(scores, reference, lengths, -labels) if soft else None
             losses = objective.of_margins(z, opposite, probability, weight)
             log_weights = objective.log_weights(losses.detach())
+            if weight is not None:
+                log_weights = among_weighted(log_weights, weight)
             before, largest = largest, max(largest, float(log_weights.max()))
             processes.rescale(parameters, math.exp(before - largest))
             total *= math.exp(before - largest)

@@ -60,6 +60,7 @@ def test_zero_noise_is_refused_by_that_fault_alone(noise: float) -> None:
 
 def test_a_protocol_needs_what_it_sets() -> None:
     config, choices = composed("dataset=digits", "protocol=test_from_training")
-    with pytest.raises(BadInput, match=r"dataset.official_test=False: there is no such key"):
+    named = r"protocol=test_from_training: dataset.official_test=False: there is no such key"
+    with pytest.raises(BadInput, match=named):
         prepare(config, choices)
     assert OmegaConf.select(composed("protocol=raw_pixels")[0], "dataset.raw_pixels") is True

@@ -91,6 +91,17 @@ def test_dr_dpo_weights_pairs_twice() -> None:
     torch.testing.assert_close(found(DrDPO(0.5), weight, None)[1], expected)
 
 
+def test_a_pair_without_weight_does_not_outweigh_the_others() -> None:
+    """Its margin counts as 0, which underflows the weights of large losses relative to it."""
+    z = torch.tensor([5.0, -8.0, -9.0], requires_grad=True)
+    objective, weight = Objective(Reward(), DrDPO(0.02)), torch.tensor([0.0, 1.0, 1.0])
+    loss = objective.reduced(objective.of_margins(z, None, None, weight), weight)
+    (gradient,) = torch.autograd.grad(loss, [z])
+    torch.testing.assert_close(gradient, torch.tensor([0.0, -1.0, 0.0]), atol=1e-3, rtol=0)
+    nothing = objective.reduced(objective.losses(z), torch.zeros(3))
+    assert nothing == 0
+
+
 def test_a_target_belongs_to_both_labels() -> None:
     margin = SimPO(beta=1.0, gamma=0.5)
     objective, rewards = Objective(margin, Logistic()), torch.tensor([[1.0, 0.2]])
