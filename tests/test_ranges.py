@@ -13,6 +13,7 @@ from experiments.cells import prepare
 from experiments.settings import GROUPS, build, check_keys
 from sympo import ranges
 from sympo.models.images.cnn import CNN
+from sympo.protocols.data import NoiseModel
 from sympo.ranges import Count, Positive, Range, Rate
 from sympo.types import BadArgument, BadInput
 from tests.helpers.configs import MARGINS, OPTIONS, composed
@@ -158,7 +159,7 @@ class Log:
 
 
 @dataclass
-class Mine:
+class Mine(NoiseModel):
     """A part as a user might write it."""
 
     identity: ClassVar[str] = "mine"

@@ -101,7 +101,7 @@ def train_reward_model(
         of flips, in [0, 0.5). seed: of every draw.
     model: None takes the paper's network for images, with 3x3 kernels for small ones, and tf-idf
         for texts. noise_model: None flips every pair at the same rate. filter: cleans the training
-        pairs first, such as `sympo.cleaning.Ensemble()`; None trains on all of them.
+        pairs first, such as `Ensemble()`; None trains on all of them.
     results_dir: keeps the run, in the folder of a sweep's cell, and trains it only once; None keeps
         nothing. force: train a kept run again.
     device: "auto", "cpu", "cuda" or "cuda:N". threads: None leaves PyTorch's. progress: show it.

@@ -92,7 +92,8 @@ def test_damaged_times_are_named(
 
 def test_an_interruption_reaches_the_experiment(tmp_path: Path) -> None:
     code = (
-        "import sys\n"
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in the background
         "from experiments.catalogue import Experiment\n"
         "from experiments.paper import main\n"
         "program = 'tests.experiments.slow_program'\n"
