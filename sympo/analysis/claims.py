@@ -46,7 +46,7 @@ class DecidedClaims:
 
 @dataclass(frozen=True)
 class Family:
-    """The paired comparisons of one claim, m of them, or why there are none.
+    """The paired comparisons of one claim, m of them, and why they have no outcome.
 
     over: the settings of each. at: the same in words, `ramp, noise 0.3`. mean: (m,) a - b.
     """
@@ -105,8 +105,9 @@ def family_of(collection: Collection, claim: Claim) -> Family:
     if (sides_of == 1).all():
         return Family(why_not=f"a and b have no {_and(claim.over)} in common")
     # a smaller family would be easier to support than the claim is
-    if lacking := [*_alone(rows[sides_of == 1], over), *absent]:
-        return Family(why_not=f"no cell here has a {path} for {'; '.join(lacking)}")
+    lacking = [*_alone(rows[sides_of == 1], over), *absent]
+    why_not = f"no cell here has a {path} for {'; '.join(lacking)}" if lacking else ""
+    rows = rows[sides_of == 2]
     cell = ["variant", "noise", "seed"]
     if rows.duplicated(cell).any():
         own = frame.loc[rows.index, varying(frame, all_settings(frame))]
@@ -115,7 +116,7 @@ def family_of(collection: Collection, claim: Claim) -> Family:
         return Family(why_not=f"cells of one seed differ in {names}, which the claim leaves open")
     _, mean, spread = paired_means(rows, [("a", "b")], metric, outcomes)
     settings = _settings_of(rows, over)
-    return Family(settings, _at(settings), mean, spread)
+    return Family(settings, _at(settings), mean, spread, why_not)
 
 
 def _settings_of(rows: pd.DataFrame, over: list[str]) -> pd.DataFrame:

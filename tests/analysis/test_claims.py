@@ -158,6 +158,7 @@ def test_a_family_that_lost_comparisons_has_no_outcome(
         found.cells.loc[gone, "last/test/spearman"] = number
     row = only(decide_claims(found, asked(kind="greater", over=["noise"], where=where)))
     assert row["outcome"] == "none" and f"{why}." in row["sentence"]
+    assert row["comparisons"] == 2 - bool(lost)  # their numbers are in the tables
 
 
 def test_epochs_noise_models_and_settings_can_be_compared() -> None:
