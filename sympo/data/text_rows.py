@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class TextRows:
         """What was changed in reading these rows, by kind."""
         return Counter(note for pair in self.pairs for note in pair.notes)
 
-    @property
+    @cached_property
     def preferences(self) -> PreferencePairs:
         """The pairs without their texts; lengths in characters."""
         pairs = chosen_over_rejected(

@@ -104,13 +104,28 @@ class PreferenceJob(Recipe):
         score_gap = np.ones(2) if cell.dataset.scored else None
         disputed = np.ones(2, bool) if cell.dataset.twice_judged else None
         ids = np.arange(2, dtype=np.uint64)
+        source = annotator = None
+        if not cell.dataset.from_policy:
+            released = cell.dataset.splits["train"].preferences
+            source, annotator = released.source, released.annotator
         two = replace(
             chosen_over_rejected(ids, gap, score_gap, disputed),
             length_gap=np.array([1, -1]),
-            source=ids if cell.dataset.sourced else None,
-            annotator=ids if cell.dataset.annotated else None,
+            source=_keys(cell.dataset.sourced, source),
+            annotator=_keys(cell.dataset.annotated, annotator),
         )
         flip(cell.noise_model, cell.name.noise, two, cell.name.seed)
+
+
+def _keys(known: bool, column: np.ndarray | None) -> np.ndarray | None:
+    """The keys of two stand-ins, equal if all pairs share one; None if the pairs have no keys.
+
+    column: of the pairs, None if they do not exist yet.
+    """
+    if not known:
+        return None
+    keys = np.arange(2, dtype=np.uint64) if column is None else np.unique(column)
+    return np.resize(keys[:2], 2)
 
 
 def check_lengths(cell: Cell, model: Any, called: str, lengths: Mapping[str, int]) -> None:

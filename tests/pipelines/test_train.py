@@ -3,6 +3,7 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from sympo.data.digits import Digits
 from sympo.data.gold_language import GoldLanguage
 from sympo.data.in_memory import TextPairs
+from sympo.data.preferences import PreferenceSet
 from sympo.losses import CDPO, Ramp
 from sympo.models.texts import TinyLM
 from sympo.noise import AnnotatorDependent, LengthDependent, SourceDependent
@@ -137,3 +139,16 @@ def test_noise_by_length_source_and_annotator_reaches_texts_and_policies(tmp_pat
             results_dir=tmp_path, **small,
         )  # fmt: skip
         assert policy.metrics["train/flipped_memorised"] is not None
+
+
+def test_one_source_is_refused_before_any_work(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"q{i}", "chosen": f"yes sir {i}", "rejected": "no", "s": "x"} for i in range(40)
+    ]
+    file = tmp_path / "a.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    data = PreferenceSet(path=str(file), source="s", test_share=0.3, validation_pairs=5)
+    job: dict[str, Any] = {"epochs": 1, "batch_size": 8, "results_dir": tmp_path / "r"}
+    with pytest.raises(BadInput, match="needs at least two sources"):
+        train_reward_model(data, noise=0.2, noise_model=SourceDependent(), **job)
+    assert not (tmp_path / "r").exists()
