@@ -92,8 +92,9 @@ def _grid(drawn: Drawn) -> tuple[Figure, dict[tuple[str, str], Axes]]:
         of_epoch = EPOCHS[epoch] if len(keys) == 2 else f"{epoch.title()} epoch"
         of_epoch *= len(epochs) > 1
         ax.set_title(", ".join(filter(None, [of_epoch, panel])))
+    below = textwrap.wrap(_x_label(drawn.comparison), int(9 * wide), break_long_words=False)
     for ax in axes[max(len(keys) - columns, 0) :]:
-        ax.set_xlabel(_x_label(drawn.comparison))
+        ax.set_xlabel("\n".join(below))
         ax.tick_params(labelbottom=True)
     label = _unit(drawn.comparison.metric).label
     written = textwrap.wrap(label, int(9 * figure.get_figheight()), break_long_words=False)
