@@ -89,8 +89,9 @@ def _grid(drawn: Drawn) -> tuple[Figure, dict[tuple[str, str], Axes]]:
         ax.remove()
     axes = axes[: len(keys)]
     for (epoch, panel), ax in zip(keys, axes, strict=True):
-        of_epoch = EPOCHS[epoch] if len(keys) == 2 else f"{epoch.title()} epoch"
-        of_epoch *= len(epochs) > 1
+        of_epoch = ""
+        if len(epochs) > 1:
+            of_epoch = EPOCHS[epoch] if len(keys) == 2 else f"{epoch.title()} epoch"
         ax.set_title(", ".join(filter(None, [of_epoch, panel])))
     below = textwrap.wrap(_x_label(drawn.comparison), int(9 * wide), break_long_words=False)
     for ax in axes[max(len(keys) - columns, 0) :]:

@@ -136,6 +136,8 @@ def test_where_epochs_and_categories() -> None:
     assert [ax.get_title() for ax in comparison_figure(two).axes] == [
         "Last epoch", "Epoch chosen by noisy validation"
     ]  # fmt: skip
+    (three,) = drawn(cells, x="loss", lines="epoch", epoch=["selected", "last"], panels="noise")
+    assert [ax.get_title() for ax in comparison_figure(three).axes] == ["noise 0.1", "noise 0.3"]
 
 
 def test_a_metric_against_a_metric_has_points_of_the_other_settings() -> None:
