@@ -1,18 +1,21 @@
 """Builds checked cells from composed configs, and runs them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig
 
+from experiments.report_settings import read_report
 from experiments.run_data import shares_training, warn_of_shared
 from experiments.settings import GROUPS, SETTINGS, build, check_keys, check_size, kept, resolved
 from sympo.disk import check_folder
 from sympo.pipelines.cell import Cell, assemble, resolve_device
 from sympo.pipelines.result import RunResult
+from sympo.runs.folder import CORRECTED
 from sympo.runs.tracking import resolve_mode
 from sympo.types import BadInput, within
 
@@ -31,20 +34,38 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     choices: the option chosen for each group, Hydra's `hydra.runtime.choices`.
     """
     settings = resolved(config)
+    # what a sweep reports is no setting of its cells
+    read_report(settings.pop("report", None))
     check_size(choices.get("size", "full"), choices.get("experiment"))
     check_keys("", settings, SETTINGS)
     for key in ("results_dir", "report_dir"):
         check_folder(key, settings[key])
     settings["noise"] = float(settings["noise"])
     resolve_mode(settings["wandb"]["mode"])
-    parts = {
-        group: kept(group, choices[group], json.dumps(settings[group], sort_keys=True))
-        for group in GROUPS
-    }
+    if choices["filter"] == "none" and settings["filter"] is not None:
+        key = next(iter(settings["filter"]))
+        raise BadInput(f"filter.{key}={settings['filter'][key]}: filter=none has no settings")
+    with _protocol(str(choices.get("protocol", CORRECTED))):
+        parts = {
+            group: kept(group, choices[group], json.dumps(settings[group], sort_keys=True))
+            for group in (*GROUPS, *(["filter"] if settings["filter"] is not None else []))
+        }
+    parts.setdefault("filter", None)
     judge = _judge(choices["judge"], settings["judge"], parts["job"], parts["dataset"])
     options = {group: str(option) for group, option in choices.items()}
     with within("job"):
         return assemble(settings, options, parts, settings, judge, options["judge"])
+
+
+@contextmanager
+def _protocol(option: str) -> Iterator[None]:
+    """Name the chosen protocol in errors: it sets keys that the user did not type."""
+    try:
+        yield
+    except BadInput as error:
+        if option == CORRECTED:
+            raise
+        raise BadInput(f"protocol={option}: {error}") from error
 
 
 def run_cell(config: DictConfig, choices: Mapping[str, Any], wait: bool) -> RunResult:

@@ -1,5 +1,6 @@
 """What a sweep would do and cost: its cells, its stages, and an estimate from a few timed steps."""
 
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -101,6 +102,10 @@ def show(planned: Sequence[Planned], most: int | None, processes: int | None) ->
         print(f"  about {duration(found.stages)} for the missing stages" if lacking else "", end="")
         print("\n" if lacking else "", end="")
         batch = found.batch * len(work) * sum(map(len, work)) / (len(work) * len(cells))
+        one_epoch = found.batch / len(cells) / cells[0].job.epochs
+        cleaning = one_epoch * _filter_epochs([left[n].cell for group in work for n in group])
+        print(f"  about {duration(cleaning)} for the filters\n" * bool(cleaning), end="")
+        batch += cleaning
         total, memory = total + batch / share + found.stages, max(memory, found.memory)
     print(
         f"about {duration(total)} in all with {share} process{'es' * (share != 1)}, "
@@ -176,6 +181,17 @@ def _lacking_stages(cell: Cell) -> list[str]:
     return [name for name, exists in found.items() if not exists]
 
 
+def _filter_epochs(cells: Sequence[Cell]) -> int:
+    """The epochs of all models that the filters of these cells ask, which losses share."""
+    found = {}
+    for cell in cells:
+        if (one := cell.filter) is not None:
+            shared = {**cell.config["filter"], "action": None}
+            key = json.dumps([shared, cell.name.noise, cell.config["noise_model"], cell.name.seed])
+            found[key] = one.models * min(one.epochs, cell.job.epochs)
+    return sum(found.values())
+
+
 def _on_trial(cell: Cell, folder: Path) -> Cell:
     """The cell on few rows, from the model's own weights, in another folder."""
     job, dataset = cell.job, cell.dataset
@@ -204,7 +220,7 @@ def _on_trial(cell: Cell, folder: Path) -> Cell:
     home.acquire()
     home.start("", 0.0)
     config = {**cell.config, "results_dir": str(folder)}
-    return replace(cell, job=job, dataset=dataset, folder=home, config=config)
+    return replace(cell, job=job, dataset=dataset, folder=home, config=config, filter=None)
 
 
 def _pairs(cell: Cell) -> dict[str, int]:

@@ -35,7 +35,8 @@ def _sentence(error: Exception) -> str:
         return f"{match[1]}: sweep several values with -m, or put a list in brackets{hint}"
     # Hydra refuses lists of numbers, and drops the choice if given several names
     a_list = isinstance(error, TypeError) or "full_key: hydra.runtime.choices" in text
-    if a_list or text.startswith("Config group override must be"):
+    lists = ("Config group override must be", "Multiple values for hydra/job_settings")
+    if a_list or text.startswith(lists):
         given = [argument for argument in sys.argv if argument.split("=")[0] in groups()]
         return f"{' '.join(given)}: a group takes the name of one of its options"
     if match := re.search(r"Could not find '(.+?)/([^/']+)'", text):

@@ -6,15 +6,24 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sympo.disk import write_atomically
 from sympo.pipelines.result import RunResult
 from sympo.types import printable
 
+if TYPE_CHECKING:
+    from sympo.analysis.paper_values import PaperValues
+    from sympo.report_settings import ReportSettings
+
 # settings that name files
 PATHS = frozenset({"path", "name_or_path", "tokenizer_path"})
 
+
+# the note of every figure and table of a small size
+SMALL = "Small size: not the basis of a conclusion."
 
 # the results of this process, which `run.py` turns into its exit code
 outcomes: list[RunResult] = []
@@ -25,14 +34,21 @@ def report(
     out: Path,
     provenance: Callable[[Sequence[Path]], tuple[str, str]],
     words: tuple[str, str, str] = ("cells", "run", "already complete"),
+    asked: "ReportSettings | None" = None,
+    note: str = "",
+    paper_values: "Sequence[PaperValues]" = (),
 ) -> None:
     """Report on many runs: write tables and figures, print counts and failures with their logs.
 
     provenance: returns the name and text of a file that records how the complete folders were made.
     words: what to call the runs, those done now, and those done before.
+    asked: comparisons and claims beside the standing figures.
+    note: a sentence to put below the table and every standing figure.
+    paper_values: numbers of a paper to show beside ours.
     """
+    folders = list(dict.fromkeys(outcome.folder for outcome in found))
     try:
-        _draw(list(dict.fromkeys(outcome.folder for outcome in found)), out, provenance)
+        _draw(folders, out, provenance, asked, note, paper_values)
     except Exception as error:  # the cells are safe in their folders, and listed below
         if isinstance(error, OSError):  # such as a full disk: a traceback would not help
             print(f"error: {printable(f'could not report to {out}: {error}')}", file=sys.stderr)
@@ -55,7 +71,12 @@ def report(
 
 
 def _draw(
-    folders: Sequence[Path], out: Path, provenance: Callable[[Sequence[Path]], tuple[str, str]]
+    folders: Sequence[Path],
+    out: Path,
+    provenance: Callable[[Sequence[Path]], tuple[str, str]],
+    asked: "ReportSettings | None",
+    note: str,
+    paper_values: "Sequence[PaperValues]",
 ) -> None:
     from sympo.analysis import Collection, write_report
 
@@ -65,11 +86,14 @@ def _draw(
     if collection.cells.empty:
         print("", *collection.set_aside, sep="\n")
         return
-    written = write_report(collection, out)
+    beside = replace(collection, paper_values=paper_values)
+    written = write_report(beside, out, asked, note)
     incomplete = set(collection.unfinished)
     name, text = provenance([folder for folder in folders if str(folder) not in incomplete])
     write_atomically(out / name, text)
     print(f"\n{written.table}\n")
+    for sentence in written.claims:
+        print(f"{sentence}\n")
     for figure in written.figures:
         print(figure)
 

@@ -1,6 +1,5 @@
 """Checks settings against the classes that take them, and builds parts from them."""
 
-import difflib
 import inspect
 import json
 import re
@@ -19,12 +18,13 @@ from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 from typing_extensions import get_protocol_members, is_protocol
 
 from sympo.identity import class_at
+from sympo.protocols.cleaning import Filter
 from sympo.protocols.data import Dataset, NoiseModel
 from sympo.protocols.jobs import Job
 from sympo.protocols.judging import Judge
 from sympo.protocols.models import Loss, ModelSettings, Sampler
 from sympo.ranges import Count, NotNegative, Range, Rate, Seed, refusal
-from sympo.types import BadInput, within
+from sympo.types import BadInput, closest, within
 
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ("job", "dataset", "loss", "noise_model", "model", "sampler")
@@ -36,6 +36,7 @@ ROLES: dict[str, type] = {
     "noise_model": NoiseModel,
     "model": ModelSettings,
     "sampler": Sampler,
+    "filter": Filter,
     "judge": Judge,
 }
 SETTINGS: dict[str, Any] = {
@@ -47,8 +48,10 @@ SETTINGS: dict[str, Any] = {
     "threads": Annotated[int, Range(least=1, most=4096)] | None,
     "results_dir": str,
     "report_dir": str,
+    "paper_values": str | None,
     "force": bool,
     "dry_run": bool,
+    "filter": dict | None,
     "judge": dict | None,
     "wandb": {"mode": str, "project": str, "entity": str | None, "group": str | None},
     "progress": {"cell": Count, "cells": Count, "started": NotNegative | None},
@@ -126,16 +129,23 @@ def refuse_classes(overrides: Iterable[str]) -> None:
             )
 
 
+def sizes_of(experiment: str) -> list[str]:
+    """The sizes of an experiment, the full one first."""
+    folder = CONF / "hydra" / "experiment_sizes" / experiment
+    return ["full", *sorted(path.stem for path in folder.glob("*.yaml"))]
+
+
 def check_size(size: str, experiment: str | None) -> None:
     """Refuse a size that the chosen experiment does not have."""
-    sizes = CONF / "hydra" / "experiment_sizes"
-    if size == "full" or (sizes / str(experiment) / f"{size}.yaml").is_file():
+    if size == "full":
         return
-    known = sorted(path.parent.name for path in sizes.glob(f"*/{size}.yaml"))
-    raise BadInput(
-        f"size={size}: experiment={experiment or 'null'} does not have this size; "
-        f"{', '.join(known)} have"
-    )
+    if experiment is None:
+        raise BadInput(f"size={size}: sizes are those of an experiment; add experiment=NAME")
+    if size not in (sizes := sizes_of(experiment)):
+        raise BadInput(
+            f"size={size}: experiment={experiment} does not have this size; use size="
+            f"{' or size='.join(sizes)}"
+        )
 
 
 def groups() -> set[str]:
@@ -159,11 +169,7 @@ def unknown(key: str, known: list[str]) -> str:
     """The message for a key that nothing reads."""
     if key in known:  # known to another option
         return "there is no such key here"
-    if close := difflib.get_close_matches(key, known, n=1):
-        return f"there is no such key; did you mean {close[0]}?"
-    return (
-        f"there is no such key; use one of {', '.join(known)}" if known else "there are no settings"
-    )
+    return f"there is no such key; {closest(key, known)}" if known else "there are no settings"
 
 
 def _built(place: str, target: Any, settings: Mapping[str, Any]) -> Any:

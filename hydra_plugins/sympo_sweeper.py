@@ -13,6 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -25,11 +26,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cells import Planned, prepare
-from experiments.report import cell_provenance, outcomes, report
-from experiments.settings import refuse_classes, unknown_override
+from experiments.report import SMALL, cell_provenance, outcomes, report
+from experiments.report_settings import check_settings_exist, report_of
+from experiments.settings import refuse_classes, sizes_of, unknown_override
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.result import RunResult
 from sympo.types import BadInput
+
+if TYPE_CHECKING:
+    from sympo.analysis.paper_values import PaperValues
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -68,8 +73,11 @@ class CellSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> list[RunResult]:
         if hasattr(get_class(self.config.job._target_), "start"):
             raise BadInput("this job handles all its runs at once: leave out -m")
+        asked = report_of(self.config, self.config.hydra.runtime.choices)
+        paper = self._paper_values()
         jobs = [self._compose(overrides) for overrides in self._combinations(arguments)]
         jobs, cells = self._check(jobs, arguments)
+        check_settings_exist(asked, (cell.config for cell in cells))
         for job, cell in zip(jobs, cells, strict=True):
             self.prepared.add(job, cell)
         if self.config.dry_run:
@@ -83,8 +91,20 @@ class CellSweeper(Sweeper):
                 for i, outcome in zip(free, self._launch([jobs[i] for i in free]), strict=True):
                     found[i] = outcome
         outcomes.extend(found)
-        report(found, Path(self.config.report_dir), partial(cell_provenance, arguments))
+        chosen = self.config.hydra.runtime.choices
+        note = SMALL if chosen.size == "small" else ""
+        provenance = partial(cell_provenance, arguments)
+        out = Path(self.config.report_dir)
+        report(found, out, provenance, asked=asked, note=note, paper_values=paper)
+        if chosen.experiment and (others := {*sizes_of(chosen.experiment)} - {chosen.size}):
+            print(f"size={chosen.size}; this experiment also has size={', '.join(sorted(others))}")
         return found
+
+    def _paper_values(self) -> Sequence["PaperValues"]:
+        from sympo.analysis.paper_values import read_paper_values
+
+        file = self.config.paper_values
+        return () if file is None else read_paper_values(str(file))
 
     def _show_plan(self, jobs: list["Job"]) -> None:
         from experiments.dry_run import show

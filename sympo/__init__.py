@@ -62,19 +62,26 @@ if TYPE_CHECKING:
     from sympo.judges import judge_lines as judge_lines
     from sympo.judges import judge_run as judge_run
     from sympo.losses import CDPO as CDPO
+    from sympo.losses import EXO as EXO
+    from sympo.losses import GCE as GCE
     from sympo.losses import IPO as IPO
     from sympo.losses import RDPO as RDPO
     from sympo.losses import ROPO as ROPO
     from sympo.losses import DrDPO as DrDPO
     from sympo.losses import Exponential as Exponential
+    from sympo.losses import Forward as Forward
     from sympo.losses import Hinge as Hinge
+    from sympo.losses import HolderDPO as HolderDPO
     from sympo.losses import Logistic as Logistic
     from sympo.losses import LossProperties as LossProperties
     from sympo.losses import MarginLoss as MarginLoss
     from sympo.losses import Ramp as Ramp
     from sympo.losses import Savage as Savage
     from sympo.losses import Sigmoid as Sigmoid
+    from sympo.losses import Sine as Sine
+    from sympo.losses import SlopedRamp as SlopedRamp
     from sympo.losses import Square as Square
+    from sympo.losses import TemperedSigmoid as TemperedSigmoid
     from sympo.losses import TruncatedHinge as TruncatedHinge
     from sympo.losses import Unhinged as Unhinged
     from sympo.margins import DPO as DPO
@@ -89,9 +96,12 @@ if TYPE_CHECKING:
     from sympo.models.texts import Tfidf as Tfidf
     from sympo.models.texts import TinyLM as TinyLM
     from sympo.models.texts import TinyReward as TinyReward
+    from sympo.noise import AnnotatorDependent as AnnotatorDependent
     from sympo.noise import Asymmetric as Asymmetric
     from sympo.noise import InstanceDependent as InstanceDependent
+    from sympo.noise import LengthDependent as LengthDependent
     from sympo.noise import SecondJudge as SecondJudge
+    from sympo.noise import SourceDependent as SourceDependent
     from sympo.noise import Symmetric as Symmetric
     from sympo.noise import flip as flip
     from sympo.pipelines import FineTuning as FineTuning
@@ -125,19 +135,26 @@ _HOMES = {
     "judge_lines": "sympo.judges",
     "judge_run": "sympo.judges",
     "CDPO": "sympo.losses",
+    "EXO": "sympo.losses",
+    "GCE": "sympo.losses",
     "IPO": "sympo.losses",
     "RDPO": "sympo.losses",
     "ROPO": "sympo.losses",
     "DrDPO": "sympo.losses",
     "Exponential": "sympo.losses",
+    "Forward": "sympo.losses",
     "Hinge": "sympo.losses",
+    "HolderDPO": "sympo.losses",
     "Logistic": "sympo.losses",
     "LossProperties": "sympo.losses",
     "MarginLoss": "sympo.losses",
     "Ramp": "sympo.losses",
     "Savage": "sympo.losses",
     "Sigmoid": "sympo.losses",
+    "Sine": "sympo.losses",
+    "SlopedRamp": "sympo.losses",
     "Square": "sympo.losses",
+    "TemperedSigmoid": "sympo.losses",
     "TruncatedHinge": "sympo.losses",
     "Unhinged": "sympo.losses",
     "DPO": "sympo.margins",
@@ -152,9 +169,12 @@ _HOMES = {
     "Tfidf": "sympo.models.texts",
     "TinyLM": "sympo.models.texts",
     "TinyReward": "sympo.models.texts",
+    "AnnotatorDependent": "sympo.noise",
     "Asymmetric": "sympo.noise",
     "InstanceDependent": "sympo.noise",
+    "LengthDependent": "sympo.noise",
     "SecondJudge": "sympo.noise",
+    "SourceDependent": "sympo.noise",
     "Symmetric": "sympo.noise",
     "flip": "sympo.noise",
     "FineTuning": "sympo.pipelines",
@@ -171,12 +191,15 @@ __all__ = [
     "CDPO",
     "CNN",
     "DPO",
+    "EXO",
+    "GCE",
     "HH",
     "IPO",
     "MNIST",
     "RDPO",
     "ROPO",
     "VLLM",
+    "AnnotatorDependent",
     "Asymmetric",
     "AverageLogRatio",
     "BadInput",
@@ -185,15 +208,18 @@ __all__ = [
     "DrDPO",
     "Exponential",
     "FineTuning",
+    "Forward",
     "Gold",
     "GoldLanguage",
     "Hinge",
+    "HolderDPO",
     "Hub",
     "HubReward",
     "ImageDataset",
     "InstanceDependent",
     "Judge",
     "LabelledImages",
+    "LengthDependent",
     "Logistic",
     "LossProperties",
     "MarginLoss",
@@ -207,11 +233,15 @@ __all__ = [
     "SecondJudge",
     "Sigmoid",
     "SimPO",
+    "Sine",
+    "SlopedRamp",
     "SmolLM2",
     "SmolLM2Reward",
+    "SourceDependent",
     "Square",
     "SymPOTrainer",
     "Symmetric",
+    "TemperedSigmoid",
     "TextDataset",
     "TextPairs",
     "Tfidf",

@@ -5,6 +5,7 @@ below the epoch it was measured at, `test/order_accuracy`; the last part, its na
 is.
 """
 
+import difflib
 import math
 import re
 from collections.abc import Iterable
@@ -139,6 +140,14 @@ METRICS = (
         note="Training pairs are ranked by their margin; 1 puts every flipped pair first.",
         figures=("noise", "epochs"),
     ),
+    *(
+        Metric(
+            f"no_gradient_{kind}", "train", f"{kind.title()} training pairs without gradient", "%",
+            100, 0, 1, of_flips=kind == "flipped", figures=("epochs",),
+            note="Without gradient: |l'(z)| is at most 1% of the largest among the training pairs.",
+        )
+        for kind in ("flipped", "unflipped")
+    ),
     Metric(
         "noise_estimate", "validation", "Noise rate estimated from margins", "%", 100, 0, 1,
         diagonal=True, figures=("noise",),
@@ -149,12 +158,41 @@ METRICS = (
         "reward_mean", "test", "Learned reward", "standard deviations",
         figures=("digit",), figure="reward",
     ),
+    Metric("final_reward_correct", title="Doubled accuracy on the last test batch", low=0, high=2),
+    # of a filter, the same for every loss: drawn by the comparisons of presets
+    Metric("filter_share", "", "Share of pairs that the filter doubts", "%", 100, 0, 1),
+    Metric("filter_precision", "", "Share of suspects that are flipped", "%", 100, 0, 1),
+    Metric("filter_recall", "", "Share of flipped pairs found", "%", 100, 0, 1),
     Metric("tie_rate", low=0, high=1),
     Metric("tie_rate_chosen", low=0, high=1),
-    Metric("ece", low=0, high=1),
-    Metric("spearman", low=-1, high=1),
-    Metric("kendall", low=-1, high=1),
+    Metric("ece", title="Calibration error (ECE)", low=0, high=1),
+    Metric("spearman", title="Rank correlation with the true reward", low=-1, high=1),
+    Metric("kendall", title="Rank correlation with the true reward (Kendall)", low=-1, high=1),
     Metric("truncated", low=0, high=1),
+    Metric("kendall_in_prompt", low=-1, high=1,
+           title="Rank correlation of the learned reward"),
+    Metric("labeller_kendall", low=-1, high=1,
+           title="Rank correlation of the labeller's reward"),
+    Metric("gap_slope", title="Slope of the learned gap on the true gap"),
+    Metric("gold_gain", title="Gain in gold reward over the reference"),
+    Metric("effective_pairs", title="Clean pairs worth as much, n (1 - 2 noise)^2", low=0),
+    *(
+        Metric(f"gradient_{kind}", title=f"Mean slope of the loss, {kind} pairs", low=0)
+        for kind in ("flipped", "unflipped")
+    ),
+    Metric("gradient_norm", title="Norm of the mean gradient", low=0),
+    Metric("epochs_to_95", title="Epochs to 95% of the final accuracy", low=0),
+    Metric("stalled", title="Stalled runs", unit="%", factor=100, low=0, high=1),
+    Metric("loss", title="Training loss"),
+    Metric("margin_mean", title="Mean test margin"),
+    *(
+        Metric(f"{kind}_accuracy", "", f"Accuracy on {kind} labels", "%", 100, 0, 1)
+        for kind in ("noisy", "clean")
+    ),
+    Metric("length_adjusted_win_rate", "", "Length-adjusted win rate", "%", 100, 0, 1, line=50),
+    Metric("authors_win_rate", "", "Win rate by the authors' protocol", "%", 100, 0, 1, line=50),
+    Metric("first_shown_wins", "", "Wins of the response shown first", "%", 100, 0, 1, line=50),
+    Metric("invalid_rate", low=0, high=1),
 )  # fmt: skip
 # names that metrics share: any accuracy, and any standard error
 _FAMILIES = (
@@ -164,6 +202,17 @@ _FAMILIES = (
 _BY_NAME = {metric.name: metric for metric in METRICS}
 KL = _BY_NAME["kl"].path
 HEADLINES = tuple(metric.path for metric in METRICS if metric.headline)
+
+
+def undeclared(path: str) -> str:
+    """What to do about a metric that is not declared, by the last part of its path; empty if it
+    is."""
+    name = path.rsplit("/", 1)[-1]
+    if name in _BY_NAME:
+        return ""
+    if close := difflib.get_close_matches(name, _BY_NAME, n=1):
+        return f"did you mean {close[0]}?"
+    return "a metric of your own must be declared in sympo/metrics.py first"
 
 
 def metric_of(path: str) -> Metric:

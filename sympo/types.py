@@ -1,10 +1,11 @@
 """Typed records that the parts of the library exchange."""
 
+import difflib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,6 +17,13 @@ class BadInput(ValueError):
     def __init__(self, sentence: str) -> None:
         # it quotes files and command lines, which may contain anything
         super().__init__(printable(sentence))
+
+
+def closest(key: str, known: Iterable[str]) -> str:
+    """What to write in place of an unknown key: `did you mean name?`, or all there are."""
+    known = list(known)
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
 
 
 class BadArgument(BadInput):
@@ -72,6 +80,12 @@ class PreferencePairs:
     score_gap: (n,) float, the difference between the two items' scores that came with the labels,
         such as a judge's. It shows how close a pair is, and is not used as ground truth.
     disputed: (n,) bool, whether a second annotator preferred the other item; None without one.
+    length_gap: (n,) int64, the length of the first item minus that of the second; None if items
+        have no length.
+    source, annotator: (n,) uint64, a key of where the pair comes from and of who labelled it; None
+        if unknown.
+    probability: (n,) float, the probability that the label is right, which came with the labels;
+        None without one.
     """
 
     ids: np.ndarray
@@ -81,9 +95,21 @@ class PreferencePairs:
     gap: np.ndarray | None = None
     score_gap: np.ndarray | None = None
     disputed: np.ndarray | None = None
+    length_gap: np.ndarray | None = None
+    source: np.ndarray | None = None
+    annotator: np.ndarray | None = None
+    probability: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def head(self, count: int) -> "PreferencePairs":
+        """The first pairs."""
+        return PreferencePairs(**_part(self, slice(count)))
+
+    def since(self, start: int) -> "PreferencePairs":
+        """The pairs from this place on."""
+        return PreferencePairs(**_part(self, slice(start, None)))
 
 
 @dataclass(frozen=True)
@@ -92,15 +118,54 @@ class NoisyPairs:
 
     flipped: (n,) bool, the true flip mask, with which evaluation measures what a model learned from
         flipped pairs.
+    weight: (n,) float, at least 0, of each pair in the training loss; None for equal weights.
+    probability: (n,) float in [0, 1], the probability that the label trained on is right; a pair
+        then costs p l(z) + (1 - p) l(-z). None if labels are taken as right.
+    turned: (n,) bool, whether a filter turned the noisy label around before training; None without
+        a filter that does.
     """
 
     pairs: PreferencePairs
     flipped: np.ndarray
+    weight: np.ndarray | None = None
+    probability: np.ndarray | None = None
+    turned: np.ndarray | None = None
 
     @property
     def noisy_label(self) -> np.ndarray:
-        """The label used in training: -y if flipped, otherwise y."""
+        """The label that the noise model leaves: -y if flipped, otherwise y."""
         return np.where(self.flipped, -self.pairs.label, self.pairs.label)
+
+    @property
+    def trained_label(self) -> np.ndarray:
+        """The label used in training: the noisy one, unless a filter turned it around."""
+        noisy = self.noisy_label
+        return noisy if self.turned is None else np.where(self.turned, -noisy, noisy)
+
+    def cleaned(self, suspects: np.ndarray, action: Literal["remove", "flip"]) -> "NoisyPairs":
+        """The pairs as a filter hands them to the trainer; suspects: (n,) bool.
+
+        remove: suspects get weight 0. flip: their label is turned around.
+        """
+        if action == "flip":
+            return replace(self, turned=suspects)
+        kept = (~suspects).astype(np.float64)
+        return replace(self, weight=kept if self.weight is None else self.weight * kept)
+
+    def head(self, count: int) -> "NoisyPairs":
+        """The first pairs."""
+        return NoisyPairs(**_part(self, slice(count)) | {"pairs": self.pairs.head(count)})
+
+
+@dataclass(frozen=True)
+class NoiseCase:
+    """One of the cases that a noise model may draw for each pair besides its flip.
+
+    probability: (n,), of the case. rates: (n,), of a flip in this case.
+    """
+
+    probability: np.ndarray
+    rates: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -108,7 +173,8 @@ class ImagePreferences:
     """One seed's draw of an image data set: the images and the clean pairs of each split.
 
     pixels: (N, H, W) uint8, all images; pairs index into them.
-    mean, std: of the training images' pixels, in the units of `pixels`.
+    mean, std: subtracted from pixels, and what they are divided by: those of the training images,
+        or 0 and 1 for raw pixels.
     rewards: (N,) int64 or float64, the true rewards.
     levels: (N,) the level of each true reward, over which learned rewards are averaged: the reward
         itself, or the median of its decile.
@@ -165,6 +231,12 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(n,) int64, the tokens of each response."""
+        lengths: np.ndarray = np.array([len(ids) for ids in self.ids], dtype=np.int64) - self.start
+        return lengths
 
     def take(self, index: np.ndarray) -> "Encoded":
         """Some of the sequences, in the order of the index."""
@@ -286,14 +358,35 @@ def chosen_over_rejected(
     gap: np.ndarray | None = None,
     score_gap: np.ndarray | None = None,
     disputed: np.ndarray | None = None,
+    probability: np.ndarray | None = None,
 ) -> PreferencePairs:
     """Pairs whose items are stored as chosen, rejected, chosen, ...: every clean label is +1."""
     first = 2 * np.arange(len(ids))
-    return PreferencePairs(ids, first, first + 1, np.ones(len(ids)), gap, score_gap, disputed)
+    return PreferencePairs(
+        ids,
+        first,
+        first + 1,
+        np.ones(len(ids)),
+        gap=gap,
+        score_gap=score_gap,
+        disputed=disputed,
+        probability=probability,
+    )
 
 
 def taken(pairs: PreferencePairs, index: np.ndarray) -> PreferencePairs:
     """Some pairs that are stored as chosen, rejected, ..., in the order of the index."""
-    columns = (pairs.gap, pairs.score_gap, pairs.disputed)
-    kept = [None if found is None else found[index] for found in columns]
-    return chosen_over_rejected(pairs.ids[index], *kept)
+    columns = _part(pairs, index)
+    stored = chosen_over_rejected(columns["ids"])
+    return replace(
+        stored, **columns | {name: getattr(stored, name) for name in ("first", "second", "label")}
+    )
+
+
+def _part(pairs: PreferencePairs | NoisyPairs, which: slice | np.ndarray) -> dict[str, Any]:
+    """These values of every column that there is."""
+    columns = {one.name: getattr(pairs, one.name) for one in fields(pairs)}
+    return {
+        name: column[which] if isinstance(column, np.ndarray) else None
+        for name, column in columns.items()
+    }

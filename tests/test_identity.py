@@ -239,8 +239,11 @@ ONCE_NAMED = [
     "sympo.models.sampling_vllm.VLLM",
     "sympo.models.texts.language_models.Hub",
     "sympo.models.tfidf.Tfidf",
+    "sympo.noise.AnnotatorDependent",
     "sympo.noise.Asymmetric",
     "sympo.noise.InstanceDependent",
+    "sympo.noise.LengthDependent",
+    "sympo.noise.SourceDependent",
     "sympo.noise.Symmetric",
 ]
 

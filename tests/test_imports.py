@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "sympo.ranges": {"sympo.types"},
     "sympo.disk": {"sympo.types"},
     "sympo.validity": {"sympo.metrics"},
+    "sympo.report_settings": {"sympo.types", "sympo.disk", "sympo.metrics"},
     "sympo.sampling.settings": {"sympo.types", "sympo.ranges"},
     "sympo.sampling.responses": {"sympo.types"},
     "sympo.protocols": {
@@ -48,10 +49,15 @@ MAY_IMPORT = {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.models.texts", "sympo.protocols",
         "sympo.sampling.settings", "sympo.sampling.responses",
     },
-    "sympo.evaluation": {"sympo.types", "sympo.numeric", "sympo.seeding", "sympo.statistics"},
+    "sympo.evaluation": {
+        "sympo.types", "sympo.numeric", "sympo.seeding", "sympo.statistics", "sympo.protocols",
+    },
     "sympo.training": {
         "sympo.types", "sympo.seeding", "sympo.margins", "sympo.models.texts", "sympo.evaluation",
         "sympo.ranges", "sympo.outcomes", "sympo.objective", "sympo.protocols",
+    },
+    "sympo.cleaning": {
+        "sympo.types", "sympo.ranges", "sympo.seeding", "sympo.protocols", "sympo.evaluation",
     },
     "sympo.integrations": {
         "sympo.types", "sympo.losses", "sympo.margins", "sympo.objective", "sympo.protocols",
@@ -72,11 +78,12 @@ MAY_IMPORT = {
         "sympo.outcomes",
         "sympo.process", "sympo.objective", "sympo.protocols", "sympo.losses", "sympo.margins",
         "sympo.noise", "sympo.data", "sympo.models", "sympo.sampling", "sympo.evaluation",
-        "sympo.training", "sympo.runs", "sympo.judges", "sympo.numeric",
+        "sympo.training", "sympo.runs", "sympo.judges", "sympo.numeric", "sympo.cleaning",
     },
     "sympo.analysis": {
         "sympo.types", "sympo.runs", "sympo.evaluation", "sympo.outcomes", "sympo.statistics",
         "sympo.judges.protocol", "sympo.disk", "sympo.validity", "sympo.metrics",
+        "sympo.report_settings",
     },
     "sympo.lazy": set(),
     "sympo.moved": set(),

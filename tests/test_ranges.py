@@ -13,6 +13,7 @@ from experiments.cells import prepare
 from experiments.settings import GROUPS, build, check_keys
 from sympo import ranges
 from sympo.models.images.cnn import CNN
+from sympo.protocols.data import NoiseModel
 from sympo.ranges import Count, Positive, Range, Rate
 from sympo.types import BadArgument, BadInput
 from tests.helpers.configs import MARGINS, OPTIONS, composed
@@ -128,7 +129,7 @@ def test_what_may_be_zero_may() -> None:
         (
             "noise_model",
             "builtins.dict",
-            "is not a noise model: the class has no rates",
+            "is not a noise model: the class has no cases, rates",
         ),
         ("job.margin", "pathlib.Path", "job.margin._target_=pathlib.Path is not allowed"),
         ("job.sft", "sympo.margins.DPO", "it must be a FineTuning"),
@@ -158,7 +159,7 @@ class Log:
 
 
 @dataclass
-class Mine:
+class Mine(NoiseModel):
     """A part as a user might write it."""
 
     identity: ClassVar[str] = "mine"

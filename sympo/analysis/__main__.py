@@ -1,11 +1,15 @@
-"""python -m sympo.analysis [RUNS_DIR] [--out DIR] | --from-csv DIR"""
+"""python -m sympo.analysis [RUNS_DIR | --from-csv DIR] [--out DIR] [--report FILE]
+[--paper-values FILE]"""
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from sympo.analysis import Collection, Report, write_report
+from sympo.analysis.paper_values import read_paper_values
 from sympo.disk import check_folder
+from sympo.report_settings import ReportSettings
 from sympo.types import BadInput, printable
 
 
@@ -16,22 +20,40 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("runs", nargs="?", type=Path, default=Path("results/runs"))
     parser.add_argument("--out", type=Path, help="default: the folder `latest` beside RUNS_DIR")
     parser.add_argument("--from-csv", type=Path, metavar="DIR", help="redraw DIR/cells.csv, ...")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="YAML or JSON with `comparisons` and `claims`, or a preset with a key `report`; "
+        "default with --from-csv: its report.json",
+    )
+    parser.add_argument("--paper-values", metavar="FILE", help="a paper's numbers to show beside")
     options = parser.parse_args(arguments)
     out = options.out or options.from_csv or options.runs.parent / "latest"
     try:
         check_folder("--out", out)
+        paper = read_paper_values(options.paper_values) if options.paper_values else ()
         collection = _from_csv(options.from_csv) if options.from_csv else _from_runs(options.runs)
-        report = _written(collection, out)
+        beside = replace(collection, paper_values=paper)
+        report = _written(beside, out, _settings(options.report, options.from_csv))
     except BadInput as error:
         print(printable(str(error)), file=sys.stderr)
         return 2
-    print(report.table, "\nfigures:", *report.figures, sep="\n")
+    for sentence in (report.table, *report.claims):
+        print(f"{sentence}\n")
+    print("figures:", *report.figures, sep="\n")
     return 1 if collection.set_aside or collection.damaged else 0
 
 
-def _written(collection: Collection, out: Path) -> Report:
+def _settings(file: Path | None, from_csv: Path | None) -> ReportSettings:
+    """What to draw beside the standing figures; the size is that of the stored report."""
+    stored = ReportSettings.stored(from_csv) if from_csv else ReportSettings()
+    return ReportSettings.load(file, stored.size) if file else stored
+
+
+def _written(collection: Collection, out: Path, settings: ReportSettings) -> Report:
     try:
-        return write_report(collection, out)
+        return write_report(collection, out, settings)
     except OSError as error:  # such as a full disk
         raise BadInput(f"--out={out} cannot be written: {error}") from error
 

@@ -177,6 +177,11 @@ def caption(figure: Figure, text: str) -> None:
     )
 
 
+def mark(figure: Figure, note: str) -> None:
+    """Put a note before the caption."""
+    caption(figure, " ".join([note, *figure.get_supxlabel().split()]))
+
+
 def save_figure(figure: Figure, path: str | Path) -> list[Path]:
     """Write path.png (150 dpi) and path.pdf, the same bytes each time, and clear the figure."""
     stem = Path(path)

@@ -20,13 +20,16 @@ from sympo.analysis.intervals import Outcomes
 from sympo.analysis.judge_estimates import Judging, judging
 from sympo.analysis.judged_files import JudgedFiles
 from sympo.analysis.outcome_files import OUTCOMES, read_outcomes, sets_of, write_outcomes
+from sympo.analysis.paper_values import PaperValues
 from sympo.analysis.run_files import read_runs, warn_of_damage
-from sympo.runs.folder import run_folders
+from sympo.runs.folder import CORRECTED, run_folders
 from sympo.types import BadArgument
 
-_OPTIONS = ["job", "dataset", "loss", "noise_model", "model"]
+_OPTIONS = ["job", "dataset", "loss", "noise_model", "model", "filter"]
+# of a cell that is trained on all pairs as labelled, which records no filter
+_NO_FILTER = "none"
 _PATH_KEYS = ["job", "dataset", "loss", "noise", "seed", "hash"]
-_TEXT = dict.fromkeys(["job", "dataset", "loss", "noise_model", "model", "hash"], "str")
+_TEXT = dict.fromkeys(["job", "dataset", "loss", "noise_model", "model", "protocol", "hash"], "str")
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class Collection:
     """The cells of some run folders.
 
     cells: one row per complete cell: `KEYS`, every config leaf that differs (dotted names),
-        `oracle` (the loss was given the true noise rate), `last/<metric>`, `selected/<metric>`,
-        `last/judge/<judge>/<metric>` if it was judged.
+        `oracle` (the loss or the filter was given the true noise rate), `last/<metric>`,
+        `selected/<metric>`, `last/judge/<judge>/<metric>` if it was judged.
     curves: one row per complete cell and evaluation: the same columns up to `oracle`, then `epoch`
         and the scalar metrics.
     incomplete: one row per folder without an intact summary and evaluations, from its path: job,
@@ -45,6 +48,7 @@ class Collection:
     set_aside: cells left out of every frame, a sentence per group: cells of one seed that no
         setting distinguishes.
     damaged: a sentence per damaged file; such cells count as incomplete.
+    paper_values: numbers of a paper to show beside these.
 
     For example, from a sweep to its table and a figure:
 
@@ -63,6 +67,7 @@ class Collection:
     set_aside: Sequence[str] = ()
     damaged: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
+    paper_values: Sequence[PaperValues] = ()
 
     @classmethod
     def from_runs(cls, runs: str | Path | Iterable[str | Path]) -> "Collection":
@@ -119,7 +124,10 @@ class Collection:
 
 def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
     runs = read_runs(folders)
-    names = {name: _values(runs.summaries, name) for name in [*KEYS, "model"]}
+    names = {name: _values(runs.summaries, name) for name in [*KEYS, "model", "protocol"]}
+    names["protocol"] = [name or CORRECTED for name in names["protocol"]]
+    filters = _values(runs.summaries, "config.filter._identity_")
+    names["filter"] = [_NO_FILTER if name is None else name for name in filters]
     settings = {
         name.removeprefix("config."): name
         for name in sorted(runs.summaries.column_names)
@@ -225,8 +233,9 @@ def _key_frame(names: dict[str, list[Any]], leaves: dict[str, pa.ChunkedArray]) 
         return pd.DataFrame({name: [] for name in [*KEYS, "oracle"]})
     names["noise"] = [float(rate) for rate in names["noise"]]
     frame = pd.DataFrame({name: names[name] for name in KEYS})
-    if len(set(names["model"])) > 1:
-        frame["model"] = names["model"]
+    for name in ("model", "protocol", "filter"):
+        if len(set(names[name])) > 1:
+            frame[name] = names[name]
     for leaf, column in leaves.items():
         if len(pc.unique(column)) > 1:
             values = column.to_pylist()
@@ -235,9 +244,13 @@ def _key_frame(names: dict[str, list[Any]], leaves: dict[str, pa.ChunkedArray]) 
             group = "job" if group not in _OPTIONS and f"{group}._identity_" in leaves else group
             if _differs(leaf, group, values, names):
                 frame[leaf] = _leaf_series(values)
-    rate = leaves.get("loss.assumed_rate")
-    assumed = np.nan if rate is None else rate.cast(pa.float64()).to_numpy()
-    return frame.assign(oracle=np.isclose(assumed, frame["noise"], rtol=0, atol=1e-12))
+
+    def told(part: str) -> Any:
+        rate = leaves.get(f"{part}.assumed_rate")
+        assumed = np.nan if rate is None else rate.cast(pa.float64()).to_numpy()
+        return np.isclose(assumed, frame["noise"], rtol=0, atol=1e-12)
+
+    return frame.assign(oracle=told("loss") | told("filter"))
 
 
 def _differs(leaf: str, group: str, values: list[Any], names: dict[str, list[Any]]) -> bool:
@@ -253,6 +266,10 @@ def _differs(leaf: str, group: str, values: list[Any], names: dict[str, list[Any
         option = names[group]
         if len(set(zip(option, values, strict=True))) == len(set(option)):
             return False
+    if group == "filter":  # cells without a filter have none of its settings
+        kept = [place for place, value in enumerate(values) if value is not None]
+        values = [values[place] for place in kept]
+        names = {key: [names[key][place] for place in kept] for key in ("noise", "seed")}
     return group == "loss" or not any(_repeats(values, names[key]) for key in ("noise", "seed"))
 
 

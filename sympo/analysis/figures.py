@@ -15,6 +15,7 @@ from sympo.analysis.collect import Collection
 from sympo.analysis.frames import WHICH, group_columns, implied, show
 from sympo.analysis.judge_plots import agreement_matrix, judged_vs_noise, position_bias
 from sympo.analysis.noise_plots import accuracy_vs_noise
+from sympo.analysis.paper_values import with_paper_values
 from sympo.analysis.training_panel import training_estimates, training_panel
 from sympo.analysis.training_plots import metric_vs_epochs, metric_vs_kl, reward_vs_digit
 
@@ -39,6 +40,7 @@ def _vs_noise(metric: str, collection: Collection) -> pd.DataFrame:
         ],
         ignore_index=True,
     )
+    found = with_paper_values(found, collection.paper_values)
     return with_baselines(found, collection.cells, metrics.metric_of(metric))
 
 

@@ -36,11 +36,12 @@ def group_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def implied(experiments: pd.DataFrame) -> list[str]:
-    """The differing settings that follow from data set and model, so that labels omit them.
+    """The differing settings that follow from data set, model and protocol, so that labels omit
+    them.
 
     experiments: a row each, with their `group_columns`.
     """
-    by = [name for name in ("dataset", "model") if name in experiments]
+    by = [name for name in ("dataset", "model", "protocol") if name in experiments]
     rest = [str(name) for name in experiments if name not in ("job", "noise_model", *by)]
     values = experiments.groupby(by, dropna=False)[rest].nunique(dropna=False).max()
     return [name for name in rest if values[name] == 1 < experiments[name].nunique(dropna=False)]

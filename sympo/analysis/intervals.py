@@ -59,13 +59,34 @@ class Spread:
     def p(self, mean: npt.ArrayLike) -> Floats:
         """The least `tail` at which the interval around `mean` excludes 0; NaN for one seed, and if
         all seeds agree."""
-        size = np.abs(np.asarray(mean, dtype=float))
-        low, high = np.full(size.shape, -300.0), np.zeros(size.shape)  # of log10 p
+        found = self._least_tail(np.abs(np.asarray(mean, dtype=float)))
+        return np.where((self.seeds >= 2) & ~self._agree, found, np.nan)
+
+    def one_sided(self, mean: npt.ArrayLike, bound: npt.ArrayLike) -> tuple[Floats, Floats]:
+        """p of the one-sided tests that the true mean is above, and that it is below, a bound; NaN
+        below two seeds.
+
+        Half the `tail` at which the interval touches the bound, or one minus it. If all seeds agree
+        and nothing is known about items, 1 / 2^S, that of the sign test, or one.
+        """
+        gap = np.asarray(mean, dtype=float) - bound
+        half = self._least_tail(np.abs(gap)) / 2
+        alone = self._agree & ~(self.items > 0)
+
+        def on(side: npt.NDArray[np.bool_]) -> Floats:
+            signs, known = np.where(side, 0.5**self.seeds, 1.0), np.where(side, half, 1 - half)
+            return np.where(self.seeds >= 2, np.where(alone, signs, known), np.nan)
+
+        return on(gap > 0), on(gap < 0)
+
+    def _least_tail(self, size: Floats) -> Floats:
+        """The least `tail` whose half width is below a size."""
+        low, high = np.full(size.shape, -300.0), np.zeros(size.shape)  # of log10 tail
         for _ in range(60):
             middle = (low + high) / 2
             outside = size > self.half_width(10.0**middle)
             low, high = np.where(outside, low, middle), np.where(outside, middle, high)
-        return np.where((self.seeds >= 2) & ~self._agree, 10.0**high, np.nan)
+        return np.asarray(10.0**high)
 
     @property
     def _agree(self) -> npt.NDArray[np.bool_]:
@@ -92,6 +113,23 @@ class Outcomes:
         if key not in self._known:
             self._known[key] = self._covariance(metric, cells, series)
         return self._known[key]
+
+    def stacked(self, metrics: Mapping[str, Sequence[str]], cells: int) -> "Outcomes":
+        """Outcomes of the cells repeated once for each of some metrics, by a name for them
+        together; `cells` is their number."""
+        absent = pa.nulls(cells, pa.string())
+        packed = {
+            name: pa.chunked_array(
+                [
+                    chunk.cast(pa.string())
+                    for metric in several
+                    for chunk in (self.packed[metric].chunks if metric in self.packed else [absent])
+                ],
+                pa.string(),
+            )
+            for name, several in metrics.items()
+        }
+        return Outcomes(packed, self.test_sets, self._incidences, self._overlaps)
 
     def _covariance(self, metric: str, cells: np.ndarray, series: np.ndarray) -> Covariance | None:
         if metric not in self.packed or not len(cells):
@@ -120,6 +158,25 @@ class Outcomes:
         if digest not in self._incidences:
             self._incidences[digest] = Incidence(self.test_sets[digest])
         return self._incidences[digest]
+
+
+def holm(p: npt.ArrayLike) -> Floats:
+    """p adjusted for all tests of a family, by Holm's step-down method; NaN, which is not a test,
+    stays NaN.
+
+        adjusted_(i) = max over j <= i of min(1, (m - j + 1) p_(j)),   p_(1) <= ... <= p_(m)
+
+    p: (m,), or (..., m) for several families. Source: Holm (1979).
+    """
+    given = np.asarray(p, dtype=float)
+    order = np.argsort(given, axis=-1)  # NaN last
+    ranked = np.take_along_axis(given, order, axis=-1)
+    tests = np.isfinite(given).sum(axis=-1, keepdims=True)
+    factors = np.maximum(tests - np.arange(given.shape[-1]), 1)
+    adjusted = np.minimum(np.maximum.accumulate(ranked * factors, axis=-1), 1)
+    found = np.empty_like(given)
+    np.put_along_axis(found, order, adjusted, axis=-1)
+    return found
 
 
 def _once_each(series: np.ndarray, places: Sequence[int]) -> list[np.ndarray]:

@@ -1,6 +1,7 @@
 """Figures of a metric against the noise rate."""
 
 import textwrap
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -20,6 +21,7 @@ from sympo.analysis.canvas import (
     panels,
 )
 from sympo.analysis.frames import show
+from sympo.analysis.paper_values import COLUMN
 from sympo.analysis.style import styles
 from sympo.metrics import EPOCHS, Metric, metric_of
 
@@ -43,6 +45,8 @@ def accuracy_vs_noise(summary: pd.DataFrame, unit: Metric | None = None) -> Figu
         notes.append("Hollow points rest on fewer seeds.")
     if unit.diagonal:
         notes.append(_mark_noise(axes, summary, unit))
+    if COLUMN in summary:
+        notes.append(_mark_paper(axes, metrics, summary, unit))
     legend(figure, summary, *baseline_handles(summary, unit))
     return explain(figure, summary, f"{unit.title} against the noise rate", notes)
 
@@ -55,6 +59,23 @@ def _mark_noise(axes: list[Axes], summary: pd.DataFrame, unit: Metric) -> str:
         ax.plot(rates, unit.factor * rates, color="#9a9a9a", linewidth=1.2, zorder=1)
         ax.set_ylim(low, max(high, unit.factor * rates.max() + 0.04 * (high - low)))
     return "Grey line: the true rate."
+
+
+def _mark_paper(
+    axes: Sequence[Axes], metrics: Sequence[str], summary: pd.DataFrame, unit: Metric
+) -> str:
+    """Draw the paper's numbers into the panels of their metrics; returns a note for the caption."""
+    looks = styles(summary["variant"])
+    for ax, metric in zip(axes, metrics, strict=True):
+        rows = summary[(summary["metric"] == metric) & summary[COLUMN].notna()]
+        for variant, own in rows.groupby("variant"):
+            color, y = looks[str(variant)].color, unit.factor * own[COLUMN]
+            ax.plot(own["noise"], y, "D", ms=8, mfc="none", mec=color, mew=1.4, zorder=4)
+            low, high = ax.get_ylim()
+            margin = 0.04 * (high - low)
+            ax.set_ylim(min(low, y.min() - margin), max(high, y.max() + margin))
+    sources = ", ".join(sorted(summary[f"{COLUMN}_source"].dropna().unique()))
+    return f"Hollow diamonds: numbers of the paper ({sources})."
 
 
 def noise_panel(estimates: pd.DataFrame, ax: Axes) -> Axes:

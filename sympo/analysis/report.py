@@ -4,38 +4,48 @@ import html
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sympo.analysis import estimates
+from sympo.analysis import estimates, paired
 from sympo.analysis.baselines import summarise_baselines
-from sympo.analysis.canvas import save_figure
+from sympo.analysis.canvas import mark, save_figure
+from sympo.analysis.claims import decide_claims
 from sympo.analysis.collect import Collection
+from sympo.analysis.comparison_plots import comparison_figure
+from sympo.analysis.comparisons import Drawn, compare
 from sympo.analysis.csv import write_csv
 from sympo.analysis.figures import FILES, draw, judges_in
 from sympo.analysis.frames import WHICH, group_columns, judge_of
+from sympo.analysis.paper_values import not_shown, with_paper_values
 from sympo.analysis.tables import format_table, unfinished
 from sympo.disk import remove_litter, temporary_name
 from sympo.metrics import HEADLINES, metric_of
+from sympo.report_settings import FILE, ReportSettings
 from sympo.types import BadInput
 
 # files that only some reports have
-_SOMETIMES = re.compile(r"(incomplete|judges|agreement|judged_differences|outcomes|test_sets)\.csv")
+_SOMETIMES = re.compile(
+    r"((incomplete|judges|agreement|judged_differences|outcomes|test_sets|claims|comparisons)\.csv"
+    rf"|{re.escape(FILE)})"
+)
 
 
 @dataclass(frozen=True)
 class Report:
-    """A written report; table: the closing table as text; figures: the PNGs."""
+    """A written report; table: the closing table as text; figures: the PNGs; claims: a sentence of
+    outcome for each."""
 
     folder: Path
     summary: pd.DataFrame
     differences: pd.DataFrame
     figures: list[Path]
     table: str
+    claims: list[str] = field(default_factory=list)
 
 
 def summary(collection: Collection) -> pd.DataFrame:
@@ -48,6 +58,7 @@ def summary(collection: Collection) -> pd.DataFrame:
             cells, name, collection.incomplete, collection.outcomes
         ),
     )
+    table = with_paper_values(table, collection.paper_values)
     beside = [
         summarise_baselines(collection.cells, name, collection.outcomes)
         for name in table["metric"].unique()
@@ -66,22 +77,37 @@ def summary(collection: Collection) -> pd.DataFrame:
 def differences(collection: Collection) -> pd.DataFrame:
     """Differences between losses in the same metrics, paired over seeds."""
     return _of_headlines(
-        collection, lambda cells, name: estimates.differences(cells, name, collection.outcomes)
+        collection, lambda cells, name: paired.differences(cells, name, collection.outcomes)
     )
 
 
-def write_report(collection: Collection, out: str | Path) -> Report:
+def write_report(
+    collection: Collection,
+    out: str | Path,
+    settings: ReportSettings | None = None,
+    note: str = "",
+) -> Report:
     """Write the CSVs, the figures and report.html to `out`.
 
     Everything is made in a temporary folder and then moved, so a crash leaves no partial file.
     Figures that only an earlier report had are removed.
+
+    settings: comparisons and claims beside the standing figures, kept in report.json.
+    note: a sentence to put below the table and every standing figure.
     """
     if collection.cells.empty:
         raise BadInput("no complete cell: nothing to report")
+    settings = settings or ReportSettings()
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     numbers, paired = summary(collection), differences(collection)
-    parts = [format_table(numbers), unfinished(collection.incomplete), *collection.set_aside]
+    compared, why_not = _compared(collection, settings)
+    why_not += not_shown(numbers, collection.paper_values)
+    claims = decide_claims(collection, settings)
+    parts = [
+        format_table(numbers), unfinished(collection.incomplete), *collection.set_aside, *why_not,
+        note,
+    ]  # fmt: skip
     table = "\n\n".join(filter(None, parts))
     remove_litter(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=temporary_name("report")) as name:
@@ -90,16 +116,54 @@ def write_report(collection: Collection, out: str | Path) -> Report:
         write_csv(numbers, made / "summary.csv")
         write_csv(paired, made / "differences.csv")
         figures = draw(collection)
-        page = _page(table, figures, [name for name in _CSVS if (made / f"{name}.csv").exists()])
+        for figure in figures.values() if note else ():
+            mark(figure, note)
+        for drawn in compared:
+            figures[drawn.name] = comparison_figure(drawn, settings.size)
+            write_csv(drawn.csv(), made / f"{drawn.name}.csv")
+        if settings:
+            settings.write(made)
+        for name, frame in (("claims", claims.claims), ("comparisons", claims.comparisons)):
+            if len(frame):
+                write_csv(frame, made / f"{name}.csv")
+        said = claims.sentences
+        page = _page(
+            table, said, figures, [name for name in _CSVS if (made / f"{name}.csv").exists()]
+        )
         (made / "report.html").write_text(page)
-        drawn = [save_figure(figure, made / name)[0] for name, figure in figures.items()]
+        images = [save_figure(figure, made / name)[0] for name, figure in figures.items()]
         files = sorted(made.iterdir())
+        compared_before = _names_before(out)
         for old in out.iterdir():
-            if _is_ours(old.name) and not (made / old.name).exists():
+            ours = _is_ours(old.name) or compared_before.fullmatch(old.name)
+            if ours and not (made / old.name).exists():
                 old.unlink()
         for file in files:
             file.replace(out / file.name)
-    return Report(out, numbers, paired, [out / figure.name for figure in drawn], table)
+    return Report(out, numbers, paired, [out / image.name for image in images], table, said)
+
+
+def _compared(collection: Collection, settings: ReportSettings) -> tuple[list[Drawn], list[str]]:
+    """The comparisons, and sentences on those that cannot be drawn."""
+    found: list[Drawn] = []
+    why_not: list[str] = []
+    for one in settings.comparisons:
+        drawn = compare(collection, one)
+        if isinstance(drawn, str):
+            why_not.append(drawn)
+        else:
+            found += drawn
+    return found, why_not
+
+
+def _names_before(out: Path) -> re.Pattern[str]:
+    """The files of the comparisons that the last report to a folder had."""
+    try:
+        names = [re.escape(one.name) for one in ReportSettings.stored(out).comparisons]
+    except BadInput:
+        names = []
+    # a pattern that matches nothing if there were none
+    return re.compile(rf"({'|'.join(names)})(__.*)?\.(png|pdf|csv)" if names else "(?!)")
 
 
 def _is_ours(name: str) -> bool:
@@ -134,21 +198,27 @@ _CSVS = {
     "judges": "judges",
     "agreement": "agreement between judges",
     "judged_differences": "judged differences, paired by prompt, with intervals over the prompts",
+    "claims": "claims",
+    "comparisons": "comparisons of the claims, paired over seeds",
     "cells": "cells",
     "curves": "curves",
 }
 
 
-def _page(table: str, figures: dict[str, Figure], csvs: list[str]) -> str:
+def _page(table: str, claims: list[str], figures: dict[str, Figure], csvs: list[str]) -> str:
     images = "\n".join(_image(name, figure) for name, figure in figures.items())
     links = ", ".join(f'<a href="{name}.csv">{_CSVS[name]}</a>' for name in csvs)
     return (
         '<!doctype html><meta charset="utf-8"><title>sympo report</title>\n'
         '<body style="max-width: 60rem; margin: 2rem auto; font-family: sans-serif">\n'
-        f"<h1>Results</h1>\n<pre>{html.escape(table)}</pre>\n{images}\n"
+        f"<h1>Results</h1>\n{_paragraphs(claims)}<pre>{html.escape(table)}</pre>\n{images}\n"
         f"<p>Numbers: {links}.</p>\n"
         "</body>\n"
     )
+
+
+def _paragraphs(claims: list[str]) -> str:
+    return "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in claims)
 
 
 def _image(name: str, figure: Figure) -> str:

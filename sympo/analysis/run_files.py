@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 _TOGETHER = 2048  # files parsed at a time
 _AT_ONCE = 1 << 15  # bytes, enough for nearly every file in one read
-_READ = [*KEYS, "hash", "config", "last", "model", "selected", "outcomes", "at_default"]
+_READ = [*KEYS, "hash", "config", "last", "model", "protocol", "selected", "outcomes", "at_default"]
 _FINITE = sys.float_info.max
 _SHOWN = 20  # sentences on damaged files
 _NO_CONFIG = b"x:"  # stands in for a missing config, which is not garbled

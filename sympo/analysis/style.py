@@ -7,9 +7,9 @@ and filled markers; every other loss has a broken line and pale markers.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import cycle, product
 from typing import Literal
 
 import numpy as np
@@ -42,19 +42,28 @@ LOSSES = {
     "sigmoid": LossStyle("#0072B2", "o", SOLID, family=True),
     "ramp": LossStyle("#D55E00", "s", SOLID, family=True),
     "unhinged": LossStyle("#009E73", "^", SOLID, family=True),
+    "tempered_sigmoid": LossStyle("#00BBCC", (5, 1, 180), SOLID, family=True),
+    "holder_dpo": LossStyle("#AA3377", "H", SOLID, family=True),
+    "sine": LossStyle("#6A3D9A", (4, 1, 0), SOLID, family=True),
     "logistic": LossStyle("#000000", "v", DASHED),
     "hinge": LossStyle("#E69F00", "D", DASHED),
     "square": LossStyle("#56B4E9", "P", DASHED),
     "exponential": LossStyle("#CC79A7", "X", DASHED),
     "truncated_hinge": LossStyle("#999933", "<", DASHDOT),
+    "sloped_ramp": LossStyle("#994F00", (5, 0, 180), DASHDOT),
     "savage": LossStyle("#44AA99", ">", DASHDOT),
+    "gce": LossStyle("#BBAA00", (6, 1, 0), DASHED),
+    "exo": LossStyle("#EE6677", "8", DOTTED),
     "cdpo": LossStyle("#661100", "p", DOTTED),
     "rdpo": LossStyle("#332288", "h", DASHDOTDOT),
+    "forward": LossStyle("#225522", (8, 1, 0), DASHDOTDOT),
     "ropo": LossStyle("#888888", "d", LONG),
     "ipo": LossStyle("#8C564B", "*", DASHED),
     "dr_dpo": LossStyle("#66CCEE", (4, 1, 45), DASHDOT),
 }
 _OTHER_COLORS = ["#AA4499", "#6699CC", "#117733", "#882255", "#DDAA33", "#004488"]
+# of the second setting of lines in comparisons
+_KINDS: list[Dashes] = [SOLID, DASHED, DOTTED, DASHDOT, LONG, DASHDOTDOT]
 _SHAPES = list(product("vDPX<>phd8*", [DASHED, DOTTED, DASHDOT]))
 
 
@@ -89,3 +98,25 @@ def _free(name: str, taken: set[tuple[Marker, Dashes]]) -> LossStyle:
     color = _OTHER_COLORS[number // len(_SHAPES) % len(_OTHER_COLORS)]
     base = LOSSES.get(_loss(name), LossStyle(color, marker, line))
     return replace(base, marker=marker, line=base.line if base.family else line)
+
+
+def paired_styles(looks: Mapping[str, tuple[str, str]]) -> dict[str, LossStyle]:
+    """The style of each line whose colour and kind show different settings.
+
+    looks: of each label, the value that gives colour and marker, such as a loss, and the one that
+    gives line and fill; empty if there is only one. In the order of the legend.
+    """
+    colours = list(dict.fromkeys(colour for colour, _ in looks.values()))
+    kinds = list(dict.fromkeys(kind for _, kind in looks.values()))
+    known = [name for name in colours if _loss(name) in LOSSES]
+    base = styles(colours) if known else dict(zip(colours, cycle(LOSSES.values()), strict=False))
+    if len(kinds) == 1:
+        return {label: base[colour] for label, (colour, _) in looks.items()}
+    found = {}
+    for label, (colour, kind) in looks.items():
+        place = kinds.index(kind)
+        # the first kind is solid and filled, the others are broken and pale
+        found[label] = replace(
+            base[colour], line=_KINDS[place % len(_KINDS)], family=place % 2 == 0
+        )
+    return found

@@ -9,6 +9,7 @@ import pandas as pd
 from sympo.analysis.baselines import baselines_of, is_baseline
 from sympo.analysis.captions import INTERVALS, TWO_SEEDS, ties, title
 from sympo.analysis.frames import before, implied, judge_of, over, show
+from sympo.analysis.paper_values import COLUMN
 from sympo.analysis.style import ordered
 from sympo.metrics import EPOCHS, metric_of
 
@@ -62,7 +63,9 @@ def _cell(row: Mapping[Hashable, Any], factor: float) -> str:
     half = factor * (row["high"] - row["low"]) / 2
     interval = f" ±{half:.1f}" if np.isfinite(half) else ""
     seeds = f"n={n} of {expected}" if row["missing"] else f"n={n}"
-    return f"{factor * row['mean']:.1f}{'*' * row['oracle']}{interval} ({seeds})"
+    beside = row.get(COLUMN, np.nan)
+    typed = "" if pd.isna(beside) else f" [{factor * beside:.1f}]"
+    return f"{factor * row['mean']:.1f}{'*' * row['oracle']}{interval} ({seeds}){typed}"
 
 
 def _footnotes(summary: pd.DataFrame) -> str:
@@ -73,7 +76,10 @@ def _footnotes(summary: pd.DataFrame) -> str:
     if tied := ties(summary):
         notes.append(tied)
     if summary["oracle"].any():
-        notes.append("*: the loss was given the true noise rate (oracle)")
+        notes.append("*: the loss or the filter was given the true noise rate (oracle)")
+    if COLUMN in summary:
+        sources = ", ".join(sorted(summary[f"{COLUMN}_source"].dropna().unique()))
+        notes.append(f"[]: the paper's number ({sources})")
     by = before(summary, "loss")
     summary = summary[~summary["metric"].map(is_baseline)]
     rows = summary.assign(

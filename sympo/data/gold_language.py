@@ -8,12 +8,18 @@ worth of its symbols to the topic, the first symbol of the prompt:
     r(x, a) = reward_scale / sqrt(longest_answer) * sum_t W[x_1, a_t],  W ~ N(0, 1) each.
 
 A policy that was fine-tuned on such texts responds to prompts; pairs of its responses are labelled
-by Bradley-Terry on r.
+by Bradley-Terry on r, or on a distortion of r: with s = reward_scale and u = min(r / s,
+2 label_peak - r / s),
+
+    f(r) = s sign(u) |u|^label_power.
+
+label_power changes the magnitudes of r and keeps its order; rewards above s label_peak are turned
+round, which changes the order. Win rates, gaps and correlations are always those of r.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -57,7 +63,8 @@ class GoldLanguage:
     language_seed: draws the chain and W; the cells' seeds draw prompts, responses and labels.
     concentration: of the Dirichlet rows of the chain; below 1, few symbols follow each symbol.
     corpus_texts: number of texts for supervised fine-tuning.
-    temperature: of the Bradley-Terry labels, P(a over b) = sigmoid(temperature (r(a) - r(b))).
+    temperature: of the Bradley-Terry labels, P(a over b) = sigmoid(temperature (f(a) - f(b))).
+    label_power, label_peak: of f, the distorted reward that the labels follow; no peak if None.
     """
 
     identity: ClassVar[str] = "gold_language"
@@ -67,8 +74,13 @@ class GoldLanguage:
     on_rendered: ClassVar[str] = ""
     scored: ClassVar[bool] = False
     twice_judged: ClassVar[bool] = False
+    sourced: ClassVar[bool] = True
+    annotated: ClassVar[bool] = False
     beside_corpus: ClassVar[frozenset[str]] = frozenset(
-        {"reward_scale", "temperature", "train_pairs", "validation_pairs", "test_pairs"}
+        {
+            *("reward_scale", "temperature", "label_power", "label_peak"),
+            *("train_pairs", "validation_pairs", "test_pairs"),
+        }
     )
 
     tokens: Annotated[int, Range(least=2, most=MOST_TOKENS)] = 32
@@ -85,6 +97,8 @@ class GoldLanguage:
     validation_pairs: Count = 1000
     test_pairs: Count = 1000
     temperature: Positive = 1.0
+    label_power: Positive = 1.0
+    label_peak: Annotated[float, Range()] | None = None
 
     def check(self) -> None:
         """Raise BadArgument for settings that cannot work."""
@@ -161,6 +175,21 @@ class GoldLanguage:
         scale = self.reward_scale / np.sqrt(self.longest_answer)
         reward: np.ndarray = scale * (counts * self._worth[topics]).sum(1)
         return reward
+
+    @property
+    def distorts(self) -> bool:
+        """Whether labels follow another reward than the true one."""
+        return self.label_power != 1 or self.label_peak is not None
+
+    def label_reward(self, reward: np.ndarray) -> np.ndarray:
+        """f(r), the reward that the labels follow; r itself by default; (n,)."""
+        unit = reward / self.reward_scale
+        if self.label_peak is not None:
+            unit = np.minimum(unit, 2 * self.label_peak - unit)
+        if self.label_power == 1:  # without rounding by division
+            return reward if self.label_peak is None else self.reward_scale * unit
+        distorted: np.ndarray = self.reward_scale * np.sign(unit) * np.abs(unit) ** self.label_power
+        return distorted
 
     def _walk(self, draw: np.random.Generator, texts: int, length: int) -> np.ndarray:
         """Walks of the chain from a uniform topic; (texts, length)."""
@@ -277,13 +306,19 @@ class GoldLanguage:
         )
         prompts = [prompts[i] for i in kept]
         a, b = [a[i] for i in kept], [b[i] for i in kept]
-        gap = self.gold_reward(prompts, a) - self.gold_reward(prompts, b)
+        rewards = self.gold_reward(prompts, a), self.gold_reward(prompts, b)
+        gap = rewards[0] - rewards[1]
+        followed = self.label_reward(rewards[0]) - self.label_reward(rewards[1])
         ids = first + np.arange(pairs, dtype=np.uint64)
-        swapped = seeding.uniform(seed, "label", ids) >= sigmoid(self.temperature * gap)
+        swapped = seeding.uniform(seed, "label", ids) >= sigmoid(self.temperature * followed)
         chosen = [b[i] if swapped[i] else a[i] for i in range(pairs)]
         rejected = [a[i] if swapped[i] else b[i] for i in range(pairs)]
         made = TokenPairs(
-            pairs=chosen_over_rejected(ids, np.where(swapped, -gap, gap)),
+            pairs=chosen_over_rejected(
+                ids,
+                np.where(swapped, -gap, gap),
+                np.where(swapped, -followed, followed) if self.distorts else None,
+            ),
             chosen=self._after(prompts, chosen),
             rejected=self._after(prompts, rejected),
             prompts=prompts,
@@ -296,7 +331,13 @@ class GoldLanguage:
                 for prompt, good, bad in zip(prompts, chosen, rejected, strict=True)
             ],
         )
-        return made, account
+        return self.described(made), account
+
+    def described(self, made: TokenPairs) -> TokenPairs:
+        """Pairs of this data set with their length gap, in symbols, and their topic as source."""
+        topics = np.array([prompt[0] for prompt in made.prompts], dtype=np.uint64)
+        gap = made.chosen.lengths - made.rejected.lengths
+        return replace(made, pairs=replace(made.pairs, length_gap=gap, source=topics))
 
     def _after(self, prompts: Sequence[np.ndarray], answers: Sequence[np.ndarray]) -> Encoded:
         """Responses after their prompts, each closed by an end of sequence, even if it was cut."""

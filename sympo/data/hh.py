@@ -58,6 +58,10 @@ class HH(TextDataset):
         notes = (MIXED,) * row["mixed"]
         return replace(pair, criterion=criterion, notes=notes, subset=row["subset"])
 
+    @property
+    def sourced(self) -> bool:
+        return True
+
     def shares_training(self, other: TextDataset) -> bool:
         apart = isinstance(other, HH) and not set(self._wanted) & set(other._wanted)
         return super().shares_training(other) and not apart

@@ -50,6 +50,8 @@ class ImageDataset(ABC):
         official one, or the remaining images.
     train_pairs, validation_pairs, test_pairs: number of pairs; test_pairs=None takes all of them.
     temperature: of the Bradley-Terry labels.
+    raw_pixels: whether models are given the grey levels as they are, as in the authors' code,
+        instead of standardised ones.
     """
 
     identity: ClassVar[str]  # declared by each concrete class
@@ -65,6 +67,7 @@ class ImageDataset(ABC):
     test_pairs: Count | None = None
     pairing: str = "disjoint"
     temperature: Positive = 1.0
+    raw_pixels: bool = False
 
     @abstractmethod
     def read(self) -> LabelledImages:
@@ -121,8 +124,8 @@ class ImageDataset(ABC):
         pixels = source.pixels[train]
         return ImagePreferences(
             pixels=source.pixels,
-            mean=float(pixels.mean()),
-            std=float(pixels.std()),
+            mean=0.0 if self.raw_pixels else float(pixels.mean()),
+            std=1.0 if self.raw_pixels else float(pixels.std()),
             rewards=source.rewards,
             train=self._pairs("train", train, self.train_pairs, seed),
             validation=self._pairs("validation", validation, self.validation_pairs, seed),
@@ -147,7 +150,14 @@ class ImageDataset(ABC):
         first, second = np.where(swap, two, one), np.where(swap, one, two)
         gap = (rewards[first] - rewards[second]).astype(np.float64)
         preferred = seeding.uniform(seed, "label", ids) < sigmoid(self.temperature * gap)
-        return PreferencePairs(ids, first, second, np.where(preferred, 1.0, -1.0), gap)
+        label = np.where(preferred, 1.0, -1.0)
+        return PreferencePairs(ids, first, second, label, gap, source=self._source(first, second))
+
+    def _source(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """The level of each pair's better image, numbered from the lowest."""
+        number = np.unique(self._levels, return_inverse=True)[1]
+        source: np.ndarray = np.maximum(number[first], number[second]).astype(np.uint64)
+        return source
 
 
 def levels(rewards: np.ndarray) -> np.ndarray:

@@ -109,6 +109,25 @@ def gap(row: Mapping[str, Any], chosen: str, rejected: str) -> float:
     return difference
 
 
+def probability(row: Mapping[str, Any], key: str) -> float:
+    """The probability that the chosen response is preferred, in [0, 1] but for 1/2.
+
+    Raises Unusable if it is one half or missing, and BadInput if it is not a probability.
+    """
+    found = value(row, key, int, float, Decimal, str, type(None))
+    if found is None or found == "":
+        raise Unusable("a missing probability")
+    try:
+        number = float(found)
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise BadInput(f"{key}={short(found)} must be a probability, a number from 0 to 1")
+    if number == 0.5:
+        raise Unusable("a probability of one half")
+    return number
+
+
 def _score(row: Mapping[str, Any], key: str) -> float:
     found = value(row, key, int, float, Decimal, str, type(None))
     if found is None or found == "":

@@ -12,7 +12,14 @@ import numpy as np
 
 from sympo.data.chat_format import ChatFormat, common_prefix
 from sympo.data.template_checks import THOUGHTS, left_out
-from sympo.data.text_pair import TEXTS, Message, TextPair, disputes, score_gaps
+from sympo.data.text_pair import (
+    TEXTS,
+    Message,
+    TextPair,
+    disputes,
+    probabilities,
+    score_gaps,
+)
 from sympo.types import BadArgument, Encoded, TokenPairs, chosen_over_rejected
 
 
@@ -104,7 +111,10 @@ def encode(
     return Encoding(
         TokenPairs(
             pairs=chosen_over_rejected(
-                ids[kept], score_gap=score_gaps(used), disputed=disputes(used)
+                ids[kept],
+                score_gap=score_gaps(used),
+                disputed=disputes(used),
+                probability=probabilities(used),
             ),
             chosen=sides[0],
             rejected=sides[1],

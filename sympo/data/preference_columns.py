@@ -1,8 +1,9 @@
 """Preference rows whose columns the user names, with a test split or a share of the prompts."""
 
+import hashlib
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -17,6 +18,7 @@ from sympo.data.pair_columns import (
     dialogue,
     gap,
     joined,
+    probability,
     said,
     with_system,
     without_prompt,
@@ -42,6 +44,11 @@ class PreferenceColumns(TextDataset):
         dialogue. A column inside another one is written `outer.inner`.
     score_chosen, score_rejected: columns of the responses' scores, which tell a noise model how
         close a pair is. The label remains that of the columns.
+    source, annotator: columns of where a pair comes from and of who labelled it, which set the
+        rates of noise models.
+    probability: a column with the probability that `chosen` is preferred, in [0, 1]. A loss l then
+        costs p l(z) + (1 - p) l(-z). Rows below one half have their responses swapped, and rows of
+        one half are dropped, since they prefer neither.
     raw_prompts: use prompts, which must be strings, without a chat template.
     """
 
@@ -58,6 +65,9 @@ class PreferenceColumns(TextDataset):
     raw_prompts: bool = False
     score_chosen: str | None = None
     score_rejected: str | None = None
+    source: str | None = None
+    annotator: str | None = None
+    probability: str | None = None
 
     @property
     @abstractmethod
@@ -91,6 +101,24 @@ class PreferenceColumns(TextDataset):
     def scored(self) -> bool:
         return self.score_chosen is not None
 
+    @property
+    def sourced(self) -> bool:
+        return self.source is not None
+
+    @property
+    def annotated(self) -> bool:
+        return self.annotator is not None
+
+    def fingerprint(self) -> str:
+        if self.source is None and self.annotator is None:
+            return super().fingerprint()
+        digest = hashlib.blake2b(super().fingerprint().encode(), digest_size=8)
+        for rows in self.released:
+            for i in np.argsort(rows.ids):
+                pair = rows.pairs[i]
+                digest.update(f"{pair.subset}\n{pair.annotator}\n".encode())
+        return digest.hexdigest()
+
     def read(self) -> tuple[TextRows, TextRows]:
         if self.has_test:
             return super().read()
@@ -119,7 +147,19 @@ class PreferenceColumns(TextDataset):
                 notes.append(
                     "rows whose rejected answer has the higher score; they keep their label"
                 )
-        return replace(pair, gap=None if distance is None else abs(distance), notes=tuple(notes))
+        pair = replace(
+            pair,
+            gap=None if distance is None else abs(distance),
+            subset="" if self.source is None else _name(row, self.source),
+            annotator="" if self.annotator is None else _name(row, self.annotator),
+        )
+        if self.probability is not None:
+            sure = probability(row, self.probability)
+            if sure < 0.5:
+                notes.append("rows with a probability below one half; their answers were swapped")
+                pair = replace(pair, chosen=pair.rejected, rejected=pair.chosen)
+            pair = replace(pair, probability=max(sure, 1 - sure))
+        return replace(pair, notes=tuple(notes))
 
     def _whole(self, row: dict[str, Any]) -> TextPair:
         return dialogue_pair(dialogue(row, self.chosen), dialogue(row, self.rejected))
@@ -151,6 +191,14 @@ class PreferenceColumns(TextDataset):
         if text is None:
             raise Unusable(f"a null in {key}")
         return text
+
+
+def _name(row: Mapping[str, Any], key: str) -> str:
+    """A column's text or number; raises Unusable if it is missing."""
+    found = value(row, key, str, int, type(None))
+    if found is None or found == "":
+        raise Unusable(f"a missing {key}")
+    return str(found)
 
 
 _RAW = "is not allowed with {}: it uses prompts that are strings, without a template"

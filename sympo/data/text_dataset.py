@@ -22,7 +22,16 @@ from sympo.data.pair_encoding import Encoding, distinct, encode
 from sympo.data.parts import VALIDATED_ON, Part, of_part
 from sympo.data.row_account import counted, near, rendered
 from sympo.data.row_sources import PlacedRow
-from sympo.data.text_pair import TEXTS, Message, TextPair, disputes, score_gaps
+from sympo.data.text_pair import (
+    TEXTS,
+    Message,
+    TextPair,
+    annotators,
+    disputes,
+    probabilities,
+    score_gaps,
+    sources,
+)
 from sympo.data.text_rows import TextRows, usable_rows
 from sympo.protocols.judging import LabelledPair, Split
 from sympo.ranges import Count
@@ -84,6 +93,16 @@ class TextDataset(ABC):
     @property
     def twice_judged(self) -> bool:
         """Whether a second annotator has compared every pair."""
+        return False
+
+    @property
+    def sourced(self) -> bool:
+        """Whether every pair has a subset."""
+        return False
+
+    @property
+    def annotated(self) -> bool:
+        """Whether the annotator of every pair is known."""
         return False
 
     @abstractmethod
@@ -159,11 +178,11 @@ class TextDataset(ABC):
         digest = hashlib.blake2b(digest_size=8)
         for rows in self.released:
             digest.update(np.sort(rows.ids).tobytes() + len(rows).to_bytes(8, "big"))
-            # a noise model may read scores and disputes, which are not part of any id
-            if (gaps := score_gaps(rows.pairs)) is not None:
-                digest.update(gaps[np.argsort(rows.ids)].tobytes())
-            if (found := disputes(rows.pairs)) is not None:
-                digest.update(found[np.argsort(rows.ids)].tobytes())
+            # a noise model may read scores and disputes, and losses take probabilities, none of
+            # which are part of any id
+            for column in (score_gaps, disputes, probabilities):
+                if (found := column(rows.pairs)) is not None:
+                    digest.update(found[np.argsort(rows.ids)].tobytes())
         return digest.hexdigest()
 
     def vocabulary(self, tokenizer: "PreTrainedTokenizerBase | None") -> Vocabulary:
@@ -185,6 +204,26 @@ class TextDataset(ABC):
         encodings = self._encoded(tokenizer)
         splits = {split: made.pairs for split, made in encodings.items()}
         return Preferences(**splits, account=self.account(encodings))
+
+    def described(self, made: TokenPairs) -> TokenPairs:
+        """Pairs of this data set with their length gap, in tokens, source and annotator."""
+        rows = [self._by_id[number] for number in made.pairs.ids.tolist()]
+        pairs = replace(
+            made.pairs,
+            length_gap=made.chosen.lengths - made.rejected.lengths,
+            source=sources(rows),
+            annotator=annotators(rows),
+        )
+        return replace(made, pairs=pairs)
+
+    @cached_property
+    def _by_id(self) -> dict[int, TextPair]:
+        """The pairs of all splits by their ids."""
+        return {
+            number: pair
+            for rows in self.splits.values()
+            for number, pair in zip(rows.ids.tolist(), rows.pairs, strict=True)
+        }
 
     def answered(
         self,
@@ -337,7 +376,8 @@ class TextDataset(ABC):
 
     def _read(self, rows: TextRows, form: ChatFormat) -> Encoding:
         made = encode(rows.pairs, rows.ids, form, self.max_length, self.max_prompt_length)
-        return distinct(made, form, self.max_length)
+        made = distinct(made, form, self.max_length)
+        return replace(made, pairs=self.described(made.pairs))
 
 
 def _needed(tokenizer: "PreTrainedTokenizerBase | None") -> "PreTrainedTokenizerBase":

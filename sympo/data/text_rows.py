@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,15 @@ import numpy as np
 from sympo import seeding
 from sympo.data.message_parsing import Unusable, short
 from sympo.data.row_sources import PlacedRow
-from sympo.data.text_pair import TextPair, disputes, score_gaps
+from sympo.data.text_pair import (
+    TextPair,
+    annotators,
+    disputes,
+    length_gaps,
+    probabilities,
+    score_gaps,
+    sources,
+)
 from sympo.types import BadInput, PreferencePairs, chosen_over_rejected
 
 COLUMNS_SHOWN = 20
@@ -42,11 +51,20 @@ class TextRows:
         """What was changed in reading these rows, by kind."""
         return Counter(note for pair in self.pairs for note in pair.notes)
 
-    @property
+    @cached_property
     def preferences(self) -> PreferencePairs:
-        """The pairs without their texts."""
-        return chosen_over_rejected(
-            self.ids, score_gap=score_gaps(self.pairs), disputed=disputes(self.pairs)
+        """The pairs without their texts; lengths in characters."""
+        pairs = chosen_over_rejected(
+            self.ids,
+            score_gap=score_gaps(self.pairs),
+            disputed=disputes(self.pairs),
+            probability=probabilities(self.pairs),
+        )
+        return replace(
+            pairs,
+            length_gap=length_gaps(self.pairs),
+            source=sources(self.pairs),
+            annotator=annotators(self.pairs),
         )
 
     def take(self, index: np.ndarray) -> "TextRows":

@@ -56,7 +56,32 @@ def estimate_from(sides: float, n: int) -> tuple[float, float]:
     return rate, math.sqrt(rate * (1 - rate) / n)
 
 
+def effective_pairs(flips: int, n: int) -> float:
+    """n (1 - 2 e)^2, e = flips / n: how many clean pairs carry as much as n noisy ones.
+
+    The noisy risk of a symmetric loss is (1 - 2 e) R + e K, and deviates from its mean over n pairs
+    by about 1 / sqrt(n), so that the excess of R is bounded by a multiple of 1 / ((1 - 2 e)
+    sqrt(n)), which depends on e and n only through this number.
+    """
+    return (n - 2 * flips) ** 2 / n
+
+
 def split_margins(margin: np.ndarray, flipped: np.ndarray) -> dict[str, float | None]:
     """The mean m of flipped and of unflipped pairs; None without any."""
     parts = {"margin_flipped": margin[flipped], "margin_unflipped": margin[~flipped]}
     return {name: float(part.mean()) if len(part) else None for name, part in parts.items()}
+
+
+def filter_metrics(suspects: np.ndarray, flipped: np.ndarray) -> dict[str, float | None]:
+    """The share of pairs that a filter doubts, and its precision and recall as a finder of flips.
+
+    suspects, flipped: (n,) bool. precision: of the suspects, the share that is flipped, None
+    without suspects; recall: of the flipped pairs, the share that is doubted, None without flips.
+    """
+    right = int((suspects & flipped).sum())
+    doubted, flips = int(suspects.sum()), int(flipped.sum())
+    return {
+        "filter_share": doubted / len(suspects),
+        "filter_precision": right / doubted if doubted else None,
+        "filter_recall": right / flips if flips else None,
+    }

@@ -6,7 +6,7 @@ shares count a tie, g = 0, as one half.
 
 import numpy as np
 
-from sympo.evaluation.flips import flip_auroc, noise_estimate
+from sympo.evaluation.flips import effective_pairs, flip_auroc, noise_estimate
 from sympo.numeric import sigmoid
 from sympo.types import NoisyPairs, PreferencePairs
 
@@ -71,8 +71,19 @@ def calibration_error(gap: np.ndarray, label: np.ndarray) -> float:
     return float(np.abs(difference).sum() / len(gap))
 
 
-def order_metrics(gap: np.ndarray, pairs: PreferencePairs) -> dict[str, float]:
-    """Pairwise accuracy against the true order with its standard error, tie rate, calibration.
+def gap_slope(gap: np.ndarray, truth: np.ndarray) -> float | None:
+    """The least-squares slope of the learned gap g on the true gap t, without intercept, because
+    both change sign with the order of a pair: sum t g / sum t^2; (n,) each.
+
+    1 if the rewards are those of Bradley-Terry at temperature 1. None if every t is 0.
+    """
+    square = float((truth**2).sum())
+    return float((truth * gap).sum()) / square if square else None
+
+
+def order_metrics(gap: np.ndarray, pairs: PreferencePairs) -> dict[str, float | None]:
+    """Pairwise accuracy against the true order with its standard error, tie rate, calibration and
+    the slope of the gaps.
 
     gap: (n,), g of every pair.
     """
@@ -84,6 +95,7 @@ def order_metrics(gap: np.ndarray, pairs: PreferencePairs) -> dict[str, float]:
         "order_accuracy_se": standard_error(scores, pairs),
         "tie_rate": float((gap == 0).mean()),
         "ece": calibration_error(gap, pairs.label),
+        "gap_slope": gap_slope(gap, pairs.gap),
     }
 
 
@@ -109,6 +121,7 @@ def clean_metrics(
         # pairs are stored as chosen and rejected: in both orders, half of the labels are +1
         both = np.concatenate([gap, -gap])
         found["ece"] = calibration_error(both, np.concatenate([pairs.label, -pairs.label]))
+        found["gap_slope"] = gap_slope(gap, pairs.gap)
     return found
 
 
@@ -129,4 +142,5 @@ def label_metrics(rewards: np.ndarray, noisy: NoisyPairs) -> dict[str, float | N
         "flip_auroc": flip_auroc(margin, noisy.flipped),
         "noise_estimate": rate,
         "noise_estimate_se": error,
+        "effective_pairs": effective_pairs(int(noisy.flipped.sum()), len(gap)),
     }

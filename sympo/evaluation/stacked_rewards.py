@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sympo.evaluation.flips import anchors, auroc, estimate_from
+from sympo.evaluation.flips import anchors, auroc, effective_pairs, estimate_from
 from sympo.evaluation.rank_metrics import RankMetrics
 from sympo.evaluation.rewards import agreement, order_metrics
 from sympo.types import ImagePreferences, NoisyPairs
@@ -46,6 +46,14 @@ class StackedMetrics:
         )
         shown = draw.test_images
         self._ranks = RankMetrics(draw.rewards[shown], draw.levels[shown], device)
+
+    def of_training_pairs(self, rewards: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The rewards of both images of every training pair, and the noisy labels; (C, n) each.
+
+        rewards: (C, m) in the order of `images`.
+        """
+        pairs = self._noisy["train"]
+        return *pairs.sides(rewards), pairs.noisy_label
 
     def __call__(self, rewards: Tensor) -> tuple[list[Metrics], np.ndarray]:
         """The metrics of each cell, and its agreement with the true order on every test pair,
@@ -95,11 +103,16 @@ class _NoisySplit:
             )
         )
 
+    def sides(self, rewards: Tensor) -> tuple[Tensor, Tensor]:
+        """The rewards of both images of every pair; (C, n) each."""
+        return rewards.index_select(1, self.first), rewards.index_select(1, self.second)
+
     def agreed(self, rewards: Tensor) -> Tensor:
         """Over all pairs, and over flipped ones, the sum of +1 for agreement with the clean label,
         -1 for the opposite, 0 for a tie; the doubled ranks of the flipped pairs by their margin
         towards the noisy label; and over anchors the agreement with the noisy label; (4, C)."""
-        gap = rewards.index_select(1, self.first) - rewards.index_select(1, self.second)
+        first, second = self.sides(rewards)
+        gap = first - second
         margin = gap * self.noisy_label
         ordered = margin.sort(1).values
         ranks = torch.searchsorted(ordered, margin)
@@ -124,6 +137,7 @@ class _NoisySplit:
                     "flip_auroc": auroc(int(ranks), flips, n),
                     "noise_estimate": rate,
                     "noise_estimate_se": error,
+                    "effective_pairs": effective_pairs(flips, n),
                 }
             )
         return found

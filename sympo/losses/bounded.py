@@ -1,10 +1,17 @@
 """Bounded losses that are not symmetric, to separate the effects of boundedness and symmetry."""
 
-from typing import ClassVar
+import math
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
+import torch.nn.functional as F
 
+from sympo import ranges
 from sympo.losses.base import LossProperties, MarginLoss
+from sympo.ranges import Range
+
+Smoothing = Annotated[float, Range(above=0, below=0.5)]
 
 
 class TruncatedHinge(MarginLoss):
@@ -40,3 +47,33 @@ class Savage(MarginLoss):
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(-z).square()
+
+
+@dataclass(frozen=True)
+class EXO(MarginLoss):
+    """EXO for pairs: the reverse KL divergence from the smoothed label to the model's preference.
+
+    l(z) = s log(s / (1 - e)) + (1 - s) log((1 - s) / e), s = sigmoid(z)
+
+    label_smoothing: e in (0, 0.5); BadArgument otherwise.
+
+    The loss is 0 at z = logit(1 - e) and rises again above it. The conditional minimiser is
+    z = (2 eta - 1) logit(1 - e).
+
+    Source: Ji et al. 2024 (EXO), equation 16; 0.001 is TRL's value.
+    """
+
+    identity: ClassVar[str] = "exo"
+    properties = LossProperties(
+        symmetric=False, constant=None, convex=False, bounded=True, calibrated=True, cpe=True
+    )
+
+    label_smoothing: Smoothing = 0.001
+
+    def __post_init__(self) -> None:
+        ranges.check(self)
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        right = F.logsigmoid(z) - math.log1p(-self.label_smoothing)
+        wrong = F.logsigmoid(-z) - math.log(self.label_smoothing)
+        return torch.sigmoid(z) * right + torch.sigmoid(-z) * wrong

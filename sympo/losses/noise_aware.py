@@ -1,10 +1,12 @@
 """Logistic losses that assume a noise rate."""
 
+import math
 from dataclasses import dataclass
 from numbers import Real
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 
 from sympo import ranges
 from sympo.losses.base import LossProperties, MarginLoss
@@ -81,6 +83,52 @@ class RDPO(MarginLoss):
             bounded=False,
             calibrated=True,
             cpe=self.assumed_rate == 0,
+        )
+
+
+@dataclass(frozen=True)
+class Forward(MarginLoss):
+    """Forward correction: the likelihood of the observed label under the assumed noise rate e.
+
+    l(z) = -log((1 - e) s + e (1 - s)), s = sigmoid(z)
+
+    assumed_rate: e in [0, 0.5), always to be given; BadInput otherwise. At 0 this is the logistic
+    loss.
+
+    l'(z) = s - w, w = (1 - e) s / ((1 - e) s + e (1 - s)) the posterior probability that the label
+    is right: the gradient of RE-PO with one annotator of reliability 1 - e, which here stays as
+    given, whereas RE-PO moves it towards the mean of w after every batch.
+
+    Its conditional minimiser is that of rDPO, the logit of (eta - e) / (1 - 2e), which is infinite
+    for eta outside (e, 1 - e): not CPE unless e = 0. Unlike rDPO it is bounded if e > 0.
+
+    Source: Patrini et al. 2017 (forward correction); compare Cao et al. 2025 (RE-PO).
+    """
+
+    identity: ClassVar[str] = "forward"
+
+    assumed_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        _checked(self.assumed_rate)
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        rate = _checked(self.assumed_rate)
+        right = F.logsigmoid(z) + math.log1p(-rate)
+        if rate == 0:
+            return -right
+        return -torch.logaddexp(right, F.logsigmoid(-z) + math.log(rate))
+
+    @property
+    def properties(self) -> LossProperties:
+        assumes_noise = _checked(self.assumed_rate) > 0
+        return LossProperties(
+            symmetric=False,
+            constant=None,
+            convex=not assumes_noise,
+            bounded=assumes_noise,
+            calibrated=True,
+            cpe=not assumes_noise,
         )
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from sympo.identity import identity_of, part_identity
-from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.folder import CORRECTED, CellName, RunFolder
 from sympo.types import BadInput, within
 
 # the settings that a cell's hash covers
@@ -23,6 +23,7 @@ class Cell:
     """A runnable cell: its name and folder, its parts, and its resolved config.
 
     contents: fingerprints of the files behind data set and model; None for a part without files.
+    filter: cleans the training pairs; None to train on all of them as labelled.
     judge: judges the responses that the job leaves; None to skip judging. judge_name: its option.
     """
 
@@ -37,6 +38,7 @@ class Cell:
     noise_model: Any
     model: Any
     sampler: Any
+    filter: Any = None
     judge: Any = None
     judge_name: str = ""
 
@@ -59,22 +61,31 @@ def assemble(
 
     config: the settings to record, with parts as mappings that have a `_target_`. options: the
         option name of each part. parts: `job`, `dataset`, `loss`, `noise_model`, `model`,
-        `sampler`. settings: what the identity is made of, with parts as in config, or as objects,
-        whose classes need no Python path.
+        `sampler`, `filter`. settings: what the identity is made of, with parts as in config, or as
+        objects, whose classes need no Python path.
     """
     device = resolve_device(str(config["device"]))
     job, dataset, model = (parts[key] for key in ("job", "dataset", "model"))
     with within("dataset"), failures(f"dataset={options['dataset']}"):
         dataset.check()
     named = {key: str(options[key]) for key in ("job", "dataset", "loss", "noise_model", "model")}
-    name = CellName(**named, noise=float(config["noise"]), seed=config["seed"])
+    name = CellName(
+        **named,
+        noise=float(config["noise"]),
+        seed=config["seed"],
+        protocol=str(options.get("protocol", CORRECTED)),
+    )
     with within("model"):
         # image networks start from random weights
         content = None if model.reads == "images" else fingerprint(model)
     with failures(f"dataset={options['dataset']}"):
         data = fingerprint(dataset)
     contents = {"dataset": data, "model": content, "job": job.content()}
-    identity = identity_of({key: settings[key] for key in IDENTITY}, named, contents)
+    hashed = {key: settings[key] for key in IDENTITY}
+    if parts["filter"] is not None:
+        hashed["filter"] = settings["filter"]
+        named["filter"] = str(options["filter"])
+    identity = identity_of(hashed, named, contents)
     sampler = part_identity(settings["sampler"]) if job.leaves_samples else None
     folder = RunFolder(config["results_dir"], name, identity, sampler)
     cell = Cell(name, folder, config, contents, device, **parts, judge=judge, judge_name=judge_name)

@@ -8,13 +8,18 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from sympo.evaluation.convergence import convergence_metrics
 from sympo.evaluation.rewards import gaps
+from sympo.losses import Logistic
+from sympo.losses.overflowing import overflowing
 from sympo.noise import flip
 from sympo.pipelines.cell import Cell, draw
+from sympo.pipelines.cleaning import cleaned, cleaning_metrics
 from sympo.pipelines.progress import note_once
 from sympo.pipelines.suspects import write_suspects
 from sympo.protocols.jobs import Listener
 from sympo.runs import checkpoints
+from sympo.training.cleaning_models import StackedCleaningModels
 from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
 from sympo.types import BadInput, Evaluation, within
 
@@ -26,9 +31,18 @@ IMAGES_WORTH_A_PROCESS = 1_000_000
 
 @dataclass(frozen=True)
 class RewardModelJob(Schedule):
-    """Draws pairs, flips labels, trains by the schedule, and evaluates against the true order."""
+    """Draws pairs, flips labels, trains by the schedule, and evaluates against the true order.
+
+    Two more faults of the authors' code. overflowing_losses: losses with exponentials are computed
+    as written. zero_noise_fails: noise=0 is refused, since their script divides by the number of
+    flipped pairs.
+    """
 
     identity: ClassVar[str] = "reward_model"
+    outside_identity: ClassVar[frozenset[str]] = frozenset({"zero_noise_fails"})
+
+    overflowing_losses: bool = False
+    zero_noise_fails: bool = False
 
     # progress shows the first headline; noisy validation selects an epoch by the other metric
     headlines: ClassVar[tuple[str, ...]] = ("test/order_accuracy",)
@@ -46,6 +60,11 @@ class RewardModelJob(Schedule):
             )
         if cell.model.reads != "images":
             raise BadInput(f"model={cell.name.model} is not an image model; use small_cnn or cnn")
+        if self.zero_noise_fails and cell.name.noise == 0:
+            raise BadInput(
+                "noise=0 is not possible with job.zero_noise_fails=true, under which the protocol "
+                "divides by the number of flipped pairs; use noise above 0 or protocol=corrected"
+            )
         _reward_cell(cell)
         images = draw(cell.dataset, cell.name.seed).pixels
         with within("model"):
@@ -130,12 +149,13 @@ class _Pass:
         listener: Listener,
     ) -> None:
         self.numbers, self.cells, self.listener = numbers, [cells[n] for n in numbers], listener
-        self.selected_by = job.selected_by
+        self.selected_by, self.epochs = job.selected_by, job.epochs
         self.trainer = _trainer(job, self.cells, lambda text: note_once(text, listener.note))
         self.evaluations: list[list[tuple[int, Evaluation]]] = [[] for _ in numbers]
         self.saved = time.monotonic()
-        for cell, scored in zip(self.cells, self.trainer.test, strict=True):
-            cell.folder.keep_test_set(scored.test_set)
+        for scores in (self.trainer.test, self.trainer.last_test):
+            for cell, scored in zip(self.cells, scores, strict=True):
+                cell.folder.keep_test_set(scored.test_set)
         kept = [state for n in numbers if (state := states[n]) is not None]
         if kept:
             self.trainer.restore([state["trainer"] for state in kept])
@@ -161,7 +181,16 @@ class _Pass:
 
     def _record(self, place: int, epoch: int, found: Evaluation) -> None:
         self.evaluations[place].append((epoch, found))
+        if epoch == self.epochs:
+            found.metrics.update(self._convergence(place))
         self.listener.evaluation(self.numbers[place], epoch, found)
+
+    def _convergence(self, place: int) -> dict[str, float]:
+        name = "test/order_accuracy"
+        accuracies = [found.metrics[name] or 0.0 for _, found in self.evaluations[place]]
+        epochs = [epoch for epoch, _ in self.evaluations[place]]
+        found = convergence_metrics(epochs, accuracies)
+        return {f"test/{name}": value for name, value in found.items()}
 
     def _after_epoch(self, epoch: int, found: list[Evaluation] | None) -> None:
         diverged = self.trainer.diverged
@@ -169,6 +198,7 @@ class _Pass:
             self.listener.failed(self.numbers[place], error)
         for place, one in enumerate(found or ()):
             if place not in diverged:
+                one.metrics.update(cleaning_metrics(self.trainer.cells[place].train))
                 self._record(place, epoch, one)
         if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
             self._save()
@@ -184,10 +214,10 @@ class _Pass:
 
 
 def _trainer(
-    job: RewardModelJob, cells: Sequence[Cell], note: Callable[[str], object]
+    job: RewardModelJob, cells: Sequence[Cell], note: Callable[[str], None]
 ) -> CellTrainer:
     return CellTrainer(
-        [_reward_cell(cell) for cell in cells],
+        [_cleaned(job, cell, note) for cell in cells],
         {cell.name.seed: draw(cell.dataset, cell.name.seed) for cell in cells},
         cells[0].model,
         job,
@@ -196,11 +226,24 @@ def _trainer(
     )
 
 
+def _cleaned(job: RewardModelJob, cell: Cell, note: Callable[[str], None]) -> RewardCell:
+    """The cell after its filter, if it has one."""
+    one = _reward_cell(cell)
+
+    def models(seeds: Sequence[int], epochs: int) -> StackedCleaningModels:
+        data = draw(cell.dataset, cell.name.seed)
+        return StackedCleaningModels(
+            data, one.train, one.validation, cell.model, Logistic(), job, seeds, cell.device, note
+        )
+
+    return replace(one, train=cleaned(cell, one.train, models, note))
+
+
 def _reward_cell(cell: Cell) -> RewardCell:
     data, noise, seed = draw(cell.dataset, cell.name.seed), cell.name.noise, cell.name.seed
     return RewardCell(
         seed=seed,
-        loss=cell.loss,
+        loss=overflowing(cell.loss) if cell.job.overflowing_losses else cell.loss,
         train=flip(cell.noise_model, noise, data.train, seed),
         validation=flip(cell.noise_model, noise, data.validation, seed),
     )

@@ -13,7 +13,7 @@ from sympo.types import Encoded, Preferences, TokenPairs, chosen_over_rejected
 
 SPLITS = ("train", "validation", "test")
 # of PreferencePairs, where a data set has them
-COLUMNS = ("gap", "score_gap", "disputed")
+COLUMNS = ("gap", "score_gap", "disputed", "probability")
 # the account of rows, kept with pairs and in run folders
 ACCOUNT = "data.json"
 

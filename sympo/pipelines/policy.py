@@ -15,6 +15,7 @@ from sympo.pipelines.reference import FineTuning, Reference, is_plain
 from sympo.pipelines.responses import ResponseEvaluation
 from sympo.pipelines.shared_stages import Shared, drawing
 from sympo.pipelines.stacked_policies import train_together
+from sympo.pipelines.text_cleaning import clean
 from sympo.protocols.jobs import Listener, Reporter
 from sympo.sampling import Sampling
 from sympo.types import BadInput, Evaluation
@@ -98,12 +99,14 @@ class PolicyJob(PreferenceJob):
         """Train cells from their last checkpoints: together if they can be, else one by one."""
         inputs = PolicyInputs(cells[0], self, listener)
         runs = [PolicyRun(cell, self, listener, place, inputs) for place, cell in enumerate(cells)]
+        for run in runs:
+            clean(run, inputs.rows, partial(_untrained, run.cell, inputs.shared))
         if self.trained_with(cells[0]) is not None:
             train_together(runs, inputs, listener)
             return
         for run in runs:
             cell = run.cell
-            policy = _policy(cell, inputs.shared, partial(cell.model.adapt, seed=cell.name.seed))
+            policy = _untrained(cell, inputs.shared, cell.name.seed)
             training = Training(run, inputs.rows, policy)
             with drawing(cell.device, cell.name.seed, "training"):
                 training.train()
@@ -138,6 +141,10 @@ class PolicyJob(PreferenceJob):
             drawn, found[which] = responses.of(policy)
             responses.write(cell.folder.unfinished, which, drawn)
         return found
+
+
+def _untrained(cell: Cell, shared: Shared, seed: int) -> Policy:
+    return _policy(cell, shared, partial(cell.model.adapt, seed=seed))
 
 
 def _policy(cell: Cell, shared: Shared, made: Callable[[Any], Any]) -> Policy:

@@ -4,7 +4,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sympo.evaluation.flips import split_margins
+from sympo.evaluation.gradients import gradient_metrics
 from sympo.evaluation.rewards import gaps, label_metrics
 from sympo.models.texts.scorers import AUTOCAST
 from sympo.models.texts.shared_prefix_attention import ATTENTION
@@ -98,12 +99,33 @@ class PreferenceJob(Recipe):
         quiet_transformers()
         with within("model"):
             check_model(cell.model)
-        # pairs exist only after the shared stages: a stand-in shows whether they can be flipped
-        gap = None if cell.dataset.gold_reward is None else np.ones(1)
-        score_gap = np.ones(1) if cell.dataset.scored else None
-        disputed = np.ones(1, bool) if cell.dataset.twice_judged else None
-        one = chosen_over_rejected(np.zeros(1, np.uint64), gap, score_gap, disputed)
-        flip(cell.noise_model, cell.name.noise, one, cell.name.seed)
+        # pairs exist only after the shared stages: stand-ins show whether they can be flipped
+        gap = None if cell.dataset.gold_reward is None else np.ones(2)
+        score_gap = np.ones(2) if cell.dataset.scored else None
+        disputed = np.ones(2, bool) if cell.dataset.twice_judged else None
+        ids = np.arange(2, dtype=np.uint64)
+        source = annotator = None
+        if not cell.dataset.from_policy:
+            released = cell.dataset.splits["train"].preferences
+            source, annotator = released.source, released.annotator
+        two = replace(
+            chosen_over_rejected(ids, gap, score_gap, disputed),
+            length_gap=np.array([1, -1]),
+            source=_keys(cell.dataset.sourced, source),
+            annotator=_keys(cell.dataset.annotated, annotator),
+        )
+        flip(cell.noise_model, cell.name.noise, two, cell.name.seed)
+
+
+def _keys(known: bool, column: np.ndarray | None) -> np.ndarray | None:
+    """The keys of two stand-ins, equal if all pairs share one; None if the pairs have no keys.
+
+    column: of the pairs, None if they do not exist yet.
+    """
+    if not known:
+        return None
+    keys = np.arange(2, dtype=np.uint64) if column is None else np.unique(column)
+    return np.resize(keys[:2], 2)
 
 
 def check_lengths(cell: Cell, model: Any, called: str, lengths: Mapping[str, int]) -> None:
@@ -187,6 +209,26 @@ class Run(ABC):
         )
         return self.margin.rewards(*parts).numpy().ravel()  # type: ignore[arg-type]
 
+    def trainer(
+        self, rows: Splittable, scorer: Scorer, objective: Objective, recipe: Recipe, seed: int
+    ) -> PreferenceTrainer:
+        """A trainer of a scorer on the training pairs, with their labels and weights as they are
+        now."""
+        job, note, train = self.job, self.listener.note, self.noisy["train"]
+        return PreferenceTrainer(
+            scorer,
+            rows,
+            train.trained_label,
+            self.reference_scores.get("train"),
+            objective,
+            recipe,
+            seed,
+            training_tokens(job.tokens_per_pass, scorer, rows, job.batch_size, note),
+            note,
+            train.weight,
+            train.probability,
+        )
+
     def diverged(self, step: int, scores: Mapping[str, np.ndarray]) -> Diverged | None:
         """The error if an evaluation's scores are not all finite, else None."""
         if all(np.isfinite(own).all() for own in scores.values()):
@@ -207,7 +249,7 @@ class Run(ABC):
         """Record an evaluation, and keep its outputs; scores: (n, 2) by split, of `counted`
         pairs."""
         rewards = {name: self.rewards(name, own) for name, own in scores.items()}
-        train = _first(self.noisy["train"], len(scores["train"]))
+        train = self.noisy["train"].head(len(scores["train"]))
         pairs = self._on_pairs(rewards, scores["test"], train)
         loss = {"train/loss": float(np.mean(self.losses)) if self.losses else None}
         parts = (pairs, beside, self.fixed, Evaluation(loss, {}))
@@ -250,15 +292,26 @@ class Run(ABC):
     ) -> Evaluation:
         test = self.on_test(rewards["test"], scores)
         margin = gaps(rewards["train"], train.pairs) * train.noisy_label
+        slopes = gradient_metrics(self._slopes(rewards["train"], train), train.flipped)
         found: dict[str, Mapping[str, float | None]] = {
             "test": test.metrics,
             "validation": label_metrics(rewards["validation"], self.noisy["validation"]),
-            "train": label_metrics(rewards["train"], train) | split_margins(margin, train.flipped),
+            "train": label_metrics(rewards["train"], train)
+            | split_margins(margin, train.flipped)
+            | slopes,
         }
         return Evaluation(
             {f"{split}/{name}": part[name] for split, part in found.items() for name in part},
             {f"test/{name}": packed for name, packed in test.outcomes.items()},
         )
+
+    def _slopes(self, rewards: np.ndarray, train: NoisyPairs) -> np.ndarray:
+        """|l'(z)| of every training pair; (n,)."""
+        objective = Objective(self.margin, self.cell.loss)
+        first, second = (rewards[side] for side in (train.pairs.first, train.pairs.second))
+        z = objective.z(*map(torch.from_numpy, (first, second, train.noisy_label)))
+        found: np.ndarray = objective.slopes(z).numpy()
+        return found
 
     def _accuracy(self, found: Evaluation) -> float:
         value = found.metrics[self.job.selected_by]
@@ -282,23 +335,8 @@ class Training:
         )
         for line in filter(None, (scorer.note, compiled)):
             self.listener.note(line)
-        self.trainer = PreferenceTrainer(
-            scorer,
-            rows["train"],
-            run.noisy["train"].noisy_label,
-            run.reference_scores.get("train"),
-            Objective(run.margin, run.cell.loss),
-            run.job,
-            run.cell.name.seed,
-            training_tokens(
-                run.job.tokens_per_pass,
-                scorer,
-                rows["train"],
-                run.job.batch_size,
-                run.listener.note,
-            ),
-            run.listener.note,
-        )
+        objective = Objective(run.margin, run.cell.loss)
+        self.trainer = run.trainer(rows["train"], scorer, objective, run.job, run.cell.name.seed)
         longest = max(int(own.tokens.max()) for own in rows.values())
         tokens = scoring_tokens(run.job.tokens_per_pass, scorer.device)
         self.scoring = Passes(tokens, longest, scorer.device, run.listener.note)
@@ -365,17 +403,3 @@ class PreferenceScorer:
 def check_model(model: Any) -> None:
     """Check a model once for all cells of a sweep, because checking builds it (without weights)."""
     model.check()
-
-
-def _first(noisy: NoisyPairs, count: int) -> NoisyPairs:
-    pairs = noisy.pairs
-    kept = PreferencePairs(
-        pairs.ids[:count],
-        pairs.first[:count],
-        pairs.second[:count],
-        pairs.label[:count],
-        None if pairs.gap is None else pairs.gap[:count],
-        None if pairs.score_gap is None else pairs.score_gap[:count],
-        None if pairs.disputed is None else pairs.disputed[:count],
-    )
-    return NoisyPairs(kept, noisy.flipped[:count])

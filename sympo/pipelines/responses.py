@@ -179,5 +179,6 @@ class ResponseEvaluation:
             outcomes[f"policy/{name}"] = self.scored.pack(won)
         found["policy/tie_rate"] = float((own == self._reference).mean())
         found |= mean_metrics("policy/gold_reward", own, self.seed)
+        found |= mean_metrics("policy/gold_gain", own - self._reference, self.seed)
         found["reference/gold_reward"] = float(self._reference.mean())
         return Evaluation(found, outcomes)

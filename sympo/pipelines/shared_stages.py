@@ -196,7 +196,9 @@ class Shared:
         return self.stages.get("pairs", self._preferences_key, self._make_preferences)
 
     def preferences(self) -> Preferences:
-        return load_preferences(self.preferences_folder())
+        found = load_preferences(self.preferences_folder())
+        splits = {name: self.dataset.described(getattr(found, name)) for name in SPLITS}
+        return Preferences(**splits, account=found.account)
 
     def _make_preferences(self, folder: Path) -> None:
         # loaded only if the data set calls it

@@ -79,12 +79,14 @@ class _Pass:
             shared.stacked_reference(len(runs)),
             tables["train"],
             inputs.rows["train"].lengths,
-            np.stack([run.noisy["train"].noisy_label for run in runs]),
+            np.stack([run.noisy["train"].trained_label for run in runs]),
             inputs.reference_logps.get("train"),
             runs[0].margin,
             [run.cell.loss for run in runs],
             self.job,
             one.name.seed,
+            [run.noisy["train"].weight for run in runs],
+            [run.noisy["train"].probability for run in runs],
         )
         self.scorers = [StackedPolicy(self, cell) for cell in range(len(runs))]
         self.saved = time.monotonic()

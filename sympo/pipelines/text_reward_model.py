@@ -27,6 +27,7 @@ from sympo.pipelines.preference import (
 )
 from sympo.pipelines.reference import Reference, checkpoint_activations
 from sympo.pipelines.shared_stages import Shared, drawing, tell_account
+from sympo.pipelines.text_cleaning import clean
 from sympo.protocols.jobs import Listener
 from sympo.protocols.models import Scorer, Splittable
 from sympo.ranges import Amount, Positive
@@ -99,7 +100,8 @@ class TextRewardModelJob(PreferenceJob):
         """Train cells one after another, each from its last checkpoint if there is one."""
         for place, cell in enumerate(cells):
             run = _TextRun(cell, self, listener, place)
-            training = Training(run, run.reader.rows, run.reader.scorer())
+            clean(run, run.reader.rows, run.reader.scorer)
+            training = Training(run, run.reader.rows, run.reader.scorer(cell.name.seed))
             with drawing(cell.device, cell.name.seed, "training"):
                 training.train()
 
@@ -178,8 +180,8 @@ class _Tokens:
         self.rows: Mapping[str, Splittable] = shared.rows()
         self.tokenizer, self.vocabulary = with_padding(shared.tokenizer, shared.vocabulary)
 
-    def scorer(self) -> Scorer:
-        seed, model = self.cell.name.seed, self.cell.model
+    def scorer(self, seed: int) -> Scorer:
+        model = self.cell.model
         built = model.adapt(model.build(self.vocabulary, seed), seed)
         if self.job.gradient_checkpointing:
             checkpoint_activations(built)
@@ -208,7 +210,7 @@ class _Words:
             found = _released(cell.model, Same(cell.dataset))
         self.pairs, self.rows, self.texts, self.account = found
 
-    def scorer(self) -> Scorer:
+    def scorer(self, seed: int) -> Scorer:
         built: Scorer = self.cell.model.build(self.rows["train"]).to(self.cell.device)
         return built
 

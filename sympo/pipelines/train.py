@@ -26,6 +26,7 @@ from sympo.pipelines.policy import PolicyJob
 from sympo.pipelines.progress import Screen, Silent, Terminal
 from sympo.pipelines.runner import run_all
 from sympo.pipelines.text_reward_model import TextRewardModelJob
+from sympo.protocols.cleaning import Filter
 from sympo.protocols.data import NoiseModel
 from sympo.protocols.jobs import Job, TrainedScorer
 from sympo.protocols.models import Loss, Sampler
@@ -85,6 +86,7 @@ def train_reward_model(
     seed: int = 0,
     model: Any = None,
     noise_model: NoiseModel | None = None,
+    filter: Filter | None = None,
     results_dir: str | Path | None = None,
     device: str = "auto",
     threads: int | None = None,
@@ -98,7 +100,8 @@ def train_reward_model(
         `TextPairs(rows)`. loss: a name ("ramp", "logistic", ...) or a `MarginLoss`. noise: the rate
         of flips, in [0, 0.5). seed: of every draw.
     model: None takes the paper's network for images, with 3x3 kernels for small ones, and tf-idf
-        for texts. noise_model: None flips every pair at the same rate.
+        for texts. noise_model: None flips every pair at the same rate. filter: cleans the training
+        pairs first, such as `Ensemble()`; None trains on all of them.
     results_dir: keeps the run, in the folder of a sweep's cell, and trains it only once; None keeps
         nothing. force: train a kept run again.
     device: "auto", "cpu", "cuda" or "cuda:N". threads: None leaves PyTorch's. progress: show it.
@@ -118,7 +121,13 @@ def train_reward_model(
     else:
         job = TextRewardModelJob(**settings)
         model = model or Tfidf()
-    parts = {"job": job, "dataset": dataset, "model": model, "sampler": Transformers()}
+    parts = {
+        "job": job,
+        "dataset": dataset,
+        "model": model,
+        "sampler": Transformers(),
+        "filter": filter,
+    }
     return _train(
         "reward_model", parts, loss, noise, seed, noise_model, results_dir, device, threads, force,
         progress,
@@ -133,6 +142,7 @@ def train_policy(
     model: Any,
     seed: int = 0,
     noise_model: NoiseModel | None = None,
+    filter: Filter | None = None,
     sampler: Sampler | None = None,
     results_dir: str | Path | None = None,
     device: str = "auto",
@@ -164,6 +174,7 @@ def train_policy(
         "dataset": dataset,
         "model": model,
         "sampler": sampler or Transformers(),
+        "filter": filter,
     }
     return _train(
         "policy", parts, loss, noise, seed, noise_model, results_dir, device, threads, force,
@@ -209,7 +220,8 @@ def _train(
         check_folder("results_dir", results_dir)
     parts["loss"] = named.resolved(loss, {})
     parts["noise_model"] = noise_model or Symmetric()
-    for key, part in parts.items():
+    given = {key: part for key, part in parts.items() if part is not None}
+    for key, part in given.items():
         if isinstance(part, type | str):
             raise BadArgument(
                 key, repr(part), "is not allowed: it must be an object, such as CNN()"
@@ -224,9 +236,10 @@ def _train(
             "force": force,
             "wandb": {"mode": "disabled", "project": "sympo", "entity": None, "group": None},
             "progress": {"cell": 1, "cells": 1, "started": time.time() if force else None},
-            **{key: as_config(part) for key, part in parts.items()},
+            "filter": None,
+            **{key: as_config(part) for key, part in given.items()},
         }
-        options = {key: stable_name(type(part)) for key, part in parts.items()} | {"job": job}
+        options = {key: stable_name(type(part)) for key, part in given.items()} | {"job": job}
         screen: Screen = Terminal(sys.stdout) if progress else Silent()
         cell = assemble(config, options, parts, {**config, **parts})
         run = CellRun(cell, screen, 0, keeps_scorer=True)

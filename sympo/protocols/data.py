@@ -9,6 +9,7 @@ from sympo.types import (
     Account,
     Encoded,
     ImagePreferences,
+    NoiseCase,
     PreferencePairs,
     Preferences,
     TokenPairs,
@@ -89,6 +90,14 @@ class TextData(Dataset, Protocol):
         """Whether a second annotator compared the pairs, which gives `PreferencePairs.disputed`."""
 
     @property
+    def sourced(self) -> bool:
+        """Whether the source of every pair is known, which gives `PreferencePairs.source`."""
+
+    @property
+    def annotated(self) -> bool:
+        """Whether the annotator of every pair is known: `PreferencePairs.annotator`."""
+
+    @property
     def gold_reward(self) -> GoldReward | None:
         """The true reward; None if it is unknown."""
 
@@ -113,6 +122,10 @@ class TextData(Dataset, Protocol):
         self, seed: int, tokenizer: "PreTrainedTokenizerBase | None", sample: SamplePolicy
     ) -> Preferences:
         """The clean splits of a seed; `sample` is called if `from_policy`."""
+
+    def described(self, made: TokenPairs) -> TokenPairs:
+        """Pairs of this data set with what noise models may ask for besides gaps: the length gap,
+        in tokens, and the source and the annotator of each pair if they are known."""
 
     def answered(
         self,
@@ -193,3 +206,9 @@ class NoiseModel(Protocol):
         noise: the rate in [0, 0.5) that a user asks for, an average over the pairs. Raises BadInput
         if this model cannot reach it on these pairs.
         """
+
+    def cases(self, noise: float, pairs: PreferencePairs, seed: int) -> Sequence[NoiseCase]:
+        """What may be drawn for each pair besides its flip, such as its order: all cases, whose
+        probabilities add up to 1. By default nothing is, and there is one case."""
+        rates = self.rates(noise, pairs, seed)
+        return [NoiseCase(np.ones(len(rates)), rates)]

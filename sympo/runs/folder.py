@@ -39,11 +39,16 @@ from sympo.validity import history_fault, summary_fault
 GUARDED = ("metrics.jsonl", "samples/*.jsonl")
 # a file in `unfinished`: all that is to replace a complete run's files is there
 READY = "ready"
+# the default of the group `protocol`, which no summary names that was written before that group
+CORRECTED = "corrected"
 
 
 @dataclass(frozen=True)
 class CellName:
-    """The name of a cell: the options chosen for its groups, its noise rate and its seed."""
+    """The name of a cell: the options chosen for its groups, its noise rate and its seed.
+
+    protocol: the option that set its settings, under which figures show it.
+    """
 
     job: str
     dataset: str
@@ -52,6 +57,7 @@ class CellName:
     noise_model: str
     model: str
     seed: int
+    protocol: str = CORRECTED
 
     def __str__(self) -> str:
         return f"{self.dataset} {self.loss} noise={self.noise:g} seed={self.seed}"
@@ -324,6 +330,7 @@ class RunFolder:
             "noise": name.noise,
             "noise_model": name.noise_model,
             "model": name.model,
+            "protocol": name.protocol,
             "seed": name.seed,
             "hash": self.hash,
             "last": _finite(last),

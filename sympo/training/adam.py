@@ -51,6 +51,12 @@ class Adam:
         torch._foreach_div_(change, scale)
         torch._foreach_add_(self.parameters, change)
 
+    def mean_norms(self) -> Tensor:
+        """The norm of each cell's mean gradient m / (1 - b1^t), over about the last ten steps;
+        (C,)."""
+        squares = [m.flatten(1).double().square().sum(1) for m in self.mean]
+        return torch.stack(squares).sum(0).sqrt() / (1 - BETA1 ** max(1, self.steps))
+
     def states(self) -> list[dict[str, Any]]:
         """The moments of each cell, and the number of steps."""
         # a GPU waits once for each tensor, not for each cell

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,15 @@ import torch
 from torch import Tensor
 
 from sympo.models.texts.packed_rows import send
-from sympo.objective import Objective
+from sympo.objective import Objective, among_weighted
 from sympo.protocols.models import Scorer, Splittable
 from sympo.training import processes
 from sympo.training.diverged import Diverged
 from sympo.training.optimizer import Optimizer, Recipe, batches
 from sympo.training.passes import Passes
+
+# of a step; smaller sums are those of a step without weight
+LEAST_WEIGHT = 1e-30
 
 
 class PreferenceTrainer:
@@ -22,7 +26,8 @@ class PreferenceTrainer:
 
     rows: of two sides, chosen and rejected; labels: (n,) +1, or -1 if the label is flipped.
     reference: (n, 2) scores of the answers by the reference policy, None for margins without one.
-    tokens: that pass through the model at a time. note: shows a message.
+    tokens: that pass through the model at a time. note: shows a message. weight, probability: (n,),
+        as `NoisyPairs` has them; None for pairs that count alike, with labels taken as right.
 
     A loss that weights the pairs of a batch (Dr. DPO) is trained by sum w grad l / sum w over a
     whole step, however many passes and processes of a `torch.distributed` group compute it; w is
@@ -40,11 +45,16 @@ class PreferenceTrainer:
         seed: int,
         tokens: int,
         note: Callable[[str], None] = print,
+        weight: np.ndarray | None = None,
+        probability: np.ndarray | None = None,
     ) -> None:
         self.scorer, self.rows, self.objective, self.recipe = scorer, rows, objective, recipe
         self.seed = seed
         self.labels, self.lengths = self._tensor(labels), self._tensor(rows.lengths)
-        self.reference = None if reference is None else self._tensor(reference)
+        self.reference, self.weight, self.probability = (
+            None if column is None else self._tensor(column)
+            for column in (reference, weight, probability)
+        )
         self.steps_per_epoch = recipe.steps_per_epoch(len(rows))
         self.steps = recipe.epochs * self.steps_per_epoch
         self.optimizer = Optimizer(scorer.model, recipe, self.steps)
@@ -59,9 +69,10 @@ class PreferenceTrainer:
         """Steps taken."""
         return self.optimizer.done
 
-    def train(self, on_step: Callable[[float], None]) -> None:
-        """Take the remaining steps; on_step(loss of the step) after each."""
-        for batch in batches(len(self.rows), self.recipe, self.seed, "preferences", self.done):
+    def train(self, on_step: Callable[[float], None], steps: int | None = None) -> None:
+        """Take the remaining steps, or so many of them; on_step(loss of the step) after each."""
+        left = batches(len(self.rows), self.recipe, self.seed, "preferences", self.done)
+        for batch in islice(left, steps):
             self.scorer.model.train()
             loss = self.step(batch)
             if not math.isfinite(loss):
@@ -77,8 +88,11 @@ class PreferenceTrainer:
         # by length, so that the rows of a pass attend in few groups; a step's sums have no order
         own = own[np.argsort(self.rows.tokens[own], kind="stable")]
         largest, total, seen = self.passes.run(lambda tokens: self._add_gradients(own, tokens))
-        self.optimizer.step(processes.add_up(self.optimizer.parameters, largest, total))
-        return float(self.objective.reduced(processes.gather(torch.cat(seen))))
+        total = processes.add_up(self.optimizer.parameters, largest, total)
+        self.optimizer.step(max(total, LEAST_WEIGHT))  # of a step without weight: gradient 0
+        weight = None if self.weight is None else self.weight[send(self.scorer.device, own)]
+        gathered = None if weight is None else processes.gather(weight)
+        return float(self.objective.reduced(processes.gather(torch.cat(seen)), gathered))
 
     def _add_gradients(self, rows: np.ndarray, tokens: int) -> tuple[float, float, list[Tensor]]:
         """Add the gradients of rows, in units of the largest weight; returns its logarithm, the
@@ -88,20 +102,33 @@ class PreferenceTrainer:
         for part in self.rows.batches(rows, tokens):
             index = send(self.scorer.device, part)
             scores = self.scorer.scores(self.rows, part)
-            reference = None if self.reference is None else self.reference[index]
+            reference, weight, probability = (
+                None if column is None else column[index]
+                for column in (self.reference, self.weight, self.probability)
+            )
             lengths, labels = self.lengths[index], self.labels[index]
             z = objective.z_of_scores(scores, reference, lengths, labels)
-            losses = objective.losses(z)
+            soft = probability is not None
+            opposite = objective.z_of_scores(scores, reference, lengths, -labels) if soft else None
+            losses = objective.of_margins(z, opposite, probability, weight)
             log_weights = objective.log_weights(losses.detach())
+            if weight is not None:
+                log_weights = among_weighted(log_weights, weight)
             before, largest = largest, max(largest, float(log_weights.max()))
             processes.rescale(parameters, math.exp(before - largest))
             total *= math.exp(before - largest)
             weights = torch.exp(log_weights - largest)
+            if weight is not None:
+                weights = weights * weight
             # before the backward pass: a GPU computes it while the next rows are packed
             total += float(weights.sum())
             torch.autograd.backward((weights * losses).sum())
             seen.append(losses.detach())
         return largest, total, seen
+
+    def weigh(self, weight: np.ndarray) -> None:
+        """Replace the weights of the pairs, (n,)."""
+        self.weight = self._tensor(weight)
 
     def state(self) -> dict[str, Any]:
         """Everything that the remaining steps depend on."""

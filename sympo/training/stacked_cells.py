@@ -8,7 +8,7 @@ elementwise, so cells do not affect each other.
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sympo import ranges, seeding
+from sympo.evaluation.gradients import gradient_metrics
 from sympo.evaluation.stacked_rewards import StackedMetrics
 from sympo.margins import Reward
 from sympo.outcomes import Scored
@@ -50,12 +51,19 @@ class Schedule:
 
     epochs: passes over the training pairs; batch_size: in pairs; learning_rate: Adam's.
     evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
+
+    Two faults of the authors' code. last_test_batch: in the last epoch, only the last batch of the
+    test pairs is scored, and the metric `test/final_reward_correct` is twice its pairwise accuracy.
+    averages_never_reset: the training loss of epoch e, with B batches each of loss l, is reported
+    as T_e = (T_{e-1} + sum l) / (e B) instead of sum l / B.
     """
 
     epochs: Count = 100
     batch_size: Count = 512
     learning_rate: Positive = 1e-3
     evaluate_every: Count = 5
+    last_test_batch: bool = False
+    averages_never_reset: bool = False
 
     def __post_init__(self) -> None:
         ranges.check(self)
@@ -107,23 +115,23 @@ class CellTrainer:
         pairs = [np.stack([draw.train.first, draw.train.second]) for draw in draws]
         self.pairs = self._tensor(np.stack(pairs))
         self.seed_of_cell = self._tensor(np.repeat(np.arange(len(draws)), counts))
-        labels = np.stack([cell.train.noisy_label for cell in cells])
+        labels = np.stack([cell.train.trained_label for cell in cells])
         self.label = self._tensor(labels).to(self.dtype)
+        self.weight = self._column([cell.train.weight for cell in cells])
+        self.probability = self._column([cell.train.probability for cell in cells])
         self.objective = StackedObjective(
-            Reward(), [cell.loss for cell in cells], self.device, shared=self.device.type != "cpu"
+            Reward(),
+            [cell.loss for cell in cells],
+            self.device,
+            shared=self.device.type != "cpu",
+            weighted=[cell.train.weight is not None for cell in cells],
         )
-        ends = np.cumsum(counts).tolist()
-        self.metrics = [
-            StackedMetrics(
-                draw,
-                [cell.train for cell in cells[end - count : end]],
-                [cell.validation for cell in cells[end - count : end]],
-                self.device,
-            )
-            for draw, count, end in zip(draws, counts, ends, strict=True)
-        ]
-        test = {seed: _test_pairs(data[seed]) for seed in self.seeds}
-        self.test = [test[cell.seed] for cell in cells]
+        self.metrics, self.test = self._metrics_of(draws)
+        self.last_metrics, self.last_test = self.metrics, self.test
+        if schedule.last_test_batch:
+            ends = [_last_test_batch(draw, schedule.batch_size) for draw in draws]
+            self.last_metrics, self.last_test = self._metrics_of(ends)
+        self.average = np.zeros(len(cells))
         self._update: Callable[[Tensor, Tensor], Tensor] = self._updated
         images = 2 * min(schedule.batch_size, self.pairs.shape[2]) * len(cells)
         if self.device.type == "cuda" and images * size[0] * size[1] <= RECORDED_PIXELS:
@@ -131,14 +139,49 @@ class CellTrainer:
         self.epoch = 0
         self.diverged: dict[int, Diverged] = {}
 
+    def _metrics_of(
+        self, draws: Sequence[ImagePreferences]
+    ) -> tuple[list[StackedMetrics], list[Scored]]:
+        """The metrics of each seed's cells, and the test pairs of each cell."""
+        ends = np.cumsum(self.cells_per_seed).tolist()
+        parts = [
+            self.cells[end - count : end]
+            for count, end in zip(self.cells_per_seed, ends, strict=True)
+        ]
+        metrics = [
+            StackedMetrics(
+                draw,
+                [cell.train for cell in part],
+                [cell.validation for cell in part],
+                self.device,
+            )
+            for draw, part in zip(draws, parts, strict=True)
+        ]
+        scored = [_test_pairs(draw) for draw in draws]
+        return metrics, [one for one, part in zip(scored, parts, strict=True) for _ in part]
+
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def _column(self, cells: Sequence[np.ndarray | None]) -> Tensor | None:
+        """A column of the training pairs of every cell, (C, n), of ones if a cell lacks it; None if
+        all do."""
+        if all(column is None for column in cells):
+            return None
+        ones = np.ones(self.pairs.shape[2])
+        filled = np.stack([ones if column is None else column for column in cells])
+        return self._tensor(filled).to(self.dtype)
+
+    def weigh(self, weight: np.ndarray) -> None:
+        """Replace the weights of the training pairs, (C, n); every cell must have had weights."""
+        assert self.weight is not None
+        self.weight.copy_(self._tensor(weight))  # in place, for recorded steps
 
     def train(self, after_epoch: AfterEpoch) -> None:
         """Train the remaining epochs, or until all cells have diverged, evaluating on schedule."""
         every, epochs = self.schedule.evaluate_every, self.schedule.epochs
         while self.epoch < epochs and len(self.diverged) < len(self.cells):
-            losses = self.train_epoch()
+            losses = self._reported(self.train_epoch())
             due = self.epoch % every == 0 or self.epoch == epochs
             found = self.evaluate() if due else None
             for one, loss in zip(found or (), losses, strict=False):
@@ -148,7 +191,7 @@ class CellTrainer:
     def train_epoch(self) -> np.ndarray:
         """One pass over the training pairs, in an order drawn from seed and epoch.
 
-        Returns the mean loss of each cell over the epoch, as it was at each step; (C,).
+        Returns the (weighted) mean loss of each cell over the epoch, as it was at each step; (C,).
         """
         self.epoch += 1
         self.model.train()
@@ -164,7 +207,8 @@ class CellTrainer:
         total = torch.zeros(len(self.cells), device=self.device, dtype=self.dtype)
         for start in range(0, count, self.schedule.batch_size):
             total += self.step(order[:, start : start + self.schedule.batch_size])
-        losses = (total / count).cpu().numpy()
+        weights = count if self.weight is None else self.weight.sum(1)
+        losses = (total / weights).cpu().numpy()
         for number in np.flatnonzero(~np.isfinite(losses)).tolist():
             self._diverges(
                 number,
@@ -172,6 +216,13 @@ class CellTrainer:
                 "lower learning rate may help",
             )
         return losses
+
+    def _reported(self, losses: np.ndarray) -> np.ndarray:
+        """Each cell's training loss as it is reported, from its mean over the epoch."""
+        if self.schedule.averages_never_reset:
+            batches = -(-self.pairs.shape[2] // self.schedule.batch_size)
+            self.average = (self.average + batches * losses) / (batches * self.epoch)
+        return self.average if self.schedule.averages_never_reset else losses
 
     def _diverges(self, number: int, what: str) -> None:
         cell = self.cells[number]
@@ -189,6 +240,7 @@ class CellTrainer:
                 "epoch": self.epoch,
                 "model": {key: _of_cell(value, number) for key, value in model.items()},
                 "optimizer": state,
+                "average": float(self.average[number]),
             }
             for number, state in enumerate(self.optimizer.states())
         ]
@@ -196,6 +248,8 @@ class CellTrainer:
     def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Resume from the `state` of each cell; all were trained equally long."""
         self.epoch = states[0]["epoch"]
+        # only averages that are never reset go into later numbers, and older states have none
+        self.average = np.array([state.get("average", 0.0) for state in states])
         model: dict[str, Any] = {}
         for key, value in states[0]["model"].items():
             stacked = isinstance(value, Tensor)
@@ -215,8 +269,13 @@ class CellTrainer:
         images = self.pairs.gather(2, index.unsqueeze(1).expand(-1, 2, -1)).flatten(1)
         reward = self.model(self._images(images), drawn)
         first, second = reward.chunk(2, dim=1)
-        label = self.label.gather(1, index[self.seed_of_cell])
-        total, sums = self.objective(first, second, label)
+        own = index[self.seed_of_cell]
+        columns = (self.label, self.weight, self.probability)
+        label, weight, probability = (
+            None if column is None else column.gather(1, own) for column in columns
+        )
+        assert label is not None
+        total, sums = self.objective(first, second, label, weight, probability)
         self.optimizer.update(total)
         return sums
 
@@ -246,6 +305,28 @@ class CellTrainer:
         parts = torch.split(found, self.cells_per_seed)
         return [part[:, : len(images)] for part, images in zip(parts, scored, strict=True)]
 
+    def _gradients(self, scored: Sequence[Tensor]) -> list[dict[str, float | None]]:
+        """Which training pairs of each cell the loss still learns from, and the norm of its mean
+        gradient over the last steps, about ten."""
+        sides = [m.of_training_pairs(r) for m, r in zip(self.metrics, scored, strict=True)]
+        first, second, label = (torch.cat(parts) for parts in zip(*sides, strict=True))
+        slopes = self.objective.slopes(first, second, label).cpu().numpy()
+        norms = self.optimizer.mean_norms().tolist()
+        return [
+            {
+                **{f"train/{name}": value for name, value in of_pairs.items()},
+                "train/gradient_norm": norm,
+            }
+            for of_pairs, norm in zip(
+                (
+                    gradient_metrics(slope, cell.train.flipped)
+                    for slope, cell in zip(slopes, self.cells, strict=True)
+                ),
+                norms,
+                strict=True,
+            )
+        ]
+
     def rewards(self) -> list[np.ndarray]:
         """The reward of every image that a split uses, in evaluation mode; NaN elsewhere.
 
@@ -271,9 +352,16 @@ class CellTrainer:
     def evaluate(self) -> list[Evaluation]:
         """Each cell's metrics on its train, validation and test splits; none if it diverged."""
         found: list[Evaluation] = []
-        for stacked, rewards in zip(self.metrics, self._scored(), strict=True):
+        last = self.epoch == self.schedule.epochs
+        by_seed, test = (self.last_metrics, self.last_test) if last else (self.metrics, self.test)
+        scored = self._scored()
+        gradients = iter(self._gradients(scored))
+        for stacked, rewards in zip(by_seed, scored, strict=True):
             for metrics, right in zip(*stacked(rewards), strict=True):
-                outcomes = {"test/order_accuracy": self.test[len(found)].pack(right)}
+                metrics |= next(gradients)
+                if last and self.schedule.last_test_batch:
+                    metrics["test/final_reward_correct"] = 2 * float(right.mean())
+                outcomes = {"test/order_accuracy": test[len(found)].pack(right)}
                 found.append(Evaluation(metrics, outcomes))
         for number in self.diverged:
             found[number] = Evaluation({}, {})
@@ -283,6 +371,11 @@ class CellTrainer:
 def _of_cell(value: Any, number: int) -> Any:
     # a copy, since a view would be saved with all that it is a view of
     return value[number].clone() if isinstance(value, Tensor) else value
+
+
+def _last_test_batch(draw: ImagePreferences, batch_size: int) -> ImagePreferences:
+    whole = (len(draw.test) - 1) // batch_size * batch_size
+    return replace(draw, test=draw.test.since(whole))
 
 
 def _test_pairs(draw: ImagePreferences) -> Scored:

@@ -22,7 +22,8 @@ class StackedPreferenceTrainer:
 
     table: rows of two sides, chosen and rejected; lengths: (n, 2), scored tokens of each. labels:
         (C, n) +1, or -1 if the label is flipped. reference: (n, 2) scores of the answers by the
-        reference policy, None for margins without one.
+        reference policy, None for margins without one. weights, probabilities: for each cell (n,),
+        as `NoisyPairs` has them.
 
     diverged: the cells that diverged, by number; they do not affect the others, and their later
     numbers mean nothing.
@@ -39,14 +40,22 @@ class StackedPreferenceTrainer:
         losses: Sequence[Loss],
         recipe: Recipe,
         seed: int,
+        weights: Sequence[np.ndarray | None] | None = None,
+        probabilities: Sequence[np.ndarray | None] | None = None,
     ) -> None:
         self.model, self.margin, self.losses = model, margin, list(losses)
         self.recipe, self.seed = recipe, seed
         self.table, self.lengths = table, self._tensor(lengths)
         self.labels = self._tensor(labels)
         self.reference = None if reference is None else self._tensor(reference)
-        shared = model.device.type != "cpu"
-        self.objective = StackedObjective(margin, losses, model.device, shared)
+        self.weight, self.probability = self._column(weights), self._column(probabilities)
+        self.objective = StackedObjective(
+            margin,
+            losses,
+            model.device,
+            shared=model.device.type != "cpu",
+            weighted=[one is not None for one in weights] if weights else None,
+        )
         self.steps_per_epoch = recipe.steps_per_epoch(len(lengths))
         self.steps = recipe.epochs * self.steps_per_epoch
         self.optimizer = StackedAdamW(model.weights, recipe, self.steps)
@@ -54,6 +63,14 @@ class StackedPreferenceTrainer:
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.as_tensor(array, dtype=self.model.weights.dtype).to(self.model.device)
+
+    def _column(self, cells: Sequence[np.ndarray | None] | None) -> Tensor | None:
+        """A column of the pairs of every cell, (C, n), of ones if a cell lacks it; None if all
+        do."""
+        if cells is None or all(column is None for column in cells):
+            return None
+        ones = np.ones(self.labels.shape[1])
+        return self._tensor(np.stack([ones if column is None else column for column in cells]))
 
     @property
     def done(self) -> int:
@@ -84,8 +101,14 @@ class StackedPreferenceTrainer:
         index = torch.from_numpy(batch).to(self.model.device)
         reference = None if self.reference is None else self.reference[index].expand_as(scores)
         rewards = self.margin.rewards(scores, reference, self.lengths[index].expand_as(scores))
-        labels = self.labels.index_select(1, index)
-        reduced = self.objective.reduced(rewards[..., 0], rewards[..., 1], labels)
+        labels, weight, probability = (
+            None if column is None else column.index_select(1, index)
+            for column in (self.labels, self.weight, self.probability)
+        )
+        assert labels is not None
+        reduced = self.objective.reduced(
+            rewards[..., 0], rewards[..., 1], labels, weight, probability
+        )
         (gradient,) = torch.autograd.grad(reduced.sum(), [self.model.weights])
         self.optimizer.step(gradient)
         found: np.ndarray = reduced.detach().double().cpu().numpy()

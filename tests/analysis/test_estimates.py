@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from sympo.analysis import (
     Collection,
@@ -233,7 +236,9 @@ def test_one_loss_without_outcomes_leaves_the_others_theirs(tmp_path):
     paired = differences(collection.cells, METRIC, collection.outcomes)
     alone = collection.cells["loss"] != "sigmoid"
     by_itself = differences(collection.cells[alone], METRIC, collection.outcomes)
-    assert paired.iloc[0].equals(by_itself.iloc[0])
+    # p_holm depends on the number of pairs
+    alone = [frame.iloc[0].drop("p_holm") for frame in (paired, by_itself)]
+    assert alone[0].equals(alone[1])
 
 
 def test_curves_have_an_interval_per_epoch(tmp_path):
@@ -325,3 +330,21 @@ def test_nothing_measured_gives_an_empty_table(tmp_path):
     table = summarise(collect(tmp_path).cells, "last/policy/win_rate")
     assert isinstance(table, pd.DataFrame)
     assert table.empty
+
+
+def test_p_is_adjusted_over_the_pairs_and_rates_of_one_experiment_and_metric(
+    tmp_path: Path,
+) -> None:
+    for epochs in (10, 30):
+        losses = {"ramp": None, "hinge": None, "logistic": None}
+        write_sweep(tmp_path, losses, [0.1, 0.4], [0, 1, 2], epochs=epochs)
+    write_run(tmp_path, loss="ipo", noise=0.1, seed=0)  # one seed: no p, no test
+    found = differences(Collection.from_runs(tmp_path).cells, "last/test/order_accuracy")
+    families = list(found.groupby("job.epochs"))
+    assert [len(rows) for _, rows in families] == [12, 6]
+    for _, rows in families:
+        tests = rows[rows["p"].notna()]
+        assert len(tests) == 6
+        expected = multipletests(tests["p"], method="holm")[1]
+        assert tests["p_holm"].tolist() == pytest.approx(expected.tolist())
+        assert rows.loc[rows["p"].isna(), "p_holm"].isna().all()

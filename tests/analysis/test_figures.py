@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from sympo.analysis import Collection, against_kl, draw, loss_gallery, save_figure
-from sympo.analysis.canvas import DRAWN, few_ticks, panels
+from sympo.analysis.canvas import DRAWN, few_ticks, mark, panels
 from sympo.analysis.training_plots import reward_vs_digit
 from tests.analysis.synthetic import policy_history, write_policy_sweep, write_run, write_sweep
 
@@ -231,6 +231,13 @@ def test_an_estimate_outside_of_its_range_is_inside_the_panel(tmp_path):
         write_run(tmp_path, job="policy", dataset="hh", loss=loss, noise=0.3, history=history)
     figure = draw(Collection.from_runs(tmp_path))["kl_vs_epochs"]
     assert figure.axes[0].get_ylim()[0] < -2
+
+
+def test_a_note_comes_before_the_caption(collection):
+    figure = draw(collection)["accuracy_vs_noise"]
+    before = caption(figure)
+    mark(figure, "A note.")
+    assert before and caption(figure) == f"A note. {before}"
 
 
 def test_files_are_the_same_bytes_each_time(collection, tmp_path):

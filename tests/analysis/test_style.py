@@ -37,6 +37,9 @@ def test_known_losses_differ_in_print_without_colour():
         "sigmoid",
         "ramp",
         "unhinged",
+        "tempered_sigmoid",
+        "holder_dpo",
+        "sine",
     }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sympo.data.gold_language import GoldLanguage
+from sympo.noise import LengthDependent, SourceDependent
 from sympo.types import BadInput
 
 SETTINGS = {
@@ -72,6 +73,22 @@ def test_pairs_are_labelled_by_bradley_terry() -> None:
         expected = np.mean(1 / (1 + np.exp(-np.abs(gap[near]))))
         error = 4 * np.sqrt(0.25 / near.sum())
         assert abs((gap[near] > 0).mean() - expected) < error
+
+
+def test_noise_models_see_lengths_and_topics() -> None:
+    made = language().preferences(0, None, uniform).train
+    pairs = made.pairs
+    assert pairs.length_gap is not None and pairs.source is not None
+    symbols = [[len(text[side].split()) for text in made.texts] for side in ("chosen", "rejected")]
+    np.testing.assert_array_equal(pairs.length_gap, np.subtract(*symbols))
+    np.testing.assert_array_equal(pairs.source, [prompt[0] for prompt in made.prompts])
+    for model in (LengthDependent(), SourceDependent()):
+        rates = model.rates(0.3, pairs, seed=0)
+        assert rates.mean() == pytest.approx(0.3) and len(set(rates)) == 3
+    few = np.arange(0, 400, 7)
+    part = made.take(few).pairs
+    np.testing.assert_array_equal(part.length_gap, pairs.length_gap[few])
+    np.testing.assert_array_equal(part.source, pairs.source[few])
 
 
 def test_pairs_end_and_differ_and_share_their_prompt() -> None:
@@ -182,3 +199,27 @@ def test_labelled_pairs_need_no_policy_and_are_texts_of_the_language() -> None:
             assert language.shortest_answer <= len(text.split()) <= language.longest_answer
     shortest = [len(text.split()) == 6 for pair in pairs for text in (pair.chosen, pair.rejected)]
     assert np.mean(shortest) == pytest.approx(language.stop, abs=0.05)
+
+
+def test_labels_can_follow_a_distortion_of_the_reward() -> None:
+    reward = np.array([-4.0, -1.0, 0.0, 1.0, 3.0, 4.0])  # -2, -0.5, 0, 0.5, 1.5, 2 in units of 2
+    assert language().label_reward(reward) is reward
+    cubed = language(label_power=3).label_reward(reward)
+    np.testing.assert_allclose(cubed, [-16, -0.25, 0, 0.25, 6.75, 16])
+    peaked = language(label_peak=1).label_reward(reward)
+    np.testing.assert_allclose(peaked, [-4, -1, 0, 1, 1, 0])  # 1.5 becomes 0.5, 2 becomes 0
+    both = language(label_peak=1, label_power=2).label_reward(reward)
+    np.testing.assert_allclose(both, [-8, -0.5, 0, 0.5, 0.5, 0])
+
+
+def test_distorted_labels_leave_the_true_gap_as_it_is() -> None:
+    plain = language().preferences(0, None, uniform).train
+    peaked = language(label_peak=-10).preferences(0, None, uniform).train
+    # far above the peak the order is reversed: better responses are mostly rejected
+    gap = peaked.pairs.gap
+    assert gap is not None and plain.pairs.gap is not None
+    np.testing.assert_array_equal(np.abs(gap), np.abs(plain.pairs.gap))
+    # what the labels follow is kept only if it is not the true reward
+    assert peaked.pairs.score_gap is not None and plain.pairs.score_gap is None
+    np.testing.assert_allclose(peaked.pairs.score_gap, -gap)
+    assert np.mean(gap) < -0.3 and np.mean(plain.pairs.gap) > 0.3

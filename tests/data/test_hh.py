@@ -9,6 +9,7 @@ import pytest
 from sympo.data.hh import HH, MIXED, dialogue
 from sympo.data.message_parsing import Unusable
 from sympo.data.parts import SHARES, conversations
+from sympo.noise import SourceDependent
 from sympo.types import BadInput
 from tests.conftest import DATA
 from tests.data.made_tokenizers import tokenizer
@@ -219,6 +220,23 @@ def test_rows_of_the_copy_that_mixes_subsets_are_counted(real: Path) -> None:
     assert not data.usable("test").changed
     counted = data.account().splits
     assert counted["train"].changed[MIXED] + counted["validation"].changed[MIXED] == 1809
+
+
+def test_the_source_of_a_pair_is_its_subset(folder: Path) -> None:
+    data = hh(folder)
+    for pairs in (
+        data.preferences(0, tokenizer("plain"), None).train.pairs,
+        data.splits["train"].preferences,
+    ):
+        rates = SourceDependent().rates(0.3, pairs, seed=0)
+        by_id = dict(zip(pairs.ids.tolist(), rates.tolist(), strict=True))
+        of_subset = {one.subset: by_id[one.id] for one in data.labelled("train") if one.id in by_id}
+        assert len(set(of_subset.values())) == 2
+        assert all(by_id[one.id] == of_subset[one.subset] for one in data.labelled("train"))
+        assert pairs.annotator is None
+    one = hh(folder, subsets=["helpful-base"])
+    with pytest.raises(BadInput, match="needs at least two sources"):
+        SourceDependent().rates(0.3, one.splits["train"].preferences, seed=0)
 
 
 def test_labelled_pairs_name_their_subset(folder: Path) -> None:

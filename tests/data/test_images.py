@@ -102,6 +102,16 @@ def test_labels_follow_bradley_terry() -> None:
         assert abs(labels.mean() - expected) < 4 * np.sqrt(0.25 / len(labels))
 
 
+def test_the_source_of_a_pair_is_the_level_of_its_better_image() -> None:
+    data = made()
+    pairs = data.draw(0).train
+    rewards = data.images.rewards
+    better = np.maximum(rewards[pairs.first], rewards[pairs.second])
+    levels = {int(source): int(reward) for source, reward in zip(pairs.source, better, strict=True)}
+    assert [levels[int(source)] for source in pairs.source] == better.tolist()
+    assert sorted(levels, key=levels.__getitem__) == sorted(levels)
+
+
 def test_presentation_order_is_random() -> None:
     pairs = made(images_count=3000, train_images=2500, train_pairs=20_000, pairing="sampled")
     data = pairs.draw(0)

@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,16 @@ def test_real_mnist(mnist_folder: Path) -> None:
     # torchvision's well-known constants, up to which half of the images is used
     assert draw.mean / 255 == pytest.approx(0.1307, abs=0.001)
     assert draw.std / 255 == pytest.approx(0.3081, abs=0.001)
+
+
+def test_test_images_of_the_training_split(folder: Path) -> None:
+    official = mnist(folder).draw(0)
+    for seed in (0, 1):
+        own = replace(mnist(folder), official_test=False).draw(seed)
+        splits = [np.union1d(split.first, split.second) for split in (own.train, own.validation)]
+        assert len(own.pixels) == 40 and len(own.test_images) == 10
+        assert not set(own.test_images) & set(np.concatenate(splits))
+    # the training pairs of a seed are the same
+    same = replace(mnist(folder), official_test=False).draw(0)
+    np.testing.assert_array_equal(official.train.ids, same.train.ids)
+    assert set(official.test_images) == set(range(40, 50))

@@ -9,7 +9,7 @@ import pytest
 
 from sympo.data.preferences import PreferenceSet
 from sympo.data.text_pair import TextPair
-from sympo.noise import InstanceDependent
+from sympo.noise import AnnotatorDependent, InstanceDependent, SourceDependent
 from sympo.types import BadInput
 from tests.data.made_tokenizers import tokenizer
 
@@ -411,3 +411,31 @@ def test_what_was_changed_in_reading_is_in_the_account(tmp_path: Path) -> None:
         assert split.changed == {
             "rows whose answers began with the prompt, which was cut": split.pairs
         }
+
+
+def test_columns_of_source_and_annotator(tmp_path: Path) -> None:
+    content = [
+        {**row, "topic": ["cooking", "law"][i % 2], "worker": i % 3}
+        for i, row in enumerate(rows(range(60)))
+    ]
+    content[0]["topic"] = content[1]["topic"] = ""
+    path = write(tmp_path / "a.jsonl", content)
+    data = preferences(path, source="topic", annotator="worker")
+    assert data.sourced and data.annotated
+    kept = data.splits["train"]
+    assert kept.dropped["dropped for a missing topic"] == 2
+    encoded = data.preferences(0, tokenizer("plain"), None).train.pairs
+    for pairs in (kept.preferences, encoded):
+        numbers = [int(pair.chosen.split()[1]) for pair in kept.pairs]
+        for model, parts in ((SourceDependent(), 2), (AnnotatorDependent(None), 3)):
+            rates = model.rates(0.2, pairs, seed=0)
+            assert rates.mean() == pytest.approx(0.2)
+            assert len({(n % parts, rate) for n, rate in zip(numbers, rates, strict=True)}) == parts
+    # the content of the columns is part of the data's identity, once they are named
+    content[5]["worker"] = 7
+    other = preferences(write(tmp_path / "b.jsonl", content), source="topic", annotator="worker")
+    assert other.fingerprint() != data.fingerprint()
+    assert (
+        preferences(tmp_path / "a.jsonl").fingerprint()
+        == preferences(tmp_path / "b.jsonl").fingerprint()
+    )

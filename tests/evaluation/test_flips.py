@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sympo.evaluation.flips import flip_auroc, noise_estimate, split_margins
+from sympo.evaluation.flips import effective_pairs, flip_auroc, noise_estimate, split_margins
 
 
 def test_auroc_by_hand_counts_ties_half() -> None:
@@ -50,3 +50,9 @@ def test_margins_of_flipped_and_other_pairs_apart() -> None:
     found = split_margins(np.array([1.0, 2.0, -4.0]), np.array([False, False, True]))
     assert found == {"margin_flipped": -4, "margin_unflipped": 1.5}
     assert split_margins(np.ones(2), np.zeros(2, bool))["margin_flipped"] is None
+
+
+def test_effective_pairs_by_hand() -> None:
+    assert effective_pairs(0, 50) == 50
+    assert effective_pairs(20, 50) == pytest.approx(50 * (1 - 2 * 0.4) ** 2)
+    assert effective_pairs(25, 50) == 0

@@ -24,6 +24,22 @@ def test_implicit_metrics_by_hand() -> None:
     assert found["implicit_accuracy_se"] == pytest.approx(scores.std() / 2)
 
 
+def test_correlation_with_the_true_reward_inside_prompts_by_hand() -> None:
+    gap = np.array([1.0, 2.0, 0.0, -1.0])  # of the last pair the worse response is chosen
+    pairs = chosen_over_rejected(np.arange(4, dtype=np.uint64), gap)
+    # learned gaps 1, -2, 0, 3: concordant, discordant, of a pair that ties, discordant
+    rewards = np.array([1.0, 0.0, 0.0, 2.0, 5.0, 5.0, 3.0, 0.0])
+    found = implicit_metrics(rewards, pairs, np.arange(4))
+    assert found["kendall_in_prompt"] == pytest.approx(-1 / 3)
+    assert found["labeller_kendall"] == 1
+    followed = np.array([1.0, -1.0, 1.0, -1.0])  # the labels follow a reward with one pair reversed
+    pairs = chosen_over_rejected(np.arange(4, dtype=np.uint64), gap, followed)
+    assert implicit_metrics(rewards, pairs, np.arange(4))["labeller_kendall"] == pytest.approx(
+        1 / 3
+    )
+    assert found["gap_slope"] == pytest.approx((1 - 4 - 3) / 6)
+
+
 def test_pairs_of_one_prompt_are_one_sample_of_implicit_accuracy() -> None:
     pairs = chosen_over_rejected(np.arange(8, dtype=np.uint64))
     rewards = np.array([1.0, 0.0, 0.0, 1.0] * 4)  # right, wrong, right, wrong, ...

@@ -6,6 +6,7 @@ from sympo.evaluation.rewards import (
     calibration_error,
     clean_metrics,
     clustered_error,
+    gap_slope,
     gaps,
     label_metrics,
     order_metrics,
@@ -139,6 +140,27 @@ def test_calibration_is_against_bradley_terry_labels() -> None:
     assert calibration_error(gap, np.sign(gap)) > 0.1  # the order itself would punish it
     # by hand: two pairs in one bin, predicted 1/2 each, both +1
     assert calibration_error(np.zeros(2), np.ones(2)) == pytest.approx(0.5)
+
+
+def test_slope_of_the_learned_gap_by_hand() -> None:
+    # (1 * 2 + 2 * 2 + 3 * 8) / (1 + 4 + 9)
+    learned, truth = np.array([2.0, 2.0, 8.0]), np.array([1.0, 2.0, 3.0])
+    assert gap_slope(learned, truth) == pytest.approx(30 / 14)
+    # the order in which a pair is presented changes nothing
+    swapped = np.array([1.0, -1.0, 1.0])
+    assert gap_slope(swapped * learned, swapped * truth) == pytest.approx(30 / 14)
+    assert gap_slope(learned, np.zeros(3)) is None
+
+
+def test_slope_is_one_where_bradley_terry_is_recovered() -> None:
+    truth = np.arange(4)
+    shown = pairs([1, 2, 3], [0, 0, 1], truth)
+    assert order_metrics(gaps(truth + 7.0, shown), shown)["gap_slope"] == 1
+    assert order_metrics(gaps(truth / 2, shown), shown)["gap_slope"] == 0.5
+    rewards = np.array([2.0, 1.0, 0.0, 3.0])
+    labelled = chosen_over_rejected(np.arange(2, dtype=np.uint64), np.array([2.0, -1.0]))
+    # learned 1 and -3 on true 2 and -1
+    assert clean_metrics(rewards, labelled, np.arange(2))["gap_slope"] == (2 + 3) / 5
 
 
 def test_selection_takes_the_earliest_of_equals() -> None:

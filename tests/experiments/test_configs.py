@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 import run
 from experiments.cells import prepare
+from experiments.report_settings import check_settings_exist, read_report
 from experiments.settings import GROUPS, SETTINGS, build, check_keys, refuse_classes, resolved
 from sympo.types import BadInput
 from tests.conftest import DATA
@@ -92,6 +93,7 @@ def overrides_for(group: str, option: str) -> list[str]:
             "job=reward_model", "dataset=hh", f"dataset.path={DATA / 'hh-rlhf'}", stories[0]
         ],
         ("noise_model", "instance_dependent"): ["job=policy"],
+        ("noise_model", "length_dependent"): ["job=policy"],
         ("loss", "ipo"): ["job=policy", "job/margin=ipo"],
         ("judge", "gold"): ["job=policy"],
         ("judge", "openai"): ["job=policy", "judge.base_url=http://127.0.0.1:1/v1"],
@@ -120,7 +122,7 @@ def test_option_builds(group: str, option: str, tmp_path: Path) -> None:
     assert choices[group] == option
     file = f"hydra/job_settings/{option}" if group == "job" else f"{group}/{option}"
     assert type(getattr(cell, group)) is get_class(written(group, file)["_target_"])
-    if group != "sampler":  # which names no run
+    if group not in ("sampler", "filter"):  # which name no run
         assert (cell.judge_name if group == "judge" else getattr(cell.name, group)) == option
     assert cell.folder.path.parts[-5:-2] == (cell.name.job, cell.name.dataset, cell.name.loss)
     assert not list(tmp_path.iterdir()), "checking a cell must leave nothing behind"
@@ -150,11 +152,17 @@ def test_preset_is_accepted(overrides: list[str]) -> None:
     sweep = OverridesParser.create().parse_overrides(
         [f"{key}={value}" for key, value in preset.hydra.sweeper.params.items()]
     )
-    swept = [[f"{o.key_or_group}={one}" for one in o.sweep_string_iterator()] for o in sweep]
+    swept = [
+        [f"{o.key_or_group}={one}" for one in o.sweep_string_iterator()]
+        if o.is_sweep_override()
+        else [str(o.input_line)]  # a size can leave one value of several
+        for o in sweep
+    ]
     # each value at least once
     for place in range(max(map(len, swept))):
         config, choices = composed(*overrides, *(values[place % len(values)] for values in swept))
         settings = resolved(config)
+        check_settings_exist(read_report(settings.pop("report")), [settings])
         check_keys("", settings, SETTINGS)
         for group in GROUPS:
             build(group, choices[group], settings[group])
@@ -205,9 +213,34 @@ def test_size_changes_an_experiment() -> None:
 
 
 def test_a_size_belongs_to_an_experiment() -> None:
-    for given, name in ([], "null"), (["experiment=paper_hh"], "paper_hh"):
-        with pytest.raises(BadInput, match=f"^size=medium: experiment={name} does not have"):
-            prepare(*composed(*given, "size=medium"))
+    with pytest.raises(BadInput, match=r"^size=medium: .*; add experiment=NAME$"):
+        prepare(*composed("size=medium"))
+    for size, name, sizes in (
+        ("medium", "paper_hh", "use size=full"),
+        ("small", "smollm2_hh", "use size=full or size=medium"),
+        ("medium", "flip_detection", "use size=full or size=small"),
+    ):
+        with pytest.raises(BadInput) as error:
+            prepare(*composed(f"experiment={name}", f"size={size}"))
+        assert str(error.value) == (
+            f"size={size}: experiment={name} does not have this size; {sizes}"
+        )
+
+
+@pytest.mark.parametrize("folder", sorted((CONF / "hydra" / "experiment_sizes").iterdir()))
+def test_sizes_reach_their_experiment(folder: Path) -> None:
+    """A size changes what is swept, and its name is a line of the preset."""
+
+    def swept(*size: str) -> Any:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            found = compose(
+                "config", [f"experiment={folder.name}", *size], return_hydra_config=True
+            )
+        return found.hydra.sweeper.params
+
+    for file in folder.glob("*.yaml"):
+        assert (CONF / "size" / file.name).is_file()
+        assert swept(f"size={file.stem}") != swept()
 
 
 def test_command_line_wins_over_preset() -> None:
@@ -237,6 +270,8 @@ def test_data_set_brings_its_model() -> None:
         (["results_dir=/dev/null/x"], ["results_dir=/dev/null/x", "not a writable folder"]),
         (["results_dir=3"], ["results_dir=3", "str"]),
         (["report_dir=null"], ["report_dir=None", "str"]),
+        (["report.claims=1"], ["report.claims=1", "a list"]),
+        (["report.comparisons=[{name: a}]"], ["report.comparisons[0].metric is missing"]),
         (["device=[cpu]"], ["device=['cpu']", "str"]),
         (["threads=true"], ["threads=True", "int"]),
         (["seed=-1"], ["seed=-1"]),

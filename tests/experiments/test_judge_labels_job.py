@@ -75,7 +75,7 @@ def test_reward_model_judges_both_subsets_of_hh(tmp_path: Path) -> None:
         (["runs=results"], "runs=results is not allowed with dataset=gold_language"),
         (["judge.against=chosen"], "judge.against=chosen is not allowed"),
         (["judge.protocol=authors"], "judge.protocol=authors shows the chosen response in one"),
-        (["dataset=[hh,digits]"], "a group takes the name of one of its options"),
+        (["dataset=[hh,ultrafeedback]"], "a group takes the name of one of its options"),
         (["split=all"], "split='all' is not allowed: it must be train or validation or test"),
         (["dataset.topics=99"], "dataset.topics=99 must be at most"),
         (["dataset=digits"], "dataset=digits holds images, which no judge reads"),

@@ -9,9 +9,9 @@ from tests.conftest import ROOT
 CONF = ROOT / "conf"
 OPTIONS = [
     (group, path.stem)
-    for group in (*GROUPS, "judge")
+    for group in (*GROUPS, "filter", "judge")
     for path in sorted((CONF / group).glob("*.yaml"))
-    if (group, path.stem) != ("job", "judge")
+    if (group, path.stem) not in (("job", "judge"), ("filter", "none"))  # which make no part
 ]
 MARGINS = [path.stem for path in sorted((CONF / "job" / "margin").glob("*.yaml"))]
 

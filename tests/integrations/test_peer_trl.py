@@ -12,7 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from sympo.losses import CDPO, IPO, RDPO, ROPO, DrDPO, Hinge, Logistic, MarginLoss, Ramp, Sigmoid
+from sympo.losses import (
+    CDPO,
+    EXO,
+    IPO,
+    RDPO,
+    ROPO,
+    DrDPO,
+    Hinge,
+    Logistic,
+    MarginLoss,
+    Ramp,
+    Sigmoid,
+)
 from sympo.margins import DPO, AverageLogRatio, BaseMargin
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
@@ -92,8 +104,10 @@ def test_batch_puts_every_loss_to_the_test(policies: Policies) -> None:
         (DPO(BETA), RDPO(0.1), "robust", 0.1),
         (DPO(BETA), RDPO(0.4), "robust", 0.4),
         (DPO(BETA), CDPO(0.0), "sigmoid", 0.0),
+        (DPO(BETA), EXO(), "exo_pair", 0.001),
+        (DPO(BETA), EXO(0.3), "exo_pair", 0.3),
     ],
-    ids=["dpo", "slic", "ipo", "rdpo-0.1", "rdpo-0.4", "cdpo-0"],
+    ids=["dpo", "slic", "ipo", "rdpo-0.1", "rdpo-0.4", "cdpo-0", "exo-0.001", "exo-0.3"],
 )
 def test_value_and_gradients_equal_those_of_trl(
     margin: BaseMargin,

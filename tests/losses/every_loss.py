@@ -11,6 +11,19 @@ PARAMETERS = {
     "ROPO": [{}, {"alpha": 0.5}, {"alpha": 1.0}, {"alpha": 3.0}],
     "IPO": [{}, {"beta": 1.0}],
     "DrDPO": [{}, {"temperature": 0.1}],
+    "Forward": [{"assumed_rate": rate} for rate in (0, 0.05, 0.2, 0.4)],
+    "GCE": [{"q": q} for q in (0.1, 0.7, 1.0)],
+    "HolderDPO": [{"gamma": gamma} for gamma in (0.5, 1.0, 2.0, 3.0)],
+    "EXO": [{}, {"label_smoothing": 0.3}],
+    "SlopedRamp": [
+        {},
+        {"slope": 2.0, "offset": 0.5},
+        {"slope": 4.0},
+        {"offset": 2.0},
+        {"offset": -0.5},
+        {"slope": 2.0, "offset": -1.0},
+    ],
+    "TemperedSigmoid": [{}, {"temperature": 0.25}],
 }
 ALL = {
     f"{name}({parameters or ''})": getattr(losses, name)(**parameters)

@@ -3,6 +3,7 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ import torch
 
 from sympo.data.digits import Digits
 from sympo.data.gold_language import GoldLanguage
+from sympo.data.in_memory import TextPairs
+from sympo.data.preferences import PreferenceSet
 from sympo.losses import CDPO, Ramp
 from sympo.models.texts import TinyLM
+from sympo.noise import AnnotatorDependent, LengthDependent, SourceDependent
 from sympo.pipelines import train
 from sympo.pipelines.reference import FineTuning
 from sympo.pipelines.train import train_policy, train_reward_model
@@ -107,3 +111,44 @@ def test_a_failure_ends_with_its_traceback(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(train.TrainingFailed, match="no memory left") as error:
         train_reward_model(Digits(**SMALL), epochs=1)
     assert "Traceback" in str(error.value)
+
+
+def test_noise_by_length_source_and_annotator_reaches_texts_and_policies(tmp_path: Path) -> None:
+    rows = [
+        {
+            "prompt": f"Say {i}.",
+            "chosen": f"{i} " * (1 + i % 2),
+            "rejected": f"No {i}.",
+            "of": i % 3,
+        }
+        for i in range(200)
+    ]
+    data = TextPairs(rows, source="of", annotator="of", validation_pairs=20)
+    for model in (LengthDependent(), SourceDependent(), AnnotatorDependent(None)):
+        found = train_reward_model(data, "ramp", 0.3, noise_model=model, epochs=1)
+        assert found.metrics["train/flipped_memorised"] is not None
+    with pytest.raises(BadInput, match="source_dependent needs the source of each pair"):
+        train_reward_model(
+            TextPairs(rows, validation_pairs=20), noise=0.3, noise_model=SourceDependent()
+        )
+    language = GoldLanguage(**SMALL)
+    small = {"sft": FineTuning(epochs=0), "sampling": Sampling(prompts=8, max_new_tokens=20)}
+    for model in (LengthDependent(1), SourceDependent()):
+        policy = train_policy(
+            language, "ramp", 0.3, model=TinyLM(), noise_model=model, epochs=1,
+            results_dir=tmp_path, **small,
+        )  # fmt: skip
+        assert policy.metrics["train/flipped_memorised"] is not None
+
+
+def test_one_source_is_refused_before_any_work(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"q{i}", "chosen": f"yes sir {i}", "rejected": "no", "s": "x"} for i in range(40)
+    ]
+    file = tmp_path / "a.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    data = PreferenceSet(path=str(file), source="s", test_share=0.3, validation_pairs=5)
+    job: dict[str, Any] = {"epochs": 1, "batch_size": 8, "results_dir": tmp_path / "r"}
+    with pytest.raises(BadInput, match="needs at least two sources"):
+        train_reward_model(data, noise=0.2, noise_model=SourceDependent(), **job)
+    assert not (tmp_path / "r").exists()

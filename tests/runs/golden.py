@@ -36,11 +36,13 @@ def cases() -> dict[str, list[str]]:
         *(["job=policy", f"dataset={dataset}"] for dataset in texts),
         *(["job=policy", f"job/margin={margin}"] for margin in options("job/margin")),
         *([f"noise_model={model}", "noise=0.3"] for model in options("noise_model")),
+        *([f"filter={one}"] for one in options("filter") if one != "none"),
         *(["dataset=hh", f"model={model}"] for model in ("tfidf", "tiny_reward", "hub_reward")),
         *(["dataset=hh", f"model={model}"] for model in ("smollm2_reward", "minilm_reward")),
         *(["job=policy", "dataset=hh", f"model={model}"] for model in ("tiny_lm", "smollm2")),
         ["dataset=hh", "dataset.part=judge"],
         ["model=cnn", "seed=7", "job.epochs=3"],
+        *(["dataset=mnist", f"protocol={protocol}"] for protocol in options("protocol")),
         *([f"experiment={preset}"] for preset in options("experiment")),
     ]
     return {" ".join(overrides): overrides for overrides in found}
@@ -50,12 +52,13 @@ def cases() -> dict[str, list[str]]:
 def identity(case: str) -> Identity:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", cases()[case] + ["assumed_rate=0.2"], return_hydra_config=True)
-    named = {group: str(config.hydra.runtime.choices[group]) for group in GROUPS}
+    groups = (*GROUPS, *(["filter"] if config.filter is not None else []))
+    named = {group: str(config.hydra.runtime.choices[group]) for group in groups}
     plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, list(IDENTITY)))
     plain |= OmegaConf.to_container(
-        OmegaConf.create({key: OmegaConf.to_container(config[key], resolve=True) for key in GROUPS})
+        OmegaConf.create({key: OmegaConf.to_container(config[key], resolve=True) for key in groups})
     )
-    return identity_of({key: plain[key] for key in IDENTITY}, named)
+    return identity_of({key: plain[key] for key in dict.fromkeys((*IDENTITY, *groups))}, named)
 
 
 def entry(found: Identity) -> dict[str, Any]:

@@ -22,6 +22,9 @@ from sympo.protocols.models import Reads
 from sympo.ranges import Dropout, Positive, Range, Width
 from sympo.types import BadArgument
 
+# images for which dropout in evaluation draws together
+EVALUATION_BLOCK = 1024
+
 
 @dataclass(frozen=True)
 class CNN:
@@ -32,8 +35,11 @@ class CNN:
     Source: arXiv 2505.24709, MNIST preference (kernel 5, channels 6 and 16, hidden 64).
 
     padding: zero pixels added on each side before each convolution.
+    initial_scale: factor of the last layer's initial weights, and so of the first rewards.
+    reward_scale: factor of the rewards, and so of every margin, from the first step to the last.
     clamp: rewards are clamped to +-clamp, as the authors' code does at 20, which makes ties of
         large rewards; None for no clamp.
+    dropout_at_evaluation: whether units are dropped in evaluation too, as in the authors' code.
     BadArgument if a setting is out of range.
     """
 
@@ -47,7 +53,10 @@ class CNN:
     padding: Annotated[int, Range(least=0, most=1024)] = 0
     hidden: Width = 64
     dropout: Dropout = 0.2
+    initial_scale: Positive = 1.0
+    reward_scale: Positive = 1.0
     clamp: Positive | None = None
+    dropout_at_evaluation: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
@@ -91,7 +100,9 @@ class StackedCNN(nn.Module):
     The cells of one seed are adjacent. Given images (S, N, H, W), one batch per seed, it returns
     rewards (C, N). Dropout masks are drawn per seed and pass, and shared by the seed's cells.
 
-    passes: how many batches it was trained on, part of its state. advice: how to speed it up.
+    passes: how many batches it was trained on, part of its state. scored: how many it has scored
+    since `eval`, which with `passes` names the masks of dropout in evaluation. advice: how to
+    speed it up.
     """
 
     seed_of_cell: Tensor
@@ -133,11 +144,13 @@ class StackedCNN(nn.Module):
             self.register_parameter(f"{name}_bias", nn.Parameter(torch.zeros(shape)))
             self.register_buffer(f"{name}_mean", torch.zeros(shape))
             self.register_buffer(f"{name}_var", torch.ones(shape))
-        self.passes = 0
+        self.passes = self.scored = 0
 
     def _initial(self, layer: str, kind: str, shape: tuple[int, ...], fan_in: int) -> nn.Parameter:
         # PyTorch's default for convolutions and dense layers, U(-1/sqrt(fan_in), 1/sqrt(fan_in))
         bound = 1 / math.sqrt(fan_in)
+        if layer == "dense3":
+            bound *= self.config.initial_scale
         draws = [
             seeding.generator(seed, "init", layer, kind).uniform(-bound, bound, shape)
             for seed in self.seeds
@@ -181,6 +194,8 @@ class StackedCNN(nn.Module):
             -1
         )
         x = x.squeeze(1)
+        if self.config.reward_scale != 1:
+            x = x * self.config.reward_scale
         return x if self.config.clamp is None else x.clamp(-self.config.clamp, self.config.clamp)
 
     def _p(self, name: str) -> Tensor:
@@ -204,31 +219,49 @@ class StackedCNN(nn.Module):
     def draw(self, images: int) -> Tensor:
         """The random bits of the next training pass over this many images of each seed, (S, words)
         int64: a row for each seed, a part for each layer with dropout."""
-        device = self.seed_of_cell.device
         if self.config.dropout == 0:
+            device = self.seed_of_cell.device
             return torch.empty(len(self.seeds), 0, dtype=torch.int64, device=device)
         self.passes += 1
+        return self._bits(images, "dropout", str(self.passes))
+
+    def _bits(self, images: int, *key: str) -> Tensor:
+        device = self.seed_of_cell.device
         words = sum(_words(width * images) for width in self._widths)
         drawn = torch.empty(len(self.seeds), words, dtype=torch.int64, device=device)
         for seed, row in zip(self.seeds, drawn, strict=True):
-            generator = torch.Generator(device).manual_seed(
-                seeding.derive(seed, "dropout", str(self.passes))
-            )
+            generator = torch.Generator(device).manual_seed(seeding.derive(seed, *key))
             row.random_(-(2**63), None, generator=generator)
         return drawn
 
-    def _masks(self, images: Tensor, drawn: Tensor | None) -> list[Tensor | None]:
+    def _masks(self, images: Tensor, drawn: Tensor | None) -> Sequence[Tensor | None]:
         """The factors of dropout for each layer, (S, width, n); None without dropout."""
         rate, n = self.config.dropout, images.shape[1]
-        if not self.training or rate == 0:
+        if rate == 0 or not (self.training or self.config.dropout_at_evaluation):
             return [None] * len(self._widths)
-        kept = _kept(self.draw(n) if drawn is None else drawn, rate)
-        factors = kept.to(images.dtype).div_(1 - rate)
+        if self.training:
+            return self._factors(self.draw(n) if drawn is None else drawn, n, images.dtype)
+        # drawn for whole blocks, so that a cell's masks do not depend on how its batch is padded
+        block = -(-n // EVALUATION_BLOCK) * EVALUATION_BLOCK
+        self.scored += 1
+        key = ("dropout at evaluation", str(self.passes), str(self.scored))
+        masks = self._factors(self._bits(block, *key), block, images.dtype)
+        return [mask[..., :n].contiguous() for mask in masks]
+
+    def _factors(self, drawn: Tensor, n: int, dtype: torch.dtype) -> Sequence[Tensor]:
+        rate = self.config.dropout
+        factors = _kept(drawn, rate).to(dtype).div_(1 - rate)
         parts = torch.split(factors, [4 * _words(width * n) for width in self._widths], 1)
         return [
             part[:, : width * n].view(len(part), width, n)
             for part, width in zip(parts, self._widths, strict=True)
         ]
+
+    def train(self, mode: bool = True) -> "StackedCNN":
+        """Switch between training and evaluation, each of which starts with the same masks."""
+        self.scored = 0
+        super().train(mode)
+        return self
 
     def get_extra_state(self) -> dict[str, int]:
         return {"passes": self.passes}

@@ -153,3 +153,14 @@ def test_initial_weights_follow_pytorch() -> None:
 def test_image_that_does_not_fit() -> None:
     with pytest.raises(BadInput, match="8x8"):
         PAPER.pooled_sizes((8, 8))
+
+
+def test_scales_multiply_first_rewards_and_all_rewards() -> None:
+    images = torch.randn(1, 20, 8, 8)
+    plain_model, first, every = (
+        CNN(kernel_size=3, padding=1, dropout=0.0, **scale).build((8, 8), [0], [1])
+        for scale in ({}, {"initial_scale": 0.1}, {"reward_scale": 3.0})
+    )
+    torch.testing.assert_close(first(images), 0.1 * plain_model(images))
+    torch.testing.assert_close(every(images), 3 * plain_model(images))
+    torch.testing.assert_close(every.dense3_weight, plain_model.dense3_weight)

@@ -1,0 +1,70 @@
+"""What a filter decides about the training pairs of a cell: made once, shared by all losses."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from sympo import seeding
+from sympo.evaluation.flips import filter_metrics
+from sympo.identity import joined, part_identity
+from sympo.pipelines.cell import Cell
+from sympo.protocols.cleaning import CleaningModels, Filter
+from sympo.runs.stages import Stages
+from sympo.types import NoisyPairs
+
+# settings of a job that matter to trained cells only
+AFTER_CLEANING = ("epochs", "evaluate_every", "evaluated_train_pairs")
+# from the seeds of models and their epochs
+Models = Callable[[list[int], int], CleaningModels]
+
+
+def cleaned(
+    cell: Cell, noisy: NoisyPairs, models: Models, note: Callable[[str], None]
+) -> NoisyPairs:
+    """The training pairs of a cell after its filter; unchanged without one.
+
+    models: makes the models that the filter asks, from their seeds and their epochs, which are
+    those of the filter, but not more than the cell's own. The decision is a shared stage,
+    keyed by everything that determines it: pairs, noisy labels, seed, model, filter and the
+    settings of the job, but not the loss of the cell.
+    """
+    if cell.filter is None:
+        return noisy
+    epochs = min(cell.filter.epochs, cell.job.epochs)
+    chosen: Filter = replace(cell.filter, epochs=epochs)
+    own = cell.folder.identity
+
+    def make(folder: Path) -> None:
+        seed = cell.name.seed
+        seeds = [seeding.derive(seed, "filter", str(number)) for number in range(chosen.models)]
+        suspects = chosen.suspects(models(seeds, epochs), noisy.pairs.ids, seed)
+        np.savez(folder / "suspects.npz", suspects=suspects)
+
+    key = joined(
+        **{name: own[name] for name in ("dataset", "noise_model", "model")},
+        filter=part_identity(chosen).without("action"),
+        job=own["job"].without(*AFTER_CLEANING),
+        noise=cell.name.noise,
+        seed=cell.name.seed,
+        labels=_digest(noisy),
+    )
+    stages = Stages(Path(cell.config["results_dir"]) / "stages", note, cell.since)
+    with np.load(stages.get("filter", key, make) / "suspects.npz") as found:
+        return noisy.cleaned(found["suspects"], chosen.action)
+
+
+def _digest(noisy: NoisyPairs) -> str:
+    content = noisy.pairs.ids.tobytes() + np.sign(noisy.noisy_label).astype(np.int8).tobytes()
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def cleaning_metrics(noisy: NoisyPairs) -> dict[str, float | None]:
+    """The metrics of what a filter did to training pairs, by their paths; empty without one."""
+    suspects = noisy.turned if noisy.weight is None else noisy.weight == 0
+    if suspects is None:
+        return {}
+    found = filter_metrics(suspects, noisy.flipped)
+    return {f"train/{name}": value for name, value in found.items()}
