@@ -10,7 +10,8 @@ from sympo.models.texts.policies import Policy
 from sympo.models.texts.row_grids import TOKENS_ON_GPU
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.policy_runs import WEIGHTS, PolicyInputs, PolicyRun
-from sympo.pipelines.preference import PreferenceJob, Training, check_lengths
+from sympo.pipelines.preference import PreferenceJob, check_lengths
+from sympo.pipelines.preference_training import Training
 from sympo.pipelines.reference import FineTuning, Reference, is_plain
 from sympo.pipelines.responses import ResponseEvaluation
 from sympo.pipelines.shared_stages import Shared, drawing

@@ -21,10 +21,10 @@ from sympo.pipelines.pair_files import SPLITS
 from sympo.pipelines.preference import (
     PreferenceJob,
     Run,
-    Training,
     check_lengths,
     check_model,
 )
+from sympo.pipelines.preference_training import Training
 from sympo.pipelines.reference import Reference, checkpoint_activations
 from sympo.pipelines.shared_stages import Shared, drawing, tell_account
 from sympo.pipelines.text_cleaning import clean
