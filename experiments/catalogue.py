@@ -266,7 +266,7 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
         Experiment(
             "two_judges",
             "Labels of a second judge do less harm than as many random flips",
-            "label_accuracy_vs_noise",
+            "accuracy_of_each_noise_model",
             data=(TWO_JUDGES,),
             packages=MINILM,
             gpu=True,

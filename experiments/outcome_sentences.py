@@ -81,8 +81,23 @@ def of_pretrained(folder: Path) -> str:
     rows = pd.read_csv(folder / "differences.csv")
     rows = rows[rows["metric"].str.startswith("last/")]
     summary = pd.read_csv(folder / "summary.csv")
-    said = [_means(summary[summary["metric"] == metric]) for metric in rows["metric"].unique()]
+    said = [
+        f"{_means(summary[summary['metric'] == metric])}{_beside(summary, metric)}."
+        for metric in rows["metric"].unique()
+    ]
     return f"{' '.join(said)} {_apart(rows)}"
+
+
+def _beside(summary: pd.DataFrame, metric: str) -> str:
+    """` (the longer response 50.8%, tf-idf 58.6%)`; empty if the metric has no baselines."""
+    baseline = metric_of(metric).baseline
+    kinds = {"longer": "the longer response", "tfidf": "tf-idf without flips"}
+    found = {
+        called: summary.loc[summary["metric"] == f"last/baseline/{kind}/{baseline}", "mean"]
+        for kind, called in kinds.items()
+    }
+    each = [f"{called} {100 * one.mean():.1f}%" for called, one in found.items() if len(one)]
+    return f" ({', '.join(each)})" if each else ""
 
 
 def _means(rows: pd.DataFrame) -> str:
@@ -100,7 +115,7 @@ def _means(rows: pd.DataFrame) -> str:
             for loss, mean in zip(same["variant"], same["mean"], strict=True)
         ]
         found.append(f"{' and '.join(each)} at {f'{kind} ' * kinds}noise {noise:g}")
-    return f"{title}: {', '.join(found)}."
+    return f"{title}: {', '.join(found)}"
 
 
 def _apart(rows: pd.DataFrame) -> str:

@@ -110,9 +110,10 @@ def _command(entry: Experiment, size: str) -> str:
 
 
 def _outcome(entry: Experiment, folder: Path) -> str:
-    """A line per claim of the folder, or the sentence that the entry writes."""
-    if (folder / "claims.csv").is_file():
-        rows = pd.read_csv(folder / "claims.csv", keep_default_na=False)
+    """A line per claim of the folder, or the sentence that the entry writes if none is decided."""
+    claims = folder / "claims.csv"
+    rows = pd.read_csv(claims, keep_default_na=False) if claims.is_file() else pd.DataFrame()
+    if len(rows) and (entry.outcome is None or rows["outcome"].isin(_OUTCOMES).any()):
         each = rows[["claim", "source", "sentence"]].itertuples(index=False, name=None)
         return "".join(f"<br>{_claim(*one)}" for one in each)
     try:
