@@ -114,8 +114,8 @@ def hours(seconds: Mapping[str, float], size: Size, all_pairs: int) -> float:
 
     seconds: of `sft`, `reference-logps`, `reference-answers` (stages, made once) and `cell`.
     all_pairs: of the full experiment.
-    A cell's training, evaluation and sampling are all scaled by the number of pairs, an upper
-    bound: evaluations grow more slowly.
+    A cell's seconds are all scaled by the number of pairs, an upper bound: imports, evaluations and
+    sampling do not grow with it.
     """
     pairs = all_pairs / (STEPS * size.batch)
     samples = PROMPTS / size.prompts
@@ -164,7 +164,9 @@ def main() -> None:
         "resumed_seconds": round(after, 1),
         "seconds": {part: round(took, 1) for part, took in seconds.items()},
         "peak_memory_bytes": summary["peak_memory_bytes"],
-        "hours_of_the_full_experiment": round(hours(seconds, size, PAIRS[options.experiment]), 1),
+        "hours_of_the_full_experiment_at_most": round(
+            hours(seconds, size, PAIRS[options.experiment]), 1
+        ),
         "versions": summary["versions"],
     }
     options.out.mkdir(parents=True, exist_ok=True)
