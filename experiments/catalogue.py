@@ -265,7 +265,7 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
         ),
         Experiment(
             "two_judges",
-            "Labels of a second judge do less harm than as many random flips",
+            "Labels of a second judge cost the accuracy that as many random flips cost",
             "accuracy_of_each_noise_model",
             data=(TWO_JUDGES,),
             packages=MINILM,

@@ -115,7 +115,7 @@ def write_report(
         collection.write(made)
         write_csv(numbers, made / "summary.csv")
         write_csv(paired, made / "differences.csv")
-        figures = draw(collection)
+        figures = _standing(collection, settings)
         for figure in figures.values() if note else ():
             mark(figure, note)
         for drawn in compared:
@@ -141,6 +141,13 @@ def write_report(
         for file in files:
             file.replace(out / file.name)
     return Report(out, numbers, paired, [out / image.name for image in images], table, said)
+
+
+def _standing(collection: Collection, settings: ReportSettings) -> dict[str, Figure]:
+    """The standing figures. Beside comparisons, which put several experiments into one figure,
+    those of each experiment apart are left out."""
+    experiments = collection.cells[group_columns(collection.cells)].drop_duplicates()
+    return {} if settings.comparisons and len(experiments) > 1 else draw(collection)
 
 
 def _compared(collection: Collection, settings: ReportSettings) -> tuple[list[Drawn], list[str]]:

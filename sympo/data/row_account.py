@@ -50,6 +50,22 @@ def counted(counts: Mapping[str, int]) -> list[str]:
     return [f"{count} {what}" for what, count in counts.items() if count]
 
 
+def none_usable(split: str, read: int, dropped: Mapping[str, int]) -> str:
+    """A sentence on a split without usable rows."""
+    why = ", ".join(counted(dropped)) or "there are none"
+    return f"none of the {read} {split} rows is usable: {why}"
+
+
+def none_written(split: str, count: int, dropped: Mapping[str, int], tokenizer: str) -> str:
+    """A sentence on a split of which a tokenizer leaves no pair."""
+    why = ", ".join(counted(dropped))
+    other = "; give a model or a tokenizer with another chat template"
+    return (
+        f"the tokenizer {tokenizer} leaves none of the {count} {split} "
+        f"pairs: {why}{other if 'chat template' in why else ''}"
+    )
+
+
 def text(account: Account) -> str:
     """The account as JSON."""
     splits = {name: vars(split) for name, split in account.splits.items()}

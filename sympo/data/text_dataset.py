@@ -20,7 +20,7 @@ from sympo.data.chat_format import ChatFormat
 from sympo.data.pair_columns import answers, said
 from sympo.data.pair_encoding import Encoding, distinct, encode
 from sympo.data.parts import VALIDATED_ON, Part, of_part
-from sympo.data.row_account import counted, near, rendered
+from sympo.data.row_account import counted, near, none_usable, none_written, rendered
 from sympo.data.row_sources import PlacedRow
 from sympo.data.text_pair import (
     TEXTS,
@@ -140,14 +140,13 @@ class TextDataset(ABC):
             raise BadArgument("part", self.part, f"is not known: use one of {', '.join(names)}")
         for split, rows in zip(("train", "test"), self.released, strict=True):
             if not len(rows):
-                raise BadInput(_none_usable(split, rows))
+                raise BadInput(none_usable(split, rows.read, rows.dropped))
         if not len(self._free):
-            raise BadInput(_none_usable("train", self._free))
+            raise BadInput(none_usable("train", self._free.read, self._free.dropped))
         if not len(self.splits["validation"]):
             other = self._part(VALIDATED_ON[self.part])
-            raise BadArgument(
-                "part", self.part, f"leaves no pairs to validate on: {_none_usable('train', other)}"
-            )
+            why = none_usable("train", other.read, other.dropped)
+            raise BadArgument("part", self.part, f"leaves no pairs to validate on: {why}")
         if not len(self.splits["train"]):
             usable = len(self._free)
             what = "exceeds" if self.validation_pairs > usable else "takes all prompts of"
@@ -370,7 +369,11 @@ class TextDataset(ABC):
             encodings = {split: self._read(rows, form) for split, rows in self.splits.items()}
             for split, made in encodings.items():
                 if not len(made.pairs):
-                    raise BadInput(_none_written(split, len(self.splits[split]), made, tokenizer))
+                    raise BadInput(
+                        none_written(
+                            split, len(self.splits[split]), made.dropped, tokenizer.name_or_path
+                        )
+                    )
             self._encodings[:] = [(tokenizer, encodings)]
         return self._encodings[0][1]
 
@@ -387,17 +390,3 @@ def _needed(tokenizer: "PreTrainedTokenizerBase | None") -> "PreTrainedTokenizer
             "model.tokenizer_path=FOLDER"
         )
     return tokenizer
-
-
-def _none_usable(split: str, rows: TextRows) -> str:
-    why = ", ".join(counted(rows.dropped)) or "there are none"
-    return f"none of the {rows.read} {split} rows is usable: {why}"
-
-
-def _none_written(split: str, count: int, made: Encoding, tokenizer: Any) -> str:
-    why = ", ".join(counted(made.dropped))
-    other = "; give a model or a tokenizer with another chat template"
-    return (
-        f"the tokenizer {tokenizer.name_or_path} leaves none of the {count} {split} "
-        f"pairs: {why}{other if 'chat template' in why else ''}"
-    )

@@ -25,7 +25,7 @@ from sympo.ranges import Count, Positive
 from sympo.training.adam import Adam
 from sympo.training.cuda_graph import Replayed
 from sympo.training.diverged import Diverged
-from sympo.training.stacked_objective import StackedObjective
+from sympo.training.stacked_objective import StackedObjective, stacked_column
 from sympo.types import Evaluation, ImagePreferences, NoisyPairs
 
 EVALUATION_IMAGES = 1024
@@ -164,13 +164,8 @@ class CellTrainer:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def _column(self, cells: Sequence[np.ndarray | None]) -> Tensor | None:
-        """A column of the training pairs of every cell, (C, n), of ones if a cell lacks it; None if
-        all do."""
-        if all(column is None for column in cells):
-            return None
-        ones = np.ones(self.pairs.shape[2])
-        filled = np.stack([ones if column is None else column for column in cells])
-        return self._tensor(filled).to(self.dtype)
+        column = stacked_column(cells, self.pairs.shape[2])
+        return None if column is None else self._tensor(column).to(self.dtype)
 
     def weigh(self, weight: np.ndarray) -> None:
         """Replace the weights of the training pairs, (C, n); every cell must have had weights."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,8 +76,7 @@ class StackedObjective:
         z = self.groups[0][0].z(first, second, label)
         slopes = [
             objective.slopes(part)
-            for (objective, _), part in zip(self.groups, self._parts(z), strict=True)
-            if part is not None
+            for (objective, _), part in zip(self.groups, self._split(z), strict=True)
         ]
         return torch.cat(slopes).index_select(0, self._place)
 
@@ -92,23 +92,32 @@ class StackedObjective:
         margin = self.groups[0][0]
         z = margin.z(first, second, label)
         opposite = None if probability is None else margin.z(first, second, -label)
-        columns = [self._parts(one) for one in (z, opposite, probability, weight)]
+        none = [None] * len(self.groups)
+        columns = [
+            none if one is None else self._split(one) for one in (opposite, probability, weight)
+        ]
         values, reduced = [], []
         for (objective, _), weighted, own_z, other, p, w in zip(
-            self.groups, self._weighted, *columns, strict=True
+            self.groups, self._weighted, self._split(z), *columns, strict=True
         ):
-            assert own_z is not None
             used = w if weighted else None
             losses = objective.of_margins(own_z, other, p, used)
             reduced.append(objective.reduced(losses, used))
             values.append(losses.detach() if used is None else losses.detach() * used)
         return torch.cat(reduced), torch.cat(values)
 
-    def _parts(self, column: Tensor | None) -> Sequence[Tensor | None]:
+    def _split(self, column: Tensor) -> Sequence[Tensor]:
         """A column of all cells, (C, n), by group."""
-        if column is None:
-            return [None] * len(self.groups)
         return torch.split(column.index_select(0, self.order), [count for _, count in self.groups])
+
+
+def stacked_column(cells: Sequence[np.ndarray | None], pairs: int) -> np.ndarray | None:
+    """A column of the training pairs of every cell, (C, pairs), of ones if a cell lacks it; None if
+    all do."""
+    if all(column is None for column in cells):
+        return None
+    ones = np.ones(pairs)
+    return np.stack([ones if column is None else column for column in cells])
 
 
 def _equal(loss: Loss, other: Loss) -> bool:

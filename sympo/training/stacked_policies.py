@@ -13,7 +13,7 @@ from sympo.protocols.models import Loss, Margin
 from sympo.training.diverged import Diverged
 from sympo.training.optimizer import Recipe, batches
 from sympo.training.stacked_adamw import StackedAdamW
-from sympo.training.stacked_objective import StackedObjective
+from sympo.training.stacked_objective import StackedObjective, stacked_column
 
 
 class StackedPreferenceTrainer:
@@ -65,12 +65,8 @@ class StackedPreferenceTrainer:
         return torch.as_tensor(array, dtype=self.model.weights.dtype).to(self.model.device)
 
     def _column(self, cells: Sequence[np.ndarray | None] | None) -> Tensor | None:
-        """A column of the pairs of every cell, (C, n), of ones if a cell lacks it; None if all
-        do."""
-        if cells is None or all(column is None for column in cells):
-            return None
-        ones = np.ones(self.labels.shape[1])
-        return self._tensor(np.stack([ones if column is None else column for column in cells]))
+        column = stacked_column(cells or (), self.labels.shape[1])
+        return None if column is None else self._tensor(column)
 
     @property
     def done(self) -> int:

@@ -195,6 +195,19 @@ def test_what_cannot_be_drawn_is_said(given: dict[str, Any], why: str) -> None:
     assert found == f"mine: not drawn, since {why}"
 
 
+def test_standing_figures_of_several_experiments_are_not_drawn_beside_comparisons(
+    tmp_path: Path,
+) -> None:
+    settings = ReportSettings.of({"comparisons": [{"name": "rank", "metric": "test/spearman"}]})
+    for models, standing in ((["symmetric"], True), (["symmetric", "asymmetric"], False)):
+        cells = planted(value, loss=["logistic", "ramp"], noise=[0.1, 0.3], noise_model=models)
+        cells.cells["last/test/order_accuracy"] = cells.cells["last/test/spearman"]
+        report = write_report(cells, tmp_path / models[-1], settings)
+        names = {figure.stem for figure in report.figures}
+        assert "rank" in {name.split("__")[0] for name in names}
+        assert any(name.startswith("accuracy_vs_noise") for name in names) is standing
+
+
 def test_reports_hold_comparisons_and_claims_and_are_redrawn_from_csv(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

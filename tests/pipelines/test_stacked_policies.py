@@ -10,7 +10,7 @@ import torch
 
 from experiments.cells import prepare
 from sympo.losses import Logistic
-from sympo.pipelines import preference, stacked_policies
+from sympo.pipelines import preference_training, stacked_policies
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.runner import run_cells
 from tests.helpers.configs import composed
@@ -57,7 +57,7 @@ def test_a_policy_that_diverges_in_its_last_step_fails_alone(
 
 @pytest.mark.parametrize(
     ("before", "after", "trainer"),
-    [([], [ALONE], stacked_policies._Pass), ([ALONE], [], preference.Training)],
+    [([], [ALONE], stacked_policies._Pass), ([ALONE], [], preference_training.Training)],
     ids=["together, then alone", "alone, then together"],
 )
 def test_a_killed_policy_starts_over_if_it_is_computed_otherwise(
