@@ -35,7 +35,7 @@ from sympo.types import BadInput
 # the settings of this job; the others belong to jobs that train cells
 SETTINGS: dict[str, Any] = {
     "job": dict, "judge": dict | None, "runs": str, "results_dir": str, "report_dir": str,
-    "device": str, "threads": int | None, "force": bool, "dataset": dict | None, "split": Split,
+    "figures": bool, "device": str, "threads": int | None, "force": bool, "dataset": dict | None, "split": Split,
 }  # fmt: skip
 
 
@@ -109,7 +109,7 @@ class JudgeJob:
         outcomes.extend(found)
         report(
             found, Path(settings["report_dir"]), partial(_provenance, name, judge, overrides),
-            ("runs", "judged", "already judged"),
+            ("runs", "judged", "already judged"), figures=settings["figures"],
         )  # fmt: skip
 
 

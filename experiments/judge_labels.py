@@ -43,6 +43,7 @@ class LabelsJob:
                 )
         self.option, self.split = str(choices["dataset"]), settings["split"]
         self.overrides, self.out = overrides, Path(settings["report_dir"])
+        self.figures = bool(settings["figures"])
         self.settings = settings["dataset"]
         dataset = kept("dataset", self.option, json.dumps(self.settings, sort_keys=True))
         if dataset.holds != "texts":
@@ -114,8 +115,8 @@ class LabelsJob:
             "items": judged.items,
         }
         write_atomically(stem.with_name(f"{stem.name}.json"), json.dumps(made, indent=1) + "\n")
-        for figure in save_figure(label_agreement_figure(frame, name, title), stem)[:1]:
-            print(figure)
+        if self.figures:
+            print(save_figure(label_agreement_figure(frame, name, title), stem)[0])
 
 
 def _json(value: float | str) -> float | str | None:

@@ -48,6 +48,7 @@ SETTINGS: dict[str, Any] = {
     "threads": Annotated[int, Range(least=1, most=4096)] | None,
     "results_dir": str,
     "report_dir": str,
+    "figures": bool,
     "paper_values": str | None,
     "force": bool,
     "dry_run": bool,

@@ -95,7 +95,8 @@ class CellSweeper(Sweeper):
         note = SMALL if chosen.size == "small" else ""
         provenance = partial(cell_provenance, arguments)
         out = Path(self.config.report_dir)
-        report(found, out, provenance, asked=asked, note=note, paper_values=paper)
+        drawn = bool(self.config.figures)
+        report(found, out, provenance, asked=asked, note=note, paper_values=paper, figures=drawn)
         if chosen.experiment and (others := {*sizes_of(chosen.experiment)} - {chosen.size}):
             print(f"size={chosen.size}; this experiment also has size={', '.join(sorted(others))}")
         return found

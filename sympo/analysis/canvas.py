@@ -187,7 +187,8 @@ def save_figure(figure: Figure, path: str | Path) -> list[Path]:
     stem = Path(path)
     png, pdf = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
     figure.savefig(png, dpi=150, metadata={"Software": None})
-    figure.set_layout_engine("none")  # the PDF keeps the layout of the PNG
+    with mpl.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)  # the PDF keeps the layout of the PNG
     with mpl.rc_context({"pdf.fonttype": 42}):
         figure.savefig(pdf, metadata={"CreationDate": None, "Creator": None, "Producer": None})
     figure.clear()

@@ -86,6 +86,7 @@ def write_report(
     out: str | Path,
     settings: ReportSettings | None = None,
     note: str = "",
+    draws: bool = True,
 ) -> Report:
     """Write the CSVs, the figures and report.html to `out`.
 
@@ -94,6 +95,7 @@ def write_report(
 
     settings: comparisons and claims beside the standing figures, kept in report.json.
     note: a sentence to put below the table and every standing figure.
+    draws: whether to draw the figures; otherwise there are tables only.
     """
     if collection.cells.empty:
         raise BadInput("no complete cell: nothing to report")
@@ -115,11 +117,12 @@ def write_report(
         collection.write(made)
         write_csv(numbers, made / "summary.csv")
         write_csv(paired, made / "differences.csv")
-        figures = _standing(collection, settings)
+        figures = _standing(collection, settings) if draws else {}
         for figure in figures.values() if note else ():
             mark(figure, note)
         for drawn in compared:
-            figures[drawn.name] = comparison_figure(drawn, settings.size)
+            if draws:
+                figures[drawn.name] = comparison_figure(drawn, settings.size)
             write_csv(drawn.csv(), made / f"{drawn.name}.csv")
         if settings:
             settings.write(made)

@@ -2,6 +2,8 @@
 
 import time
 
+import numpy as np
+
 # steps to time before a forecast, not counting one that also compiles or evaluates
 LEAST_STEPS = 3
 
@@ -10,6 +12,8 @@ class Forecast:
     """Times training and evaluations apart, and adds them up for a whole job.
 
     seconds = seconds per epoch x epochs + seconds per evaluation x evaluations
+
+    If an evaluation follows every step, the seconds per epoch include it.
 
     epochs: of the job. evaluations: how many there will be.
     """
@@ -41,16 +45,24 @@ class Forecast:
     @property
     def ready(self) -> bool:
         """Whether both have been timed."""
-        return self._steps >= LEAST_STEPS and self._trained > 0 and bool(self._mixed)
+        if self._steps:
+            return self._steps >= LEAST_STEPS and self._trained > 0 and bool(self._mixed)
+        return len(self._mixed) > LEAST_STEPS
 
     @property
     def per_epoch(self) -> float:
         """Seconds of training per epoch."""
-        return self._training / self._trained
+        if self._steps:
+            return self._training / self._trained
+        # the first also compiles
+        epochs, seconds = np.sum(self._mixed[1:] or self._mixed, axis=0)
+        return float(seconds / epochs)
 
     @property
     def per_evaluation(self) -> float:
-        """Seconds per evaluation."""
+        """Seconds per evaluation, beyond those in the seconds per epoch."""
+        if not (self._steps and self._mixed):
+            return 0.0
         left = [seconds - epochs * self.per_epoch for epochs, seconds in self._mixed]
         return max(0.0, sum(left) / len(left))
 

@@ -28,6 +28,24 @@ def test_training_and_evaluations_are_timed_apart(monkeypatch: pytest.MonkeyPatc
     assert found.seconds == pytest.approx(2 * 30 + 5 * 7)
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 20])
+def test_evaluations_after_every_step_are_timed_with_it(
+    epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(forecast.time, "monotonic", lambda: now[0])
+    found = Forecast(epochs, evaluations(epochs, 1))
+    found.step(0)
+    for epoch in range(1, epochs + 1):
+        now[0] += 3 if epoch > 1 else 9  # the first also compiles
+        found.evaluated()
+        found.step(epoch)
+        if found.ready:
+            break
+    assert epoch == min(epochs, 4)
+    assert found.seconds == pytest.approx(epochs * (3 if epochs > 1 else 9))
+
+
 def test_images(tmp_path: Path) -> None:
     sweep = ["-m", "loss=ramp,logistic", "noise=0.3", *SMALL_IMAGES, "job.epochs=8"]
     sweep += ["job.evaluate_every=2"]

@@ -26,7 +26,7 @@ REAL = DATA / "hh-rlhf"
 
 
 def test_gold_judge_agrees_as_often_as_bradley_terry_says(tmp_path: Path) -> None:
-    code, out, err = run(tmp_path, *LANGUAGE, "dataset.test_pairs=400")
+    code, out, err = run(tmp_path, *LANGUAGE, "dataset.test_pairs=400", figures=True)
     assert code == 0, err
     frame = pd.read_csv(tmp_path / "latest" / "label_agreement-gold.csv")
     made = json.loads((tmp_path / "latest" / "label_agreement-gold.json").read_text())

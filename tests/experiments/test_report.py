@@ -50,7 +50,7 @@ def test_a_sweep_draws_its_comparisons_and_states_its_claims(tmp_path: Path) -> 
     sweep = ["-m", "loss=ramp,logistic", "noise=0.3", "seed=0,1", *SMALL_IMAGES]
     code, out, err = run(tmp_path, *sweep, "report.claims=[{claim: A}]")
     assert (code, cells(tmp_path)) == (2, {}) and "report.claims[0].source is missing" in err
-    code, out, err = run(tmp_path, *sweep, *asked)
+    code, out, err = run(tmp_path, *sweep, *asked, figures=True)
     assert code == 0, err
     said = "No outcome: A claim (here): it rests on 2 shared seeds, and needs 3."
     assert said in out
