@@ -35,7 +35,8 @@ from sympo.types import BadInput
 # the settings of this job; the others belong to jobs that train cells
 SETTINGS: dict[str, Any] = {
     "job": dict, "judge": dict | None, "runs": str, "results_dir": str, "report_dir": str,
-    "figures": bool, "device": str, "threads": int | None, "force": bool, "dataset": dict | None, "split": Split,
+    "figures": bool, "device": str, "threads": int | None, "force": bool, "dataset": dict | None,
+    "split": Split,
 }  # fmt: skip
 
 

@@ -190,7 +190,7 @@ def stories() -> str:
 
 
 def test_real_dialogues_with_a_pretrained_model(tmp_path: Path, stories: str) -> None:
-    code, out, err = run(
+    code, _, err = run(
         tmp_path, "-m", "dataset=hh", f"dataset.path={DATA / 'hh-rlhf'}", stories, *TEXT,
         "loss=ramp,dr_dpo", "noise=0.3", "model.lora_rank=2", "job.save_policy=true",
         "job.precision=bfloat16", "job.gradient_checkpointing=true",

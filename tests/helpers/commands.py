@@ -11,8 +11,6 @@ import tempfile
 from multiprocessing import forkserver
 from pathlib import Path
 
-from tests.conftest import ROOT
-
 # small enough for a test; the same code and data as the default
 SMALL_IMAGES = ["job.epochs=2", "dataset.train_pairs=300", "dataset.validation_pairs=300",
          "dataset.test_pairs=1000", "job.evaluate_every=1"]  # fmt: skip

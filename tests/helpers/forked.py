@@ -13,10 +13,10 @@ import hydra  # noqa: F401
 import matplotlib.backends.backend_agg  # noqa: F401
 import pyarrow.parquet  # noqa: F401
 import scipy.stats  # noqa: F401
-import sklearn.feature_extraction.text  # noqa: F401
+import sklearn.feature_extraction.text
 import sklearn.linear_model  # noqa: F401
 import torchvision  # noqa: F401
-import transformers.generation  # noqa: F401
+import transformers.generation
 import transformers.models.llama.modeling_llama  # noqa: F401
 
 from tests.conftest import ROOT
