@@ -14,7 +14,12 @@ import sympo
 from sympo.pipelines import train
 from tests.conftest import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
+    *sorted(DOCS.glob("*.md")),
+    *sorted(DOCS.glob("tutorials/*.md")),
+]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 # a fenced block, with the HTML comment above it if there is one
@@ -46,8 +51,8 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 
 
 def test_the_index_names_every_page() -> None:
-    linked = LINK.findall((ROOT / "docs" / "index.md").read_text())
-    assert set(linked) == {page.name for page in PAGES[1:] if page.name != "index.md"}
+    linked = LINK.findall((DOCS / "index.md").read_text())
+    assert {*linked, "index.md"} == {page.relative_to(DOCS).as_posix() for page in PAGES[2:]}
 
 
 @every_page
