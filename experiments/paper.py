@@ -26,6 +26,7 @@ from experiments.paper_times import Times
 from experiments.results_page import Catalogue
 from sympo.disk import check_folder
 from sympo.pipelines.progress import duration, heading
+from sympo.report_settings import FULL, SIZES
 from sympo.types import BadInput
 
 SECONDS_TO_END = 3.0  # of a command after Ctrl-C
@@ -85,7 +86,7 @@ def _options(
         prog="python -m experiments.paper",
         description="Run every experiment behind the results page, and write the page.",
     )
-    parser.add_argument("--size", choices=("small", "medium", "full"), default="full")
+    parser.add_argument("--size", choices=SIZES, default=FULL)
     parser.add_argument("--data", type=Path, metavar="FOLDER",
                         help="holds MNIST/raw, hh-rlhf, ...; default: data/")  # fmt: skip
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME",

@@ -13,6 +13,7 @@ from sympo.types import BadInput, closest
 
 FILE = "report.json"  # beside the CSVs of a report, for redrawing it
 FULL = "full"
+SIZES = ("small", "medium", FULL)
 Value = str | float | bool | None
 Selector = Mapping[str, tuple[Value, ...]]
 # settings outside the groups; `epoch` is the reported one, last or selected

@@ -1,5 +1,5 @@
 """python -m sympo.analysis [RUNS_DIR | --from-csv DIR] [--out DIR] [--report FILE]
-[--paper-values FILE]"""
+[--size SIZE] [--paper-values FILE]"""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 from sympo.analysis import Collection, Report, write_report
 from sympo.analysis.paper_values import read_paper_values
 from sympo.disk import check_folder
-from sympo.report_settings import ReportSettings
+from sympo.report_settings import SIZES, ReportSettings
 from sympo.types import BadInput, printable
 
 
@@ -27,6 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
         help="YAML or JSON with `comparisons` and `claims`, or a preset with a key `report`; "
         "default with --from-csv: its report.json",
     )
+    parser.add_argument(
+        "--size",
+        choices=SIZES,
+        help="of the experiment: outcomes of claims are stated for full only; default: full, or "
+        "that of the stored report.json",
+    )
     parser.add_argument("--paper-values", metavar="FILE", help="a paper's numbers to show beside")
     options = parser.parse_args(arguments)
     out = options.out or options.from_csv or options.runs.parent / "latest"
@@ -35,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         paper = read_paper_values(options.paper_values) if options.paper_values else ()
         collection = _from_csv(options.from_csv) if options.from_csv else _from_runs(options.runs)
         beside = replace(collection, paper_values=paper)
-        report = _written(beside, out, _settings(options.report, options.from_csv))
+        report = _written(beside, out, _settings(options.report, options.from_csv, options.size))
     except BadInput as error:
         print(printable(str(error)), file=sys.stderr)
         return 2
@@ -45,10 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if collection.set_aside or collection.damaged else 0
 
 
-def _settings(file: Path | None, from_csv: Path | None) -> ReportSettings:
+def _settings(file: Path | None, from_csv: Path | None, size: str | None) -> ReportSettings:
     """What to draw beside the standing figures; the size is that of the stored report."""
     stored = ReportSettings.stored(from_csv) if from_csv else ReportSettings()
-    return ReportSettings.load(file, stored.size) if file else stored
+    size = size or stored.size
+    return ReportSettings.load(file, size) if file else replace(stored, size=size)
 
 
 def _written(collection: Collection, out: Path, settings: ReportSettings) -> Report:

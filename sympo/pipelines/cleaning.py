@@ -13,7 +13,7 @@ from sympo.identity import joined, part_identity
 from sympo.pipelines.cell import Cell
 from sympo.protocols.cleaning import CleaningModels, Filter
 from sympo.runs.stages import Stages
-from sympo.types import NoisyPairs
+from sympo.types import BadInput, NoisyPairs
 
 # settings of a job that matter to trained cells only
 AFTER_CLEANING = ("epochs", "evaluate_every", "evaluated_train_pairs")
@@ -29,7 +29,7 @@ def cleaned(
     models: makes the models that the filter asks, from their seeds and their epochs, which are
     those of the filter, but not more than the cell's own. The decision is a shared stage,
     keyed by everything that determines it: pairs, noisy labels, seed, model, filter and the
-    settings of the job, but not the loss of the cell.
+    settings of the job, but not the loss of the cell. BadInput if no pair is left.
     """
     if cell.filter is None:
         return noisy
@@ -53,7 +53,13 @@ def cleaned(
     )
     stages = Stages(Path(cell.config["results_dir"]) / "stages", note, cell.since)
     with np.load(stages.get("filter", key, make) / "suspects.npz") as found:
-        return noisy.cleaned(found["suspects"], chosen.action)
+        suspects = found["suspects"]
+    if chosen.action == "remove" and suspects.all():
+        raise BadInput(
+            f"the filter {chosen.identity} doubts all {len(suspects)} training pairs and leaves "
+            "none: try more pairs or epochs, or filter.action=flip"
+        )
+    return noisy.cleaned(suspects, chosen.action)
 
 
 def _digest(noisy: NoisyPairs) -> str:

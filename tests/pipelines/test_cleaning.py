@@ -44,6 +44,18 @@ def test_a_filter_is_a_shared_stage_and_is_recorded(tmp_path: Path) -> None:
     assert len({one.folder for one in (first, *others, plain)}) == 4
 
 
+def test_a_filter_that_doubts_every_pair_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        Ensemble, "suspects", lambda self, models, ids, seed: np.ones(len(ids), bool)
+    )
+    with pytest.raises(sympo.TrainingFailed, match="doubts all 400 training pairs and leaves none"):
+        sympo.train_reward_model(
+            DIGITS, "ramp", 0.3, filter=Ensemble(folds=2, epochs=1), results_dir=tmp_path, epochs=1
+        )
+
+
 def test_a_filter_sees_no_clean_label(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[np.ndarray] = []
     inside = SmallLoss.suspects
