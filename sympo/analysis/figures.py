@@ -1,7 +1,7 @@
 """The figures of a collection."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -89,17 +89,22 @@ _NAMES = "|".join([*(spec.name for spec in FIGURES), "judge_.+_win_rate_vs_noise
 FILES = re.compile(rf"({_NAMES})(__.*)?\.(png|pdf)")
 
 
-def draw(collection: Collection) -> dict[str, Figure]:
+def draw(collection: Collection, only: Iterable[str] = ()) -> dict[str, Figure]:
     """Every figure that the collection has numbers for, by file name without suffix.
 
     Several experiments give one figure each, named by their settings.
+
+    only: the names of the figures to draw, such as accuracy_vs_noise; none for all.
     """
+    wanted = set(only)
     by = group_columns(collection.cells)
     experiments = collection.cells[by].drop_duplicates()
     redundant = implied(experiments)
     experiments = experiments.drop(columns=redundant)
     figures = {}
     for spec in [*FIGURES, *_of_judges(collection)]:
+        if wanted and spec.name not in wanted:
+            continue
         estimated = spec.estimate(collection)
         for _, rows in estimated.groupby(by, dropna=False) if len(estimated) else ():
             suffix = _suffix(rows.iloc[0], experiments) if len(experiments) > 1 else ""
