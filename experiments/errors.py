@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from experiments.quoting import suggested
 from experiments.settings import CONF, groups, unknown_override
-from sympo.types import printable
+from sympo.types import printable, shortened
 
 
 def raised_by_hydra(error: BaseException) -> bool:
@@ -21,7 +21,7 @@ def raised_by_hydra(error: BaseException) -> bool:
 
 def one_sentence(error: Exception) -> str:
     """The error's message in one line that names the key, the value and what is allowed."""
-    return printable(_sentence(error))
+    return shortened(printable(_sentence(error)))
 
 
 def _sentence(error: Exception) -> str:
