@@ -82,8 +82,9 @@ def main() -> int:
         cell()
         for error in bad_input:
             raise error
-    except (BadInput, HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
-        if FULL_ERROR or (type(error) in (ValueError, TypeError) and not raised_by_hydra(error)):
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError, OSError) as error:
+        ours = (BadInput, HydraException, OmegaConfBaseException)
+        if FULL_ERROR or not (isinstance(error, ours) or raised_by_hydra(error)):
             raise
         print(f"error: {one_sentence(error)}", file=sys.stderr)
         return 2

@@ -160,7 +160,9 @@ def test_what_is_no_file_is_refused_by_its_name(
 ) -> None:
     make(tmp_path)
     said = refusal(PreferenceSet(path=str(tmp_path / "a.jsonl")).check, str(tmp_path / "a.jsonl"))
-    assert said is not None and not said.startswith("test=")
+    assert said is not None
+    if make is _pipe:
+        assert said == f"path=a.jsonl is not a file: {tmp_path / 'a.jsonl'}"
 
 
 def test_a_linked_file_is_read(tmp_path: Path) -> None:
@@ -172,8 +174,8 @@ def test_a_linked_file_is_read(tmp_path: Path) -> None:
 NAMES = st.sampled_from(
     ["train.jsonl", "test.jsonl", "train.csv", "train-00000-of-00002.parquet", "train-0.jsonl",
      "train-1.jsonl", "test-0.jsonl", "validation.jsonl", "data/train.jsonl", "data/test.json",
-     "train_prefs.jsonl", "test_prefs.jsonl", "two_judges.jsonl", "README.md", "train.txt", "a.jsonl",
-     "testing.jsonl", "train.jsonl.gz"]
+     "train_prefs.jsonl", "test_prefs.jsonl", "two_judges.jsonl", "README.md", "train.txt",
+     "a.jsonl", "testing.jsonl", "train.jsonl.gz"]
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
@@ -61,7 +62,9 @@ completions = st.one_of(
                 st.fixed_dictionaries(
                     {"message": st.fixed_dictionaries(
                         {"content": contents}, optional={"refusal": values, "reasoning": values})},
-                    optional={"finish_reason": st.one_of(st.sampled_from(["stop", "length"]), values)},
+                    optional={
+                        "finish_reason": st.one_of(st.sampled_from(["stop", "length"]), values)
+                    },
                 ),
                 min_size=1, max_size=2,
             ),
@@ -252,3 +255,20 @@ def test_judged_files(examples: int) -> None:
 def test_a_refusal_is_no_verdict() -> None:
     found = verdict(b'{"choices": []}')
     assert isinstance(found, Verdict) and found.choice is None
+
+
+def test_a_key_of_other_values_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "key.json"
+    for name, value in (("row", "0"), ("cell", 1), ("row", -1), ("policy_first", 1)):
+        content = asdict(KEY)
+        content["items"]["i1"][name] = value
+        file.write_text(json.dumps(content))
+        assert refusal(lambda: Key.read(file), f"{file} is not the key of a study")
+    KEY.write(tmp_path / "sound.json")
+    assert Key.read(tmp_path / "sound.json") == KEY
+
+
+def test_answers_that_are_nested_too_deep(tmp_path: Path) -> None:
+    (tmp_path / "answers.json").write_text("[" * 100_000)
+    said = refusal(lambda: read_answers(tmp_path / "answers.json", KEY))
+    assert said == f"{tmp_path / 'answers.json'} cannot be read: its JSON is nested too deep"

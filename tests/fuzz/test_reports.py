@@ -27,9 +27,10 @@ _VALUES = st.one_of(
     deep,
     texts,
     st.sampled_from(
-        ["noise", "epoch", "seed", "loss", "last", "test/order_accuracy", "last/test/order_accuracy",
-         "test/nothing", "judge/x/win_rate", "equal", "greater", "report", "a/b", "../x", "x__y",
-         [], {}, [[]], ["last", "last"], {"noise": 0.7}, {"seed": 1}, {"loss": []}, {"noise": [True]}]
+        ["noise", "epoch", "seed", "loss", "last", "test/order_accuracy", "test/nothing",
+         "last/test/order_accuracy", "judge/x/win_rate", "equal", "greater", "report", "a/b",
+         "../x", "x__y", [], {}, [[]], ["last", "last"], {"noise": 0.7}, {"seed": 1}, {"loss": []},
+         {"noise": [True]}]
     ),
 )  # fmt: skip
 changes = st.lists(st.tuples(st.sampled_from(_KEYS), _VALUES), max_size=2)

@@ -94,6 +94,6 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
     except RecursionError as error:
-        raise BadInput(f"{path} is not JSON of answers or a key: it is nested too deep") from error
+        raise BadInput(f"{path} cannot be read: its JSON is nested too deep") from error
     except ValueError as error:
         raise BadInput(f"{path} is not JSON: {error}") from error
