@@ -11,8 +11,9 @@ ODD_TEXTS = [
     "", " ", "\n", "\x00", "\ufeff", "\u2028", "\x85", "\x1b[31m", "\u202e", "é", "e\u0301", "日本",
     "🤖", "null", "NaN", "nan", "None", "true", "0", "-1", "1e999", "0.5", "[]", "{}", "'", '"',
     ",", "\\", "\n\nHuman:", "\n\nHuman: Hi\n\nAssistant: Yes", "\n\nAssistant:",
-    "<|im_start|>user\n", "[INST]", "<think>", "[{'role': 'user', 'content': 'Hi'}]", '[{"role": "user"',
-    "[{'role':", '[{"role": "assistant", "content": "Yes"}]', "a" * 5000, "=SUM(A1)", "${seed}", "%s", "../..",
+    "<|im_start|>user\n", "[INST]", "<think>", "[{'role': 'user', 'content': 'Hi'}]",
+    '[{"role": "user"', "[{'role':", '[{"role": "assistant", "content": "Yes"}]', "a" * 5000,
+    "=SUM(A1)", "${seed}", "%s", "../..",
 ]  # fmt: skip
 # any character but halves
 plain = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

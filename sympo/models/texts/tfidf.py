@@ -92,7 +92,8 @@ def _inverse_frequency(matrices: Sequence["csr_matrix"]) -> np.ndarray:
     occurs = np.sum([np.bincount(one.indices, minlength=size) for one in matrices], axis=0)
     # in float32 throughout, as scikit-learn does
     found = np.full(size, rows + 1, dtype=np.float32) / (occurs.astype(np.float32) + 1)
-    return np.log(found) + np.float32(1)
+    rarity: np.ndarray = np.log(found) + np.float32(1)
+    return rarity
 
 
 def _weigh(counts: "csr_matrix", rarity: np.ndarray) -> None:
