@@ -20,7 +20,7 @@ from experiments.errors import one_sentence, raised_by_hydra
 from experiments.quoting import quoted
 from experiments.report import outcomes
 from experiments.settings import refuse_classes
-from sympo.types import BadInput, printable
+from sympo.types import BadInput
 
 FULL_ERROR = bool(os.environ.get("HYDRA_FULL_ERROR"))  # asked for by the user
 bad_input: list[Exception] = []
@@ -82,10 +82,11 @@ def main() -> int:
         cell()
         for error in bad_input:
             raise error
-    except (BadInput, HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
-        if FULL_ERROR or (type(error) in (ValueError, TypeError) and not raised_by_hydra(error)):
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError, OSError) as error:
+        ours = (BadInput, HydraException, OmegaConfBaseException)
+        if FULL_ERROR or not (isinstance(error, ours) or raised_by_hydra(error)):
             raise
-        print(f"error: {printable(one_sentence(error))}", file=sys.stderr)
+        print(f"error: {one_sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command resumes where it stopped", file=sys.stderr)

@@ -5,23 +5,29 @@ import sys
 import traceback
 
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 
 from experiments.quoting import suggested
 from experiments.settings import CONF, groups, unknown_override
-from sympo.types import printable
+from sympo.types import printable, shortened
+
+_OF_A_CLASS = re.compile(r"hydra\.(?:launcher|sweeper)=")
 
 
 def raised_by_hydra(error: BaseException) -> bool:
-    """Whether Hydra itself raised the error, which then concerns the command line."""
-    frames = list(traceback.walk_tb(error.__traceback__))
-    return bool(frames) and str(frames[-1][0].f_globals.get("__name__")).startswith("hydra.")
+    """Whether Hydra itself raised the error, or the standard library for it: the error then
+    concerns the command line."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    rooms = [str(frame.f_globals.get("__name__")).split(".")[0] for frame in frames]
+    others = [room for room in rooms if room not in sys.stdlib_module_names]
+    return bool(others) and others[-1] == "hydra"
 
 
 def one_sentence(error: Exception) -> str:
     """The error's message in one line that names the key, the value and what is allowed."""
-    return printable(_sentence(error))
+    return shortened(printable(_sentence(error)))
 
 
 def _sentence(error: Exception) -> str:
@@ -41,12 +47,31 @@ def _sentence(error: Exception) -> str:
         return f"{' '.join(given)}: a group takes the name of one of its options"
     if match := re.search(r"Could not find '(.+?)/([^/']+)'", text):
         group, option = match.groups()
-        options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-        if options:
+        # Hydra's own groups have options elsewhere too
+        listed = re.search(r"\nAvailable options in '.+?':((?:\n\t.+)*)", text)
+        if options := listed[1].split() if listed else []:
             return f"{group}={option}: there is no such option; use one of {', '.join(options)}"
     if match := re.search(r"Could not override '(.+?)'", text):
         return unknown_override(match[1], _config())
+    if "`_target_`" in text and (given := [one for one in sys.argv if _OF_A_CLASS.match(one)]):
+        group = given[0].split("=")[0].replace(".", "/")
+        return f"{given[0]}: {group} is a group; use {group}=OPTION"
+    if type(error) is ValueError and (argument := _unreadable()):
+        shown = argument if len(argument) <= 100 else f"{argument[:100]}..."
+        return f"{shown}: this value cannot be read ({' '.join(text.split())})"
     return " ".join(text.split())
+
+
+def _unreadable() -> str | None:
+    """The first override on the command line with a value that Hydra's parser fails on."""
+    for argument in sys.argv[1:]:
+        try:
+            OverridesParser.create().parse_override(argument)
+        except HydraException:
+            continue
+        except ValueError:
+            return argument
+    return None
 
 
 def _refused(argument: str, reason: str) -> str:

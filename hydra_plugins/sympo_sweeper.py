@@ -7,6 +7,7 @@ overrides itself, refuses the whole sweep if any cell cannot run, and works with
 
 import hashlib
 import itertools
+import math
 import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from sympo.analysis.paper_values import PaperValues
 
 SECONDS_BETWEEN_LOOKS = 1.0
+# more would take days to plan alone
+MOST_CELLS = 1_000_000
 
 
 class CellSweeper(Sweeper):
@@ -141,8 +144,12 @@ class CellSweeper(Sweeper):
                     f"{override.key_or_group}=1,2 or {override.key_or_group}=range(3)"
                 )
             key = override.get_key_element()
-            values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            # a range may have any number of values
+            swept = itertools.islice(override.sweep_string_iterator(), MOST_CELLS + 1)
+            values = [f"{key}={value}" for value in swept]
+            _check_size(len(values), str(override.input_line))
             choices.append(parser.parse_overrides(values))
+            _check_size(math.prod(map(len, choices)), " ".join(arguments))
         return [list(combination) for combination in itertools.product(*choices)]
 
     def _compose(self, overrides: Sequence[Override]) -> "Job":
@@ -193,6 +200,11 @@ class CellSweeper(Sweeper):
     def _launch(self, jobs: list["Job"]) -> list[RunResult]:
         returns = self.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
         return [job.return_value for job in returns]
+
+
+def _check_size(cells: int, sweep: str) -> None:
+    if cells > MOST_CELLS:
+        raise BadInput(f"{sweep}: a sweep has at most {MOST_CELLS:,} cells, and this one has more")
 
 
 @dataclass(frozen=True)

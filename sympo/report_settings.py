@@ -153,7 +153,7 @@ class ReportSettings:
         try:
             made = json.loads(file.read_text())
             size = str(made.pop("size", FULL))
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise BadInput(f"{file} cannot be read: {error}") from error
         return cls.of(made, size, str(file))
 
@@ -165,7 +165,7 @@ class ReportSettings:
 
         try:
             made = yaml.safe_load(file.read_text())
-        except (OSError, ValueError, yaml.YAMLError) as error:
+        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
             raise BadInput(
                 f"--report={file} cannot be read: {' '.join(str(error).split())}"
             ) from error

@@ -9,14 +9,17 @@ from typing import Any, Literal
 
 import numpy as np
 
+# of an error; the path of a file may have hundreds of characters
+LONGEST_SENTENCE = 1200
+
 
 class BadInput(ValueError):
     """A setting or a data file that cannot work, in one sentence that names the key or file, the
     value and what is allowed. Raised before any work starts."""
 
     def __init__(self, sentence: str) -> None:
-        # it quotes files and command lines, which may contain anything
-        super().__init__(printable(sentence))
+        # it quotes files and command lines, which may contain anything, of any length
+        super().__init__(shortened(printable(sentence)))
 
 
 def closest(key: str, known: Iterable[str]) -> str:
@@ -57,6 +60,12 @@ def within(place: str) -> Iterator[None]:
         yield
     except BadArgument as error:
         raise error.within(place) from error
+
+
+def shortened(text: str) -> str:
+    """A text without its middle if it is too long to be read as a sentence."""
+    half = LONGEST_SENTENCE // 2 - 3
+    return text if len(text) <= LONGEST_SENTENCE else f"{text[:half]} ... {text[-half:]}"
 
 
 def printable(text: str) -> str:

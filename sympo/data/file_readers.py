@@ -25,6 +25,8 @@ OTHER_MARKS = {
     "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
 }
 LONGEST_CELL = 2**31 - 1
+# of a Parquet file, as Python values
+ROWS_AT_ONCE = 1024
 
 
 def json_lines(file: Path) -> Numbered:
@@ -49,8 +51,10 @@ def json_rows(file: Path) -> Numbered:
         yield from json_lines(file)
         return
     rows = found if isinstance(found, list) else _enclosed(found)
-    for number, row in enumerate(rows, 1):
-        yield number, _object(row, file, number)
+    del text, found
+    rows.reverse()
+    for number in range(1, len(rows) + 1):  # each is let go as soon as it is read
+        yield number, _object(rows.pop(), file, number)
 
 
 def csv_rows(file: Path) -> Numbered:
@@ -87,7 +91,7 @@ def parquet_rows(file: Path) -> Numbered:
         with ParquetFile(file) as table:
             _each_once(table.schema_arrow.names, file)
             before = 0
-            for batch in table.iter_batches():
+            for batch in table.iter_batches(batch_size=ROWS_AT_ONCE):
                 try:
                     rows = batch.to_pylist()
                 except (ValueError, OverflowError, ArrowException) as error:

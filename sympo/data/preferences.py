@@ -83,7 +83,9 @@ class PreferenceSet(PreferenceColumns):
         path = located(self.path)
         if path.is_dir():
             return file_rows(split_files(path, wanted))
-        return file_rows([_readable(path if split == "train" else path.parent / wanted)])
+        if split == "train":
+            return file_rows([_readable("path", path)])
+        return file_rows([_readable("test", path.parent / wanted)])
 
     def splits_found(self) -> list[str]:
         if self.test is not None:
@@ -107,9 +109,9 @@ class PreferenceSet(PreferenceColumns):
         return held_splits(path) if path.is_dir() else []
 
 
-def _readable(file: Path) -> Path:
+def _readable(argument: str, file: Path) -> Path:
     if not file.is_file():
-        raise BadArgument("test", file.name, f"is not a file: {file.absolute()}")
+        raise BadArgument(argument, file.name, f"is not a file: {file.absolute()}")
     if not file.name.endswith(SUFFIXES):
         raise BadInput(f"{file.absolute()} must end with {', '.join(SUFFIXES)}")
     return file

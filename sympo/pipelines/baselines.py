@@ -83,11 +83,13 @@ def _fitted(training: Texts, test: Texts) -> np.ndarray:
         train, other = Tfidf().features(sides[0], sides[1:])
     except BadArgument:  # no n-gram is in two responses
         return np.empty(0)
-    apart = train.matrices[0] - train.matrices[1]
+    apart = (train.matrices[0] - train.matrices[1]).astype(np.float64)
     # log(1 + exp(-w.x)) of every pair; a classifier needs two classes, so every other x is negated
-    sign = np.where(np.arange(len(train)) % 2, 1.0, -1.0)
+    sign = np.where(np.arange(len(training)) % 2, 1.0, -1.0)
+    apart.data *= np.repeat(sign, np.diff(apart.indptr))
+    del train  # as large as what is fitted
     model = LogisticRegression(fit_intercept=False, max_iter=1000)
-    weights = model.fit(apart.multiply(sign[:, None]).tocsr(), sign).coef_[0]
+    weights = model.fit(apart, sign).coef_[0]
     return np.stack([matrix @ weights for matrix in other.matrices], axis=1).ravel()
 
 

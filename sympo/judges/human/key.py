@@ -58,14 +58,28 @@ class Key:
         """Raises BadInput if the file is not a key."""
         content = read_json(path)
         try:
-            return cls(
-                **{name: str(content[name]) for name in ("study", "against", "samples")},
+            found = cls(
+                **{name: content[name] for name in ("study", "against", "samples")},
                 cells=[KeyCell(**cell) for cell in content["cells"]],
                 items={name: KeyItem(**item) for name, item in content["items"].items()},
                 equal=[KeyItem(**item) for item in content["equal"]],
             )
+            found._check()
         except (KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"{path} is not the key of a study, as `export` writes it") from error
+        return found
+
+    def _check(self) -> None:
+        """Raise TypeError for a value of another type, or a line that no cell has."""
+        texts = [self.study, self.against, self.samples]
+        texts += [text for cell in self.cells for text in (cell.folder, cell.method, cell.digest)]
+        sound = all(isinstance(text, str) for text in texts)
+        for item in (*self.items.values(), *self.equal):
+            places = type(item.cell) is int and type(item.row) is int
+            sound &= places and 0 <= item.cell < len(self.cells) and item.row >= 0
+            sound &= isinstance(item.policy_first, bool)
+        if not sound:
+            raise TypeError
 
 
 def relative(folder: Path, key: Path) -> str:
@@ -79,5 +93,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise BadInput(f"{path} cannot be read: its JSON is nested too deep") from error
     except ValueError as error:
         raise BadInput(f"{path} is not JSON: {error}") from error

@@ -2,18 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sympo import ranges
+from sympo.models.texts.ngrams import Ngrams, ngrams, words
 from sympo.models.texts.packed_rows import parts
 from sympo.models.texts.scorers import BaseScorer
 from sympo.protocols.models import Reads
 from sympo.ranges import Count, Positive, Range
 from sympo.types import BadArgument
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,22 +53,14 @@ class Tfidf:
     def alike(self, first: Sequence[str], second: Sequence[str]) -> np.ndarray:
         """Which pairs of texts have the same n-gram counts, so that no weights can tell them apart;
         (n,) bool."""
-        words, ngrams = (self._vectorizer(n).build_analyzer() for n in (1, self.longest))
         return np.array(
             [
                 # compared first, because most pairs differ in their words
                 sorted(words(one)) == sorted(words(other))
-                and sorted(ngrams(one)) == sorted(ngrams(other))
+                and ngrams(one, self.longest) == ngrams(other, self.longest)
                 for one, other in zip(first, second, strict=True)
             ],
             dtype=bool,
-        )
-
-    def _vectorizer(self, longest: int) -> Any:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        return TfidfVectorizer(
-            ngram_range=(1, longest), min_df=self.min_df, sublinear_tf=True, dtype=np.float32
         )
 
     def features(
@@ -74,20 +70,40 @@ class Tfidf:
 
         BadArgument if no n-gram occurs often enough.
         """
-        vectorizer = self._vectorizer(self.longest)
-        try:
-            vectorizer.fit([text for side in training for text in side])
-        except ValueError as error:
+        known = Ngrams([text for side in training for text in side], self.longest, self.min_df)
+        if not len(known):
             raise BadArgument(
                 "min_df", self.min_df, "is too large: no n-gram is in so many training answers"
-            ) from error
-        return [
-            Features([vectorizer.transform(side) for side in split])
-            for split in (training, *others)
-        ]
+            )
+        splits = [[known.counts(side) for side in split] for split in (training, *others)]
+        rarity = _inverse_frequency(splits[0])
+        for split in splits:
+            for counts in split:
+                _weigh(counts, rarity)
+        return [Features(split) for split in splits]
 
     def build(self, features: "Features") -> "LinearReward":
         return LinearReward(features.size, self.scale)
+
+
+def _inverse_frequency(matrices: Sequence["csr_matrix"]) -> np.ndarray:
+    """(size,) float32, log((1 + n) / (1 + df)) + 1 of each n-gram in the n rows of all matrices."""
+    size, rows = matrices[0].shape[1], sum(matrix.shape[0] for matrix in matrices)
+    occurs = np.sum([np.bincount(one.indices, minlength=size) for one in matrices], axis=0)
+    # in float32 throughout, as scikit-learn does
+    found = np.full(size, rows + 1, dtype=np.float32) / (occurs.astype(np.float32) + 1)
+    rarity: np.ndarray = np.log(found) + np.float32(1)
+    return rarity
+
+
+def _weigh(counts: "csr_matrix", rarity: np.ndarray) -> None:
+    """Turn counts into TF-IDF weights (1 + log count) * rarity with unit norm, in place."""
+    from sklearn.preprocessing import normalize
+
+    np.log(counts.data, out=counts.data)
+    counts.data += 1
+    counts.data *= rarity[counts.indices]
+    normalize(counts, copy=False)
 
 
 class Features:
