@@ -24,6 +24,7 @@ CELLS_ON_CPU = 8
 SECONDS_BETWEEN_LOOKS = 0.2
 # of a GPU's free memory that a batch may take
 SHARE_OF_MEMORY = 0.8
+SAME_WORK = ("job", "dataset", "model", "threads", "deterministic")
 
 
 def batches(
@@ -63,7 +64,7 @@ def _kind(cell: Cell, number: int) -> str:
 
 def same_work(cell: Cell) -> str:
     """A key that is equal for cells that take equally long."""
-    settings = {name: cell.config[name] for name in ("job", "dataset", "model", "threads")}
+    settings = {name: cell.config[name] for name in SAME_WORK}
     return json.dumps([settings, cell.device], sort_keys=True)
 
 
