@@ -135,4 +135,6 @@ def test_a_function_is_not_a_part() -> None:
 def test_every_option_of_ours_is_ours() -> None:
     for file in (ROOT / "conf").rglob("*.yaml"):
         group = file.parent.relative_to(ROOT / "conf").as_posix().replace("/", ".")
-        refuse_external(yaml.safe_load(file.read_text()), group)
+        # Hydra's own settings; those of sizes and jobs are in that folder without being its
+        own = group in ("hydra.launcher", "hydra.sweeper", "hydra.help")
+        refuse_external(yaml.safe_load(file.read_text()), group if own else "")
