@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from experiments.devices import reserved
 from experiments.external_targets import SWITCH, refuse_external
 from experiments.report_settings import read_report
 from experiments.run_data import shares_training, warn_of_shared
@@ -86,7 +87,8 @@ def run_cell(config: DictConfig, choices: Mapping[str, Any], wait: bool) -> RunR
 
     cell = prepare(config, choices)
     progress = cell.config["progress"]
-    (result,) = run_cells([cell], after=progress["cells"] - progress["cell"], wait=wait)
+    with reserved([cell.device], note=print):
+        (result,) = run_cells([cell], after=progress["cells"] - progress["cell"], wait=wait)
     return result
 
 

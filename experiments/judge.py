@@ -11,6 +11,7 @@ from filelock import FileLock
 from omegaconf import DictConfig
 
 from experiments.cells import build_judge
+from experiments.devices import reserved
 from experiments.external_targets import SWITCH, refuse_external
 from experiments.judge_labels import LabelsJob
 from experiments.report import command, outcomes, report
@@ -25,7 +26,7 @@ from sympo.judges.judged_runs import (
     judgeable,
     run_title,
 )
-from sympo.pipelines.cell import STARTED
+from sympo.pipelines.cell import STARTED, resolve_device
 from sympo.pipelines.judging import judged
 from sympo.pipelines.progress import Progress, heading
 from sympo.pipelines.result import RunResult
@@ -83,7 +84,8 @@ class JudgeJob:
         verdicts = Verdicts(
             Path(settings["results_dir"]) / CACHE, STARTED if settings["force"] else 0.0
         )
-        with deterministic_algorithms(settings["deterministic"]):
+        device = resolve_device(settings["judge"].get("device", "cpu"))
+        with reserved([device], note=print), deterministic_algorithms(settings["deterministic"]):
             if of_labels:
                 of_labels.run(name, judge, verdicts)
             else:

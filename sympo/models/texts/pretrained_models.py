@@ -50,15 +50,15 @@ class Pretrained(LanguageModel, ABC):
         return BadInput(f"{folder} {rule}")
 
     def check(self) -> None:
-        if self._trusts_code:
-            _warn_of_code(self.folder)
         self.check_files()
         if lacking := model_files.lacks_tokenizer(self.folder):
             raise self._refused(lacking, self.folder)
         self._check_adapters(self._skeleton())
 
     def check_files(self) -> None:
-        """Raise BadInput if config or weights are missing or broken."""
+        """Raise BadInput if config or weights are missing or broken; name the code that may run."""
+        if self._trusts_code:
+            _warn_of_code(self.folder)
         if not (self.folder / "config.json").is_file():
             raise self._refused("lacks config.json", self.folder)
         weights = sorted(self.folder.glob("*.safetensors"))
