@@ -147,7 +147,8 @@ class Made:
     """A planned cell that is trained alone, or with others, as far as a launcher looks at it."""
 
     def __init__(self, device: str, alone: bool = True) -> None:
-        self.cell, self.device, self.judge, self.since = self, device, None, 0.0
+        self.cell, self.name, self.seed = self, self, 0  # also its own name
+        self.device, self.judge, self.since = device, None, 0.0
         self.config = dict.fromkeys(batches.SAME_WORK)
         self.folder = SimpleNamespace(completed_since=lambda since: False)
         self.job = SimpleNamespace(trained_with=lambda cell: None if alone else "kind")
