@@ -15,10 +15,13 @@ from tests.helpers.commands import SMALL_IMAGES
 from tests.helpers.configs import composed
 from tests.helpers.policies import SMALL_POLICY
 
+LANGUAGE = [one for one in SMALL_POLICY if one.startswith("dataset.")]
 GROUPS = {
     "images": [*SMALL_IMAGES],
-    "texts": ["dataset=gold_language", "dataset.train_pairs=64", "dataset.validation_pairs=32",
-              "dataset.test_pairs=32", "job.epochs=1", "model.hidden_size=16", "model.heads=2"],
+    "texts": ["dataset=gold_language", *LANGUAGE, "job.epochs=1", "model.hidden_size=16",
+              "model.intermediate_size=24", "model.heads=2", "job.reference.sft.epochs=1",
+              "job.reference.model.hidden_size=16", "job.reference.model.heads=2",
+              "job.reference.model.intermediate_size=24"],
     "policies": [*SMALL_POLICY, "job.epochs=1"],
 }  # fmt: skip
 
