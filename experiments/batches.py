@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from experiments.cells import Planned, prepare
+from experiments.devices import use
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.progress import Screen
 from sympo.pipelines.result import RunResult
@@ -24,6 +26,7 @@ CELLS_ON_CPU = 8
 SECONDS_BETWEEN_LOOKS = 0.2
 # of a GPU's free memory that a batch may take
 SHARE_OF_MEMORY = 0.8
+SAME_WORK = ("job", "dataset", "model", "threads", "deterministic")
 
 
 def batches(
@@ -63,7 +66,7 @@ def _kind(cell: Cell, number: int) -> str:
 
 def same_work(cell: Cell) -> str:
     """A key that is equal for cells that take equally long."""
-    settings = {name: cell.config[name] for name in ("job", "dataset", "model", "threads")}
+    settings = {name: cell.config[name] for name in SAME_WORK}
     return json.dumps([settings, cell.device], sort_keys=True)
 
 
@@ -79,13 +82,15 @@ def _largest(cell: Cell, processes: int) -> int:
     return max(1, int(SHARE_OF_MEMORY * free / processes / cell.job.bytes_per_cell(cell)))
 
 
-def useful_processes(planned: Sequence[Planned]) -> int:
+def useful_processes(planned: Sequence[Planned], devices: int = 1) -> int:
     """How many processes speed up a sweep: up to one per core, depending on the work, if its cells
-    are trained together on CPU; otherwise one."""
+    are trained together on CPU; up to one per device if they are trained alone on any GPU;
+    otherwise one."""
     cells = [one.cell for one in planned if not one.cell.folder.completed_since(one.cell.since)]
-    if not cells or not all(
-        cell.device == "cpu" and cell.job.trained_with(cell) is not None for cell in cells
-    ):
+    alone = [cell.job.trained_with(cell) is None for cell in cells]
+    if cells and all(alone) and all(cell.device == "cuda" for cell in cells):
+        return max(1, min(devices, len(cells)))
+    if not cells or any(alone) or not all(cell.device == "cpu" for cell in cells):
         return 1
     worth = int(sum(cell.job.starts(cell) for cell in cells))
     threads = max(cell.config["threads"] or 1 for cell in cells)
@@ -101,15 +106,24 @@ def _cores() -> int:
 
 
 def run_in_processes(
-    batches: Sequence[Sequence[Planned]], processes: int, screen: Screen
+    batches: Sequence[Sequence[Planned]],
+    processes: int,
+    screen: Screen,
+    devices: Sequence[int] = (),
 ) -> list[list[RunResult]]:
-    """Run batches in parallel, with one CPU thread each unless `threads` is set; returns their
-    results.
+    """Run batches in parallel, with an equal share of the CPU's cores each unless `threads` is set;
+    returns their results.
 
-    A process that dies fails only its own batch.
+    A process that dies fails only its own batch. devices: that are reserved for the processes, in
+    turn if there are fewer.
     """
     found: list[list[RunResult] | None] = [None] * len(batches)
-    left, workers = deque(range(len(batches))), [_Worker(place) for place in range(processes)]
+    setting = [
+        Setting(max(1, _cores() // processes), devices[place % len(devices)] if devices else None)
+        for place in range(processes)
+    ]
+    left = deque(range(len(batches)))
+    workers = [_Worker(place, one) for place, one in enumerate(setting)]
     busy: dict[Any, _Worker] = {}
 
     def give(worker: _Worker) -> None:
@@ -144,17 +158,27 @@ def run_in_processes(
     return [outcomes or [] for outcomes in found]
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What a process computes with: CPU threads, and a CUDA device, None if none is reserved."""
+
+    threads: int
+    device: int | None
+
+
 class _Worker:
     """A process that runs one batch after another."""
 
-    def __init__(self, place: int) -> None:
-        self.place, self.batch = place, -1
+    def __init__(self, place: int, setting: Setting) -> None:
+        self.place, self.setting, self.batch = place, setting, -1
         self.start()
 
     def start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
-        self.process = context.Process(target=_work, args=(other, self.place), daemon=True)
+        self.process = context.Process(
+            target=_work, args=(other, self.place, self.setting), daemon=True
+        )
         self.process.start()
         other.close()
 
@@ -208,14 +232,18 @@ class _ScreenOfParent:
             os._exit(1)
 
 
-def _work(pipe: Connection, place: int) -> None:
+def _work(pipe: Connection, place: int, setting: Setting) -> None:
+    use(setting.device)
     from sympo.pipelines.runner import run_cells
 
     screen = _ScreenOfParent(pipe)
     try:
         for cells, after in _received(pipe):
             prepared = [
-                prepare(OmegaConf.create({**config, "threads": config["threads"] or 1}), choices)
+                prepare(
+                    OmegaConf.create({**config, "threads": config["threads"] or setting.threads}),
+                    choices,
+                )
                 for config, choices in cells
             ]
             pipe.send(("outcomes", run_cells(prepared, after, screen, place)))

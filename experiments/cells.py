@@ -1,6 +1,7 @@
 """Builds checked cells from composed configs, and runs them."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,12 +10,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from experiments.devices import reserved
+from experiments.external_targets import SWITCH, refuse_external
 from experiments.report_settings import read_report
 from experiments.run_data import shares_training, warn_of_shared
 from experiments.settings import GROUPS, SETTINGS, build, check_keys, check_size, kept, resolved
 from sympo.disk import check_folder
 from sympo.pipelines.cell import Cell, assemble, resolve_device
 from sympo.pipelines.result import RunResult
+from sympo.process import CUBLAS_WORKSPACE
 from sympo.runs.folder import CORRECTED
 from sympo.runs.tracking import resolve_mode
 from sympo.types import BadInput, within
@@ -38,9 +42,13 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     read_report(settings.pop("report", None))
     check_size(choices.get("size", "full"), choices.get("experiment"))
     check_keys("", settings, SETTINGS)
+    if not settings[SWITCH]:
+        refuse_external(settings)
     for key in ("results_dir", "report_dir"):
         check_folder(key, settings[key])
     settings["noise"] = float(settings["noise"])
+    if settings["deterministic"]:
+        os.environ.setdefault(*CUBLAS_WORKSPACE)  # before anything starts CUDA
     resolve_mode(settings["wandb"]["mode"])
     if choices["filter"] == "none" and settings["filter"] is not None:
         key = next(iter(settings["filter"]))
@@ -51,7 +59,7 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
             for group in (*GROUPS, *(["filter"] if settings["filter"] is not None else []))
         }
     parts.setdefault("filter", None)
-    judge = _judge(choices["judge"], settings["judge"], parts["job"], parts["dataset"])
+    judge = _judge(choices["judge"], settings, parts["job"], parts["dataset"])
     options = {group: str(option) for group, option in choices.items()}
     with within("job"):
         return assemble(settings, options, parts, settings, judge, options["judge"])
@@ -79,18 +87,19 @@ def run_cell(config: DictConfig, choices: Mapping[str, Any], wait: bool) -> RunR
 
     cell = prepare(config, choices)
     progress = cell.config["progress"]
-    (result,) = run_cells([cell], after=progress["cells"] - progress["cell"], wait=wait)
+    with reserved([cell.device], note=print):
+        (result,) = run_cells([cell], after=progress["cells"] - progress["cell"], wait=wait)
     return result
 
 
-def _judge(option: Any, settings: Mapping[str, Any] | None, job: Any, dataset: Any) -> Any:
-    if settings is None:
+def _judge(option: Any, settings: Mapping[str, Any], job: Any, dataset: Any) -> Any:
+    if settings["judge"] is None:
         return None
     if not job.leaves_samples:
         raise BadInput(f"judge={option}: this job leaves no responses to judge; use job=policy")
-    judge = build_judge(str(option), settings)
+    judge = build_judge(str(option), settings["judge"])
     judge.of(dataset)
-    if shares_training(judge, dataset):
+    if shares_training(judge, dataset, settings[SWITCH]):
         warn_of_shared(str(option), "the policies of this sweep")
     return judge
 

@@ -1,7 +1,7 @@
 """The job that judges the responses of complete runs, or the labels of a data set."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from filelock import FileLock
 from omegaconf import DictConfig
 
 from experiments.cells import build_judge
+from experiments.devices import reserved
+from experiments.external_targets import SWITCH, refuse_external
 from experiments.judge_labels import LabelsJob
 from experiments.report import command, outcomes, report
 from experiments.run_data import dataset_of, warn_of_leaks
@@ -24,11 +26,12 @@ from sympo.judges.judged_runs import (
     judgeable,
     run_title,
 )
-from sympo.pipelines.cell import STARTED
+from sympo.pipelines.cell import STARTED, resolve_device
 from sympo.pipelines.judging import judged
 from sympo.pipelines.progress import Progress, heading
 from sympo.pipelines.result import RunResult
-from sympo.protocols.judging import Judge, Split
+from sympo.process import deterministic_algorithms
+from sympo.protocols.judging import Judge, JudgedData, Split
 from sympo.runs.provenance import git_commit
 from sympo.types import BadInput
 
@@ -36,7 +39,7 @@ from sympo.types import BadInput
 SETTINGS: dict[str, Any] = {
     "job": dict, "judge": dict | None, "runs": str, "results_dir": str, "report_dir": str,
     "figures": bool, "device": str, "threads": int | None, "force": bool, "dataset": dict | None,
-    "split": Split,
+    "split": Split, SWITCH: bool, "deterministic": bool,
 }  # fmt: skip
 
 
@@ -55,6 +58,8 @@ class JudgeJob:
                 given = next((one for one in overrides if one.startswith(f"{group}=")), group)
                 raise BadInput(f"{given}: a group takes the name of one of its options")
         settings, name = {"dataset": None, **resolved(config)}, str(choices["judge"])
+        if not settings[SWITCH]:
+            refuse_external(settings)
         for override in overrides:
             key = override.lstrip("+~").split("=")[0].split(".")[0]
             if key not in SETTINGS:
@@ -79,10 +84,12 @@ class JudgeJob:
         verdicts = Verdicts(
             Path(settings["results_dir"]) / CACHE, STARTED if settings["force"] else 0.0
         )
-        if of_labels:
-            of_labels.run(name, judge, verdicts)
-        else:
-            JudgeJob._judge_runs(settings, name, judge, verdicts, overrides)
+        device = resolve_device(settings["judge"].get("device", "cpu"))
+        with reserved([device], note=print), deterministic_algorithms(settings["deterministic"]):
+            if of_labels:
+                of_labels.run(name, judge, verdicts)
+            else:
+                JudgeJob._judge_runs(settings, name, judge, verdicts, overrides)
 
     @staticmethod
     def _judge_runs(
@@ -92,9 +99,10 @@ class JudgeJob:
         verdicts: Verdicts,
         overrides: Sequence[str],
     ) -> None:
-        folders = judgeable(Path(settings["runs"]), judge, dataset_of)
-        warn_of_leaks(name, judge, folders)
-        if cost := estimate(folders, judge, dataset_of, name, verdicts):
+        data_of = partial(dataset_of, external=settings[SWITCH])
+        folders = judgeable(Path(settings["runs"]), judge, data_of)
+        warn_of_leaks(name, judge, folders, settings[SWITCH])
+        if cost := estimate(folders, judge, data_of, name, verdicts):
             print(f"judge={name}: {cost}", flush=True)
         found: list[RunResult] = []
         for place, folder in enumerate(folders, 1):
@@ -106,21 +114,26 @@ class JudgeJob:
             title = run_title(folder)
             progress = Progress(heading(place, len(folders), title), 1)
             with FileLock(folder / ".lock"):
-                found.append(judged(folder, title, name, judge, verdicts, progress, dataset_of))
+                found.append(judged(folder, title, name, judge, verdicts, progress, data_of))
         outcomes.extend(found)
         report(
-            found, Path(settings["report_dir"]), partial(_provenance, name, judge, overrides),
+            found, Path(settings["report_dir"]),
+            partial(_provenance, name, judge, overrides, data_of),
             ("runs", "judged", "already judged"), figures=settings["figures"],
         )  # fmt: skip
 
 
 def _provenance(
-    name: str, judge: Judge, overrides: Sequence[str], folders: Sequence[Path]
+    name: str,
+    judge: Judge,
+    overrides: Sequence[str],
+    data_of: Callable[[Path], JudgedData],
+    folders: Sequence[Path],
 ) -> tuple[str, str]:
     """The provenance of verdicts: command, settings of the judge, number of runs; JSON."""
     judges: dict[str, dict[str, Any]] = {}
     for folder in folders:
-        file = JudgedFile(folder, name, judge.of(dataset_of(folder)))
+        file = JudgedFile(folder, name, judge.of(data_of(folder)))
         empty = {"config": file.config, "runs": 0, "prompt_tokens": 0, "completion_tokens": 0}
         row = judges.setdefault(file.path.stem, empty)
         row["runs"] += file.path.is_file()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.external_targets import SWITCH
 from experiments.report import command, outcomes
 from experiments.run_data import shares_training, warn_once
 from experiments.settings import kept
@@ -44,7 +45,7 @@ class LabelsJob:
         self.option, self.split = str(choices["dataset"]), settings["split"]
         self.overrides, self.out = overrides, Path(settings["report_dir"])
         self.figures = bool(settings["figures"])
-        self.settings = settings["dataset"]
+        self.settings, self.external = settings["dataset"], settings[SWITCH]
         dataset = kept("dataset", self.option, json.dumps(self.settings, sort_keys=True))
         if dataset.holds != "texts":
             raise BadInput(
@@ -59,7 +60,7 @@ class LabelsJob:
         """Judge, print the table, write the report; a judge that stops counts as a failed run."""
         with within("judge"):
             judge = bound_to_labels(judge.of(self.dataset))
-        if self.split != "test" and shares_training(judge, self.dataset):
+        if self.split != "test" and shares_training(judge, self.dataset, self.external):
             warn_once(
                 f"judge={name} may have been trained on these pairs, or selected by them: "
                 "agreement is that on unseen pairs with split=test"

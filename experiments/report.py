@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sympo.disk import write_atomically
 from sympo.pipelines.result import RunResult
+from sympo.secrets import redacted
 from sympo.types import printable
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def command(flags: str, overrides: Sequence[str]) -> str:
     """The command with these overrides, without paths of files: every cell's hash covers their
     content, and their location does not matter."""
     shown = [_without_path(o) for o in overrides if not o.startswith("results_dir=")]
-    return f"python run.py {flags}" + shlex.join(shown)
+    return redacted(f"python run.py {flags}" + shlex.join(shown))
 
 
 def _without_path(override: str) -> str:

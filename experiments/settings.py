@@ -17,13 +17,14 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 from typing_extensions import get_protocol_members, is_protocol
 
-from sympo.identity import class_at
+from sympo.classes import class_at
 from sympo.protocols.cleaning import Filter
 from sympo.protocols.data import Dataset, NoiseModel
 from sympo.protocols.jobs import Job
 from sympo.protocols.judging import Judge
 from sympo.protocols.models import Loss, ModelSettings, Sampler
 from sympo.ranges import Count, NotNegative, Range, Rate, Seed, refusal
+from sympo.secrets import secret_in
 from sympo.types import BadInput, closest, within
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -52,6 +53,8 @@ SETTINGS: dict[str, Any] = {
     "paper_values": str | None,
     "force": bool,
     "dry_run": bool,
+    "allow_external_targets": bool,
+    "deterministic": bool,
     "filter": dict | None,
     "judge": dict | None,
     "wandb": {"mode": str, "project": str, "entity": str | None, "group": str | None},
@@ -70,6 +73,8 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise BadInput(" ".join(str(error).split())) from error
     assert isinstance(found, dict)
+    if secret := secret_in(found):
+        raise BadInput(f"{secret}, which results would keep; leave it in the environment")
     return {str(key): value for key, value in found.items()}
 
 
@@ -182,6 +187,8 @@ def _built(place: str, target: Any, settings: Mapping[str, Any]) -> Any:
             _check_value(f"{place}.{key}", value, kind)
             continue
         part = class_at(value["_target_"])
+        if not isinstance(part, type):
+            raise BadInput(f"{place}.{key}._target_={value['_target_']} is not a class")
         if kind is not Any and all(_lacking(part, one) for one in _alternatives(kind)):
             raise BadInput(
                 f"{place}.{key}._target_={value['_target_']} is not allowed: it must be a "

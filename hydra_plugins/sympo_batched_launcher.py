@@ -6,6 +6,7 @@ such as policies, run one after another.
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -21,8 +22,9 @@ class BatchedLauncher(Launcher):
 
     most_cells: the most cells in a batch; None picks the fastest number on a CPU, and as many as
         fit in memory on a GPU.
-    processes: how many processes share the batches, with one thread each; None picks one per CPU
-        core if that saves time, and one on a GPU.
+    processes: how many processes share the batches, the CPU's cores and the reserved GPUs; None
+        picks one per CPU core if that saves time, and one per free GPU for cells that are trained
+        alone.
     """
 
     def __init__(self, most_cells: int | None = None, processes: int | None = None) -> None:
@@ -44,25 +46,31 @@ class BatchedLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> list[JobReturn]:
-        from experiments import batches
+        from experiments import batches, devices
         from sympo.pipelines.progress import Terminal
         from sympo.pipelines.runner import run_cells
 
         planned = [self._plan(overrides) for overrides in job_overrides]
         screen = Terminal(sys.stdout)
         found: list[Any] = [None] * len(planned)
-        processes = self.processes or batches.useful_processes(planned)
+        processes = self.processes or batches.useful_processes(planned, devices.count())
         if any(one.cell.judge is not None for one in planned):
             processes = 1  # the judge's cost is counted in one process
-        groups = batches.batches(planned, self.most_cells, processes)
-        cells = [[planned[number] for number in group] for group in groups]
-        if min(processes, len(groups)) > 1:
-            outcomes = batches.run_in_processes(cells, min(processes, len(groups)), screen)
-        else:
-            outcomes = [
-                run_cells([one.cell for one in batch], len(groups) - place, screen)
-                for place, batch in enumerate(cells, 1)
-            ]
+        named = [one.cell.device for one in planned]
+        with devices.reserved(named, processes, partial(screen.line, 0)) as taken:
+            if taken and not self.processes:
+                processes = min(processes, len(taken))
+            groups = batches.batches(planned, self.most_cells, processes)
+            cells = [[planned[number] for number in group] for group in groups]
+            if min(processes, len(groups)) > 1:
+                outcomes = batches.run_in_processes(
+                    cells, min(processes, len(groups)), screen, taken
+                )
+            else:
+                outcomes = [
+                    run_cells([one.cell for one in batch], len(groups) - place, screen)
+                    for place, batch in enumerate(cells, 1)
+                ]
         for group, ended in zip(groups, outcomes, strict=True):
             for number, outcome in zip(group, ended, strict=True):
                 found[number] = outcome

@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cells import Planned, prepare
+from experiments.external_targets import SWITCH
 from experiments.report import SMALL, cell_provenance, outcomes, report
 from experiments.report_settings import check_settings_exist, report_of
 from experiments.settings import refuse_classes, sizes_of, unknown_override
@@ -172,7 +173,8 @@ class CellSweeper(Sweeper):
             self.groups[key] = bool(self.loader.get_group_options(key))
         structural = override.is_add() or override.is_force_add() or override.is_delete()
         grouped = self.groups[key] or override.package is not None
-        return not (structural or grouped or key.startswith("hydra"))
+        # the switch must reach the loader, which refuses classes
+        return not (structural or grouped or key.startswith("hydra") or key == SWITCH)
 
     def _check(self, jobs: list["Job"], arguments: list[str]) -> tuple[list["Job"], list[Cell]]:
         """Deduplicate and number the jobs; returns them with their checked cells."""

@@ -23,7 +23,6 @@ Numbers are normalised: 0 equals 0.0, and 1e-3 equals 0.001.
 
 import dataclasses
 import hashlib
-import importlib
 import inspect
 import json
 import os
@@ -35,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from sympo.moved import MOVED
+from sympo.classes import is_defined, recorded_class
 from sympo.types import BadInput
 
 # the keys for a part's class in a config, and for its stable name in an identity
@@ -166,20 +165,12 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def class_at(path: str) -> Any:
-    """The class at a Python path, current or former (`MOVED`); raises ImportError."""
-    module, _, name = MOVED.get(path, path).rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (AttributeError, ValueError) as error:
-        raise ImportError(f"class {path} does not exist") from error
-
-
 def _is_another(path: str, now: str) -> bool:
+    """Whether the class at a recorded path still exists and is not today's."""
     try:
-        return class_at(path) is not class_at(now)
-    except ImportError:
-        return False
+        return recorded_class(path) is not recorded_class(now)
+    except ImportError:  # then its module is not imported, so it is not the class in use
+        return is_defined(path)
 
 
 def digest(settings: Mapping[str, Any], size: int = 4) -> str:
@@ -231,7 +222,7 @@ def _setting(value: Any, option: str | None = None) -> tuple[Any, set[str]]:
     """A setting in the form that is hashed, and what is at its default inside it."""
     if is_part(value):
         given = {key: setting for key, setting in value.items() if key != TARGET}
-        return _part(class_at(value[TARGET]), given, option)
+        return _part(recorded_class(value[TARGET]), given, option)
     if _is_object(value):
         return _part(type(value), _given(value), option)
     return normalised(value), set()

@@ -3,6 +3,13 @@
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# compiled code that this process has loaded: C++ files, and layers by torch.compile
+compiled_code: set[str] = set()
+# a workspace of fixed size makes cuBLAS choose the same algorithm each time
+CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def keep_freed_memory() -> None:
@@ -28,3 +35,28 @@ def quiet_transformers() -> None:
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def deterministic_algorithms(wanted: bool) -> Iterator[None]:
+    """Compute with PyTorch's deterministic algorithms and without TF32 if wanted, and then as
+    before; an operator that has no deterministic algorithm raises RuntimeError."""
+    if not wanted:
+        yield
+        return
+    import torch
+
+    # cuBLAS reads it when it first multiplies; set earlier by programs that begin on a GPU
+    os.environ.setdefault(*CUBLAS_WORKSPACE)
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = torch.are_deterministic_algorithms_enabled(), matmul.allow_tf32, cudnn.allow_tf32
+    chosen = cudnn.deterministic, cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        matmul.allow_tf32, cudnn.allow_tf32 = before[1:]
+        cudnn.deterministic, cudnn.benchmark = chosen

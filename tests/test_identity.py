@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from sympo import identity as room
+from sympo.classes import class_at
 from sympo.identity import Identity, as_config, identity_of, joined, part_identity, stable_name
 from sympo.types import BadInput
 
@@ -194,9 +194,9 @@ def test_objects_have_the_identity_of_their_config() -> None:
 
 def test_a_class_that_is_gone() -> None:
     with pytest.raises(ImportError):
-        room.class_at("sympo.nowhere.Thing")
+        class_at("sympo.nowhere.Thing")
     with pytest.raises(ImportError, match="Nothing does not exist"):
-        room.class_at("sympo.margins.Nothing")
+        class_at("sympo.margins.Nothing")
 
 
 # every class that a config could name before names were stable; nothing is ever taken out
@@ -250,5 +250,5 @@ ONCE_NAMED = [
 
 @pytest.mark.parametrize("path", ONCE_NAMED)
 def test_a_class_is_found_where_it_once_was(path: str) -> None:
-    kind = room.class_at(path)
+    kind = class_at(path)
     assert isinstance(kind, type) and "identity" in vars(kind)

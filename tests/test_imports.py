@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "sympo.data": {
         "sympo.types", "sympo.protocols", "sympo.seeding", "sympo.numeric", "sympo.ranges",
     },
-    "sympo.native": set(),
+    "sympo.native": {"sympo.process"},
     "sympo.models": set(),
     "sympo.models.images": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols", "sympo.native",
@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "sympo.models.texts": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols", "sympo.native",
         "sympo.identity", "sympo.runs",  # for converted weights, which are a stage
+        "sympo.process",
     },
     "sympo.sampling": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.models.texts", "sympo.protocols",
@@ -64,10 +65,11 @@ MAY_IMPORT = {
     },
     "sympo.runs": {
         "sympo.types", "sympo.identity", "sympo.disk", "sympo.validity", "sympo.outcomes",
-        "sympo.evaluation",
+        "sympo.evaluation", "sympo.classes", "sympo.secrets", "sympo.process",
     },
     "sympo.judges.protocol": set(),
     "sympo.judges": {
+        "sympo.classes", "sympo.secrets",
         "sympo.judges.protocol", "sympo.types", "sympo.identity", "sympo.seeding", "sympo.models",
         "sympo.evaluation", "sympo.runs", "sympo.disk", "sympo.protocols", "sympo.ranges",
     },
@@ -79,6 +81,7 @@ MAY_IMPORT = {
         "sympo.process", "sympo.objective", "sympo.protocols", "sympo.losses", "sympo.margins",
         "sympo.noise", "sympo.data", "sympo.models", "sympo.sampling", "sympo.evaluation",
         "sympo.training", "sympo.runs", "sympo.judges", "sympo.numeric", "sympo.cleaning",
+        "sympo.secrets",
     },
     "sympo.analysis": {
         "sympo.types", "sympo.runs", "sympo.evaluation", "sympo.outcomes", "sympo.statistics",
@@ -86,8 +89,10 @@ MAY_IMPORT = {
         "sympo.report_settings",
     },
     "sympo.lazy": set(),
+    "sympo.secrets": set(),
     "sympo.moved": set(),
-    "sympo.identity": {"sympo.types", "sympo.moved"},
+    "sympo.classes": {"sympo.moved"},
+    "sympo.identity": {"sympo.types", "sympo.classes"},
     "sympo": {"sympo"},  # names, none of which it loads by itself
     "experiments": {"sympo"},
     "hydra_plugins": {"sympo", "experiments"},

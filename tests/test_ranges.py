@@ -137,7 +137,7 @@ def test_what_may_be_zero_may() -> None:
     ],
 )
 def test_a_class_of_another_kind_is_not_built(key: str, target: str, words: str) -> None:
-    config, choices = composed("job=policy")
+    config, choices = composed("job=policy", "allow_external_targets=true")
     OmegaConf.update(config, f"{key}._target_", target)
     with pytest.raises(BadInput) as error:
         prepare(config, choices)

@@ -26,7 +26,7 @@ from sympo.analysis.tables import format_table, unfinished
 from sympo.disk import remove_litter, temporary_name
 from sympo.metrics import HEADLINES, metric_of
 from sympo.report_settings import FILE, ReportSettings
-from sympo.types import BadInput
+from sympo.types import BadInput, printable
 
 # files that only some reports have
 _SOMETIMES = re.compile(
@@ -110,7 +110,8 @@ def write_report(
         format_table(numbers), unfinished(collection.incomplete), *collection.set_aside, *why_not,
         note,
     ]  # fmt: skip
-    table = "\n\n".join(filter(None, parts))
+    # names can come from folders and files of others
+    table = "\n".join(map(printable, "\n\n".join(filter(None, parts)).split("\n")))
     remove_litter(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=temporary_name("report")) as name:
         made = Path(name)

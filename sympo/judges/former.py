@@ -2,11 +2,10 @@
 
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import fields
-from importlib.util import find_spec
 from typing import Any
 
+from sympo.classes import spec_of
 from sympo.evaluation.former_judges import modern
 from sympo.identity import defaults, normalised, snake_case
 from sympo.protocols.judging import Judge
@@ -54,12 +53,6 @@ def _is_called(judge: Judge, name: str) -> bool:
         return False
     if module in sys.modules:  # a class of that name may be another one
         return vars(sys.modules[module]).get(last, kind) is kind
-    if _is_importable(module):
+    if spec_of(module):
         raise Untranslatable(f"{module} still exists, so its {last} may be another class")
     return True
-
-
-def _is_importable(module: str) -> bool:
-    with suppress(ImportError, ValueError):
-        return find_spec(module) is not None
-    return False

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +10,14 @@ import openai
 
 from sympo.judges.templates import choice
 from sympo.protocols.judging import MOST_TOKENS
+from sympo.secrets import redacted
 from sympo.types import Verdict, printable
 
 KEY = "OPENAI_API_KEY"
 # of a server's error message
 LONGEST = 500
-# a shorter one is a placeholder, such as EMPTY, and may be a word of a reply
-SHORTEST_KEY = 8
 # the finish reason at the token limit, by OpenAI and by gateways to others
 CUT = ("length", "max_tokens")
-# a key as servers repeat it, whole or with its middle masked
-_LIKE_A_KEY = re.compile(r"\bsk-[\w*.-]{8,}")
 
 
 class Refusal(Verdict):
@@ -39,14 +35,6 @@ class NoAnswer:
 def api_key() -> str:
     """The key in the environment, empty if there is none."""
     return os.environ.get(KEY, "").strip()
-
-
-def redact(text: str) -> str:
-    """A text without the key, which servers repeat in error messages."""
-    key = api_key()
-    if len(key) >= SHORTEST_KEY:
-        text = text.replace(key, "[key]")
-    return _LIKE_A_KEY.sub("[key]", text)
 
 
 def verdict(content: bytes) -> Verdict | NoAnswer:
@@ -92,7 +80,7 @@ def _read(first: dict[str, Any], tokens: list[int]) -> Verdict:
     words = words.encode(errors="replace").decode()
     found = choice(words, cut, thought)
     note = "(cut at its token limit) " if cut and found is None else ""
-    return Verdict(found, note + redact(words), *tokens)
+    return Verdict(found, note + redacted(words), *tokens)
 
 
 def _parts(content: Any) -> list[Any]:
@@ -168,5 +156,5 @@ def _shown(value: Any) -> str:
 
 
 def _shortened(text: str) -> str:
-    text = printable(" ".join(redact(text).encode(errors="replace").decode().split()))
+    text = printable(" ".join(redacted(text).encode(errors="replace").decode().split()))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -17,6 +17,8 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from sympo.process import compiled_code
+
 COMPILERS = ("c++", "g++", "clang++")
 REGISTERS = resources.files(__package__) / "registers.cpp"
 FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC")
@@ -39,7 +41,7 @@ def compiled(
         name = sources[-1].name
         library = _cached(name, text, defined)
         with suppress(OSError):
-            return ctypes.CDLL(str(library))
+            return _loaded(name, library)
         with tempfile.TemporaryDirectory(prefix="sympo-") as folder:
             # a copy: an installed package may not be a folder of files
             copy = Path(folder) / name
@@ -49,10 +51,16 @@ def compiled(
                 _keep(made, library)
                 for place in (library, made):  # either file system may be mounted noexec
                     with suppress(OSError):
-                        return ctypes.CDLL(str(place))
+                        return _loaded(name, place)
     except OSError:  # no source file, nowhere to write, or a compiler that does not run
         pass
     return None
+
+
+def _loaded(name: str, library: Path) -> ctypes.CDLL:
+    found = ctypes.CDLL(str(library))
+    compiled_code.add(name)
+    return found
 
 
 def _cached(name: str, text: str, defined: list[str]) -> Path:

@@ -4,7 +4,7 @@ import resource
 import shutil
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,9 @@ from sympo.pipelines.progress import Progress, Screen, heading, percent
 from sympo.pipelines.result import RunResult
 from sympo.protocols.jobs import SamplingJob, TrainedScorer
 from sympo.runs.adoption import adopt_run
+from sympo.runs.provenance import environment
 from sympo.runs.tracking import Tracker, hint
+from sympo.secrets import redacted
 from sympo.types import Evaluation
 
 
@@ -107,6 +109,8 @@ class CellRun:
         self.progress.note(f"already complete: {self.folder.path}")
         if lacking := self.cell.job.lacks(self.cell):
             self.progress.note(f"was run without job.{lacking}; force=true runs it again")
+        if self.cell.config["deterministic"] and not _was_deterministic(self.folder.summary()):
+            self.progress.note("was run without deterministic=true; force=true runs it again")
         if self.folder.mend_config(self._config_yaml):
             self.progress.note("rewrote its garbled config.yaml")
         self.folder.tidy()
@@ -145,6 +149,7 @@ class CellRun:
             selected,
             seconds,
             device=device_name(self.cell.device),
+            environment=environment(self.cell.device),
             peak_memory_bytes=peak_memory(self.cell.device),
             trained_together=trained_together,
             epochs=self.cell.job.epochs,
@@ -186,7 +191,7 @@ class CellRun:
 
     def fail(self, error: Exception) -> None:
         """Record that the cell failed; the others continue."""
-        reason = reason_of(error)
+        reason = redacted(reason_of(error))
         with suppress(OSError):  # a full disk must not stop the other cells
             self.folder.fail(error)
         self.progress.note(f"failed: {reason} ({self.folder.error_log})")
@@ -202,6 +207,11 @@ class CellRun:
         if self.locked:
             self.folder.release()
             self.locked = False
+
+
+def _was_deterministic(summary: Mapping[str, Any]) -> bool:
+    environment: Mapping[str, Any] = summary.get("environment", {})  # lacking in older runs
+    return bool(environment.get("deterministic"))
 
 
 def reason_of(error: Exception) -> str:

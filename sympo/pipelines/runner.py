@@ -12,7 +12,7 @@ from sympo.pipelines.cell_run import CellRun, reason_of
 from sympo.pipelines.forecast import Forecast, evaluations
 from sympo.pipelines.progress import Progress, Screen, Terminal, duration, percent
 from sympo.pipelines.result import RunResult
-from sympo.process import keep_freed_memory
+from sympo.process import deterministic_algorithms, keep_freed_memory
 from sympo.protocols.jobs import TrainedScorer
 from sympo.types import Evaluation
 
@@ -41,11 +41,12 @@ def run_cells(
 def run_all(runs: Sequence[CellRun], after: float = 0.0, wait: bool = False) -> list[RunResult]:
     """`run_cells` for cells that already have a screen."""
     try:
-        for run in runs:
-            run.take(wait)
-        _train([run for run in runs if run.to_train], after)
-        for run in runs:
-            run.judge()
+        with deterministic_algorithms(any(run.cell.config["deterministic"] for run in runs)):
+            for run in runs:
+                run.take(wait)
+            _train([run for run in runs if run.to_train], after)
+            for run in runs:
+                run.judge()
     finally:
         for run in runs:
             run.release()

@@ -17,12 +17,12 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
+from sympo.classes import recorded_class
 from sympo.disk import config_is_garbled, with_digest, write_atomically
 from sympo.identity import (
     NAME,
     TARGET,
     Identity,
-    class_at,
     identity_of,
     is_part,
     joined,
@@ -154,7 +154,7 @@ def _half_adopted(folder: Path, summary: Mapping[str, Any]) -> Old | None:
 def _draws_pairs(summary: Mapping[str, Any]) -> bool:
     """Whether the pairs of a run are responses of its policy."""
     from_policy: bool = getattr(
-        class_at(summary["config"]["dataset"][TARGET]), "from_policy", False
+        recorded_class(summary["config"]["dataset"][TARGET]), "from_policy", False
     )
     return from_policy
 

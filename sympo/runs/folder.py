@@ -32,6 +32,7 @@ from sympo.disk import (
 from sympo.identity import FORMAT, NAME, Identity, joined
 from sympo.outcomes import TestSet
 from sympo.runs.provenance import git_commit, versions
+from sympo.secrets import redacted
 from sympo.types import Evaluation
 from sympo.validity import history_fault, summary_fault
 
@@ -385,7 +386,7 @@ class RunFolder:
 
     def fail(self, error: BaseException) -> None:
         """Write the traceback of a failure to `error.log`."""
-        self.error_log.write_text("".join(traceback.format_exception(error)))
+        self.error_log.write_text(redacted("".join(traceback.format_exception(error))))
 
 
 def _finite(metrics: Mapping[str, float | None]) -> dict[str, float | None]:

@@ -64,6 +64,7 @@ def test_one_command(root: Path, tmp_path: Path, options: list[str]) -> None:
     done = subprocess.run(
         [
             sys.executable, "run.py", f"hydra.searchpath=[file://{CONF}]", *options, "noise=0.2",
+            "allow_external_targets=true",
             f"results_dir={tmp_path}", "job.epochs=1", "wandb.mode=disabled",
         ],
         cwd=root, capture_output=True, text=True,

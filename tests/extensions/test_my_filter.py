@@ -14,7 +14,8 @@ HERE = Path(__file__).parent
 def test_it_cleans_a_cell(tmp_path: Path) -> None:
     done = subprocess.run(
         [
-            sys.executable, "run.py", "--config-dir", str(HERE / "conf"), "noise=0.3",
+            sys.executable, "run.py", "--config-dir", str(HERE / "conf"),
+            "allow_external_targets=true", "noise=0.3",
             "filter=often_contradicted", "filter.action=flip", "filter.epochs=3", "job.epochs=3",
             f"results_dir={tmp_path}", "wandb.mode=disabled",
         ],

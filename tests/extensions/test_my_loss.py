@@ -27,7 +27,8 @@ def own(monkeypatch: pytest.MonkeyPatch) -> type[MarginLoss]:
 def run(tmp_path: Path, *overrides: str) -> str:
     done = subprocess.run(
         [
-            sys.executable, "run.py", "--config-dir", str(HERE / "conf"), "loss=my_loss",
+            sys.executable, "run.py", "--config-dir", str(HERE / "conf"),
+            "allow_external_targets=true", "loss=my_loss",
             f"results_dir={tmp_path / 'results'}", "wandb.mode=disabled", *overrides,
         ],
         cwd=ROOT, capture_output=True, text=True,

@@ -12,10 +12,11 @@ from tests.helpers.configs import composed
 from tests.helpers.policies import SMALL_POLICY as SMALL
 
 OTHER = "tests.pipelines.other_sampler.Other"
+ALLOW = "allow_external_targets=true"
 
 
 def run(results: Path, sampler: str | None = None) -> tuple[Path, dict[str, Any]]:
-    config, choices = composed(*SMALL, f"results_dir={results}", "noise=0.2")
+    config, choices = composed(*SMALL, f"results_dir={results}", "noise=0.2", ALLOW)
     if sampler:
         config.sampler._target_ = sampler
     result = run_cell(config, choices, wait=True)
@@ -70,7 +71,7 @@ def test_a_kill_while_responses_are_replaced_costs_nothing(
     trained = weights.stat().st_mtime_ns
     with monkeypatch.context() as patched:
         patched.setattr(RunFolder, "_take_over_unfinished", lambda _: 1 / 0)
-        config, choices = composed(*SMALL, f"results_dir={tmp_path}", "noise=0.2")
+        config, choices = composed(*SMALL, f"results_dir={tmp_path}", "noise=0.2", ALLOW)
         config.sampler._target_ = OTHER
         assert run_cell(config, choices, wait=True).status == "failed"
     _, after = run(tmp_path, OTHER)

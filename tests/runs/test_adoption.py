@@ -116,7 +116,7 @@ def test_other_cells_are_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda folder: None, "No module named 'mine'"),
+        (lambda folder: None, "class mine.Loss is not in use"),
         (lambda folder: (folder / "summary.json").write_text("{"), "damaged"),
     ],
 )

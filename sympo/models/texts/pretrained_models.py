@@ -1,8 +1,10 @@
 """Settings of causal models that are loaded from files in the hub's format."""
 
 import json
+import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,6 +16,16 @@ from sympo.types import BadArgument, BadInput, Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+TRUST = "trust_remote_code=true"
+
+
+@cache
+def _warn_of_code(folder: Path) -> None:
+    """Say, once for each folder, which code may run."""
+    names = ", ".join(sorted(file.name for file in folder.glob("*.py"))) or "from the hub"
+    log.warning("%s: code that comes with %s may run on this machine: %s", TRUST, folder, names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +56,9 @@ class Pretrained(LanguageModel, ABC):
         self._check_adapters(self._skeleton())
 
     def check_files(self) -> None:
-        """Raise BadInput if config or weights are missing or broken."""
+        """Raise BadInput if config or weights are missing or broken; name the code that may run."""
+        if self._trusts_code:
+            _warn_of_code(self.folder)
         if not (self.folder / "config.json").is_file():
             raise self._refused("lacks config.json", self.folder)
         weights = sorted(self.folder.glob("*.safetensors"))
@@ -73,7 +87,10 @@ class Pretrained(LanguageModel, ABC):
                 made: PreTrainedModel = auto.from_config(config, **trusted)
                 return made
         except Exception as error:  # whatever a config or its code raises
-            reason = " ".join(str(error).split())[:300]
+            reason = " ".join(str(error).split())
+            if "trust_remote_code" in reason and not self._trusts_code:
+                reason = "it needs code that comes with it, which runs only with " + TRUST
+            reason = reason[:300]
             raise BadInput(
                 f"{self.folder / 'config.json'} does not describe a {self.kind}: {reason}"
             ) from error

@@ -24,6 +24,7 @@ from sympo.models.texts.shared_prefix_attention import (
 )
 from sympo.models.texts.varlen_attention import Operator, operators, supports
 from sympo.models.texts.working_copies import WorkingCopies
+from sympo.process import compiled_code
 from sympo.protocols.models import Splittable
 from sympo.types import Encoded
 
@@ -162,6 +163,8 @@ class PretrainedScorer(BaseScorer):
         if failure:
             for layer in layers:
                 layer._compiled_call_impl = None
+        else:
+            compiled_code.add("layers, by torch.compile")
         return failure
 
     def _agree(self, found: Tensor, expected: Tensor, rows: PackedRows) -> bool:
