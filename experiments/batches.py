@@ -16,6 +16,7 @@ from experiments.cells import Planned, prepare
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.progress import Screen
 from sympo.pipelines.result import RunResult
+from sympo.process import start_worker
 
 # larger batches are no faster on a CPU (results/benchmarks/cells_per_second.json), and smaller
 # ones spread evenly over its cores
@@ -152,10 +153,9 @@ class _Worker:
         self.start()
 
     def start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, other = context.Pipe()
-        self.process = context.Process(target=_work, args=(other, self.place), daemon=True)
-        self.process.start()
+        self.pipe, other = multiprocessing.Pipe()
+        code = f"from experiments.batches import work; work({other.fileno()}, {self.place})"
+        self.process = start_worker(code, [other.fileno()])
         other.close()
 
     def give(self, batch: int, cells: Sequence[Planned], after: float) -> None:
@@ -168,8 +168,7 @@ class _Worker:
             self.pipe.send(work)
 
     def died(self, batch: Sequence[Planned], screen: Screen) -> list[RunResult]:
-        self.process.join()
-        reason = f"its process exited with code {self.process.exitcode}"
+        reason = f"its process exited with code {self.process.wait()}"
         found = []
         for cell in (one.cell for one in batch):
             done = cell.folder.completed_since(cell.since)
@@ -184,11 +183,12 @@ class _Worker:
 
     def end(self) -> None:
         self.process.terminate()
+        self.process.wait()
         self.pipe.close()
 
 
 class _ScreenOfParent:
-    """Sends progress to the parent's screen; ends the process if the parent is gone."""
+    """Sends progress to the parent's screen."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe, self.said = pipe, 0.0
@@ -208,9 +208,14 @@ class _ScreenOfParent:
             os._exit(1)
 
 
-def _work(pipe: Connection, place: int) -> None:
+def work(descriptor: int, place: int) -> None:
+    """Run the batches that arrive through a connection, until it is closed.
+
+    descriptor: of the connection. place: the worker's line on the screen.
+    """
     from sympo.pipelines.runner import run_cells
 
+    pipe = Connection(descriptor)
     screen = _ScreenOfParent(pipe)
     try:
         for cells, after in _received(pipe):

@@ -108,7 +108,7 @@ class CellRun:
         if lacking := self.cell.job.lacks(self.cell):
             self.progress.note(f"was run without job.{lacking}; force=true runs it again")
         if self.folder.mend_config(self._config_yaml):
-            self.progress.note("rewrote its garbled config.yaml")
+            self.progress.note("its config.yaml was garbled; set aside as *.damaged and rewritten")
         self.folder.tidy()
 
     def _config_yaml(self) -> str:

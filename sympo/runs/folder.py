@@ -25,6 +25,7 @@ from sympo.disk import (
     litter,
     read_if_there,
     remove_litter,
+    sealed,
     set_aside,
     with_digest,
     write_atomically,
@@ -217,7 +218,7 @@ class RunFolder:
         write_atomically(self.unfinished / "metrics.jsonl", text)
         digests = self._digests(self.unfinished)
         whole = summary | self.settings() | {"files": summary["files"] | digests}
-        write_atomically(self.unfinished / "summary.json", json.dumps(whole, indent=1))
+        write_atomically(self.unfinished / "summary.json", sealed(whole, indent=1))
         (self.unfinished / READY).touch()
         self.roll_forward()
 
@@ -234,10 +235,14 @@ class RunFolder:
             return False
 
     def mend_config(self, config_yaml: Callable[[], str]) -> bool:
-        """Rewrite a complete run's `config.yaml` if it is garbled; returns whether it was."""
+        """Rewrite a complete run's `config.yaml` if it is missing, or garbled, which sets it aside;
+        returns whether it was."""
         file = self.path / "config.yaml"
-        garbled = config_is_garbled(read_if_there(file) or b"")
+        content = read_if_there(file)
+        garbled = config_is_garbled(content or b"")
         if garbled:
+            if content is not None:
+                set_aside(file)
             self.write_config(config_yaml())
         return garbled
 
@@ -347,7 +352,7 @@ class RunFolder:
         self._take_over_unfinished()
         self._metrics = self._metrics.replace(self.path / "metrics.jsonl")
         summary["files"] = self._digests(self.path)
-        write_atomically(self._summary, json.dumps(summary, indent=1))
+        write_atomically(self._summary, sealed(summary, indent=1))
 
     def _take_over_unfinished(self) -> None:
         ready = self.unfinished / READY
