@@ -1,5 +1,6 @@
 """Atomic writes, detection of damaged files, and removal of what killed processes leave."""
 
+import glob
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from sympo.types import BadInput
 # temporary files of `write_atomically`, and folders that are built beside their destination
 # no wider: report folders also hold users' files, such as `.zcompdump-5.9`
 _TEMPORARY = re.compile(
-    r"\..+\.(json|jsonl|npz|yaml)\.(?P<pid>\d+)|\.report-((?P<host>.+)-(?P<owner>\d+)-)?\w+"
+    r"\..+\.(csv|json|jsonl|npz|yaml)\.(?P<pid>\d+)|\.report-((?P<host>.+)-(?P<owner>\d+)-)?\w+"
 )
 SECONDS_UNTIL_LITTER = 24 * 60 * 60
 _OF_THE_REST = " is the BLAKE2b of what follows"
@@ -95,7 +96,12 @@ def _seal(body: bytes) -> str:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file atomically and durably: it is complete or absent, even after a power cut."""
+    """Write a file atomically and durably: it is complete or absent, even after a power cut. What
+    killed processes have left of writing it is removed."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        pid = left.suffix[1:]
+        if pid.isdecimal() and _is_abandoned(left, pid):
+            left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -129,16 +135,16 @@ def litter(folder: Path) -> list[Path]:
     return [
         path
         for path in folder.iterdir()
-        if (found := _TEMPORARY.fullmatch(path.name)) and _is_abandoned(path, found)
+        if (found := _TEMPORARY.fullmatch(path.name))
+        and _is_abandoned(path, found["pid"] or found["owner"], found["host"])
     ]
 
 
-def _is_abandoned(path: Path, name: re.Match[str]) -> bool:
+def _is_abandoned(path: Path, pid: str | None, host: str | None = None) -> bool:
     with suppress(OSError):
         if time.time() - path.lstat().st_mtime > SECONDS_UNTIL_LITTER:
             return True
-    pid = name["pid"] or name["owner"]
-    if pid is None or name["host"] not in (None, socket.gethostname()):
+    if pid is None or host not in (None, socket.gethostname()):
         return False
     try:
         os.kill(int(pid), 0)
