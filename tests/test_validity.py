@@ -114,6 +114,7 @@ def test_a_damaged_run_is_set_aside(tmp_path: Path, kind: str) -> None:
     assert run.acquire() and words in run.set_aside_damaged()
     assert not (run.path / "summary.json").exists()
     assert (run.path / "summary.json.damaged").is_file()
+    assert (run.path / "last.jsonl.damaged").is_file() == (kind == "samples")
     assert run.set_aside_damaged() == "" and not run.complete
     run.release()
     assert finished(tmp_path).complete

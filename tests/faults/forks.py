@@ -120,12 +120,19 @@ class ForkedWorker:
 
 
 def group_of(pid: int) -> list[int]:
-    """The living processes of a group, by Linux's /proc."""
+    """The processes of a group that still run: by Linux's /proc, neither ended nor about to end by
+    a kill that the system has already sent."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
                 state, _, group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
-                if int(group) == pid and state != "Z":
+                if int(group) == pid and state not in "ZX" and not _is_killed(entry):
                     found.append(int(entry.name))
     return found
+
+
+def _is_killed(process: Path) -> bool:
+    lines = (process / "status").read_text().splitlines()
+    pending = [line.split()[1] for line in lines if line.startswith(("SigPnd:", "ShdPnd:"))]
+    return any(int(signals, 16) >> (signal.SIGKILL - 1) & 1 for signals in pending)

@@ -71,8 +71,8 @@ def inside(found: list[Mark], phase: str) -> set[int]:
 class Watch:
     """Wraps the functions of all phases in this process and in those that it forks.
 
-    pipe: the descriptor that marks are written to. trigger: when to kill, if at all. counts: whether to
-    count function calls, which is slow.
+    pipe: the descriptor that marks are written to. trigger: when to kill, if at all. counts:
+    whether to count function calls, which is slow.
     """
 
     def __init__(self, pipe: int, trigger: "Trigger | None" = None, counts: bool = False) -> None:

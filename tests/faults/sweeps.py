@@ -38,8 +38,8 @@ _UNCOMPARED = {"config.yaml", "made.json", "report.html", ".lock", "error.log"}
 
 @dataclass(frozen=True)
 class Sweep:
-    """Two cells, one a loss. processes: how many workers share them, a batch each. reports: whether a
-    report follows, which takes longer than all else."""
+    """Two cells, one a loss. processes: how many workers share them, a batch each. reports: whether
+    a report follows, which takes longer than all else."""
 
     settings: tuple[str, ...]
     processes: int = 1
