@@ -53,7 +53,7 @@ class Sweep:
             screen = Terminal(open(1, "w", closefd=False))  # noqa: SIM115
             found = [one for (one,) in batches.run_in_processes(alone, self.processes, screen)]
         else:
-            found = run_cells([one.cell for one in planned])
+            found = run_cells([one.cell for one in planned], wait=True)
         if self.reports:
             report(found, results / "latest", lambda folders: ("made.json", str(len(folders))))
         return int(any(_failed(one) for one in (*found, *outcomes)))
