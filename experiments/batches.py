@@ -18,6 +18,7 @@ from experiments.devices import use
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.progress import Screen
 from sympo.pipelines.result import RunResult
+from sympo.process import start_worker
 
 # larger batches are no faster on a CPU (results/benchmarks/cells_per_second.json), and smaller
 # ones spread evenly over its cores
@@ -174,12 +175,10 @@ class _Worker:
         self.start()
 
     def start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, other = context.Pipe()
-        self.process = context.Process(
-            target=_work, args=(other, self.place, self.setting), daemon=True
-        )
-        self.process.start()
+        self.pipe, other = multiprocessing.Pipe()
+        setting = f"Setting({self.setting.threads}, {self.setting.device})"
+        code = f"from experiments.batches import Setting, work; work({other.fileno()}, {self.place}, {setting})"
+        self.process = start_worker(code, [other.fileno()])
         other.close()
 
     def give(self, batch: int, cells: Sequence[Planned], after: float) -> None:
@@ -192,8 +191,7 @@ class _Worker:
             self.pipe.send(work)
 
     def died(self, batch: Sequence[Planned], screen: Screen) -> list[RunResult]:
-        self.process.join()
-        reason = f"its process exited with code {self.process.exitcode}"
+        reason = f"its process exited with code {self.process.wait()}"
         found = []
         for cell in (one.cell for one in batch):
             done = cell.folder.completed_since(cell.since)
@@ -208,11 +206,12 @@ class _Worker:
 
     def end(self) -> None:
         self.process.terminate()
+        self.process.wait()
         self.pipe.close()
 
 
 class _ScreenOfParent:
-    """Sends progress to the parent's screen; ends the process if the parent is gone."""
+    """Sends progress to the parent's screen."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe, self.said = pipe, 0.0
@@ -232,10 +231,15 @@ class _ScreenOfParent:
             os._exit(1)
 
 
-def _work(pipe: Connection, place: int, setting: Setting) -> None:
+def work(descriptor: int, place: int, setting: Setting) -> None:
+    """Run the batches that arrive through a connection, until it is closed.
+
+    descriptor: of the connection. place: the worker's line on the screen.
+    """
     use(setting.device)
     from sympo.pipelines.runner import run_cells
 
+    pipe = Connection(descriptor)
     screen = _ScreenOfParent(pipe)
     try:
         for cells, after in _received(pipe):

@@ -1,24 +1,30 @@
 """Atomic writes, detection of damaged files, and removal of what killed processes leave."""
 
+import glob
 import hashlib
+import json
 import os
 import re
 import shutil
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from sympo.types import BadInput
 
 # temporary files of `write_atomically`, and folders that are built beside their destination
 # no wider: report folders also hold users' files, such as `.zcompdump-5.9`
 _TEMPORARY = re.compile(
-    r"\..+\.(json|jsonl|npz|yaml)\.(?P<pid>\d+)|\.report-((?P<host>.+)-(?P<owner>\d+)-)?\w+"
+    r"\..+\.(csv|json|jsonl|npz|yaml)\.(?P<pid>\d+)|\.report-((?P<host>.+)-(?P<owner>\d+)-)?\w+"
 )
 SECONDS_UNTIL_LITTER = 24 * 60 * 60
 _OF_THE_REST = " is the BLAKE2b of what follows"
+_SEAL = "content_digest"
+_SEALED = re.compile(rb',\s*"content_digest": "([^"]*)"\s*}\s*\Z')
 # of a file, on common file systems
 LONGEST_NAME = 255
 
@@ -63,15 +69,39 @@ def config_is_garbled(content: bytes) -> bool:
     counts as garbled only if it is not text that begins like settings."""
     first, _, rest = content.partition(b"\n")
     if first.endswith(_OF_THE_REST.encode()):
-        return first[2:18] != content_digest(rest).encode()
+        return first != f"# {content_digest(rest)}{_OF_THE_REST}".encode()
     try:
         return re.match(r"[\w.]+:", content.decode()) is None or "\0" in content.decode()
     except UnicodeDecodeError:
         return True
 
 
+def sealed(content: Mapping[str, Any], indent: int | None = None) -> str:
+    """A JSON object with a digest of the rest as its last entry, which reveals damage."""
+    text = json.dumps({key: value for key, value in content.items() if key != _SEAL}, indent=indent)
+    body, comma = text[:-1].rstrip(), ", " if indent is None else f",\n{' ' * indent}"
+    end = text[len(body) :]
+    return f'{body}{comma}"{_SEAL}": "{_seal(body.encode())}"{end}'
+
+
+def seal_is_broken(content: bytes) -> bool:
+    """Whether the rest of a sealed JSON object differs from what was sealed; False if there is no
+    seal, which older files lack."""
+    found = _SEALED.search(content, max(0, len(content) - 100))
+    return found is not None and found[1] != _seal(content[: found.start()]).encode()
+
+
+def _seal(body: bytes) -> str:
+    return content_digest(body + b"}")
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file atomically and durably: it is complete or absent, even after a power cut."""
+    """Write a file atomically and durably: it is complete or absent, even after a power cut. What
+    killed processes have left of writing it is removed."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        pid = left.suffix[1:]
+        if pid.isdecimal() and _is_abandoned(left, pid):
+            left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -84,11 +114,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
-def set_aside(path: Path) -> Path:
+def set_aside(path: Path, folder: Path | None = None) -> Path:
     """Rename a damaged file or folder to `<name>.damaged`, or `<name>.damaged-2` and so on, which
-    nothing reads; returns the new path."""
+    nothing reads; returns the new path. folder: where to keep it, by default where it is."""
     for number in count(1):
-        free = path.with_name(f"{path.name}.damaged" + (f"-{number}" if number > 1 else ""))
+        name = f"{path.name}.damaged" + (f"-{number}" if number > 1 else "")
+        free = (folder or path.parent) / name
         if not free.exists():
             return path.replace(free)
     raise AssertionError("unreachable: some name is always free")
@@ -104,16 +135,16 @@ def litter(folder: Path) -> list[Path]:
     return [
         path
         for path in folder.iterdir()
-        if (found := _TEMPORARY.fullmatch(path.name)) and _is_abandoned(path, found)
+        if (found := _TEMPORARY.fullmatch(path.name))
+        and _is_abandoned(path, found["pid"] or found["owner"], found["host"])
     ]
 
 
-def _is_abandoned(path: Path, name: re.Match[str]) -> bool:
+def _is_abandoned(path: Path, pid: str | None, host: str | None = None) -> bool:
     with suppress(OSError):
         if time.time() - path.lstat().st_mtime > SECONDS_UNTIL_LITTER:
             return True
-    pid = name["pid"] or name["owner"]
-    if pid is None or name["host"] not in (None, socket.gethostname()):
+    if pid is None or host not in (None, socket.gethostname()):
         return False
     try:
         os.kill(int(pid), 0)

@@ -1,15 +1,21 @@
-"""Process-wide settings, which programs set and the library never does."""
+"""Process-wide settings, which programs set and the library never does, and worker processes."""
 
 import ctypes
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 # compiled code that this process has loaded: C++ files, and layers by torch.compile
 compiled_code: set[str] = set()
 # a workspace of fixed size makes cuBLAS choose the same algorithm each time
 CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+_PR_SET_PDEATHSIG = 1
+_SECONDS_BETWEEN_LOOKS = 0.25
 
 
 def keep_freed_memory() -> None:
@@ -60,3 +66,34 @@ def deterministic_algorithms(wanted: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before[0])
         matmul.allow_tf32, cudnn.allow_tf32 = before[1:]
         cudnn.deterministic, cudnn.benchmark = chosen
+
+
+def start_worker(code: str, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
+    """Start Python code in a process that ends with this one, however this one ends.
+
+    descriptors: of the files that the process inherits.
+    """
+    # before anything slow is imported: `multiprocessing` would import the main module first
+    first = f"from sympo.process import end_with_parent; end_with_parent({os.getpid()}); "
+    return subprocess.Popen(
+        [sys.executable, "-c", first + code],
+        stdin=subprocess.DEVNULL,
+        pass_fds=descriptors,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process when its parent ends, even by a kill; parent: the parent's number."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:  # it has ended already
+        os._exit(1)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    os._exit(1)

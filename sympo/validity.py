@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sympo.disk import seal_is_broken
 from sympo.metrics import bounds, is_metric
 
 OPTIONS = ("job", "dataset", "loss", "noise_model")
@@ -32,6 +33,7 @@ def summary_fault(content: bytes, folder: Sequence[str]) -> str:
         or _number_fault(summary)
         or _place_fault(summary, folder)
         or _parts_fault(summary)
+        or ("it differs from what the run wrote" if seal_is_broken(content) else "")
     )
 
 

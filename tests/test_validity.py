@@ -10,6 +10,7 @@ import pytest
 
 from sympo.analysis import Collection
 from sympo.analysis.__main__ import main
+from sympo.disk import config_is_garbled, content_digest, sealed
 from sympo.identity import Identity
 from sympo.metrics import bounds
 from sympo.runs.folder import CellName, RunFolder
@@ -35,9 +36,13 @@ def finished(tmp_path: Path) -> RunFolder:
 
 
 def changed(**changes: Any) -> Callable[[Path], None]:
+    """Changes to a summary without a digest, as earlier versions wrote."""
+
     def change(folder: Path) -> None:
         file = folder / "summary.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+        summary = json.loads(file.read_text()) | changes
+        summary.pop("content_digest", None)
+        file.write_text(json.dumps(summary))
 
     return change
 
@@ -90,6 +95,12 @@ OF_RUNS = {
         ),
         "differs from what the run wrote",
     ),
+    "digit": (
+        lambda f: (f / "summary.json").write_text(
+            (f / "summary.json").read_text().replace("0.5", "0.6")
+        ),
+        "summary.json is damaged: it differs from what the run wrote",
+    ),
     "samples": (written("samples/last.jsonl", "{}\n{}\n"), "samples/last.jsonl is damaged"),
 }
 
@@ -103,6 +114,7 @@ def test_a_damaged_run_is_set_aside(tmp_path: Path, kind: str) -> None:
     assert run.acquire() and words in run.set_aside_damaged()
     assert not (run.path / "summary.json").exists()
     assert (run.path / "summary.json.damaged").is_file()
+    assert (run.path / "last.jsonl.damaged").is_file() == (kind == "samples")
     assert run.set_aside_damaged() == "" and not run.complete
     run.release()
     assert finished(tmp_path).complete
@@ -118,6 +130,25 @@ def test_whole_runs_are_complete(tmp_path: Path) -> None:
     del summary["files"]  # of before there were digests
     (run.path / "summary.json").write_text(json.dumps(summary))
     assert RunFolder(tmp_path, NAME, IDENTITY).complete
+
+
+@pytest.mark.parametrize("name", ["summary.json", "config.yaml", "metrics.jsonl"])
+def test_every_flipped_bit_is_detected(tmp_path: Path, name: str) -> None:
+    run = finished(tmp_path)
+    file = run.path / name
+    content, place = file.read_bytes(), run.path.parts[-5:]
+    summary = json.loads((run.path / "summary.json").read_bytes())
+    del summary["content_digest"]
+    for bit in range(8 * len(content)):
+        harmed = bytearray(content)
+        harmed[bit // 8] ^= 1 << bit % 8
+        if name == "config.yaml":
+            assert config_is_garbled(bytes(harmed))
+        elif name == "metrics.jsonl":
+            assert content_digest(bytes(harmed)) != summary["files"][name]
+        elif not summary_fault(bytes(harmed), place):
+            found = json.loads(harmed)  # the name of the digest or the space around it was hit
+            assert summary == {key: found[key] for key in summary}, bit
 
 
 def test_folders_have_six_digits_of_a_rate(tmp_path: Path) -> None:
@@ -136,7 +167,9 @@ def test_a_garbled_config_is_written_again(tmp_path: Path, content: bytes) -> No
     assert not run.mend_config(lambda: "x: 1\n") and file.read_bytes() == before
     # cut, or written over
     file.write_bytes(before[:-2] if content == b"noise: 0" else content)
+    harmed = file.read_bytes()
     assert run.mend_config(lambda: "noise: 0.3\n") and file.read_bytes() == before
+    assert (run.path / "config.yaml.damaged").read_bytes() == harmed
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
@@ -167,6 +200,20 @@ def test_analysis_of_damaged_runs_ends_with_one(tmp_path: Path, caplog: Any) -> 
     assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 1
     assert f"{folders[0]}/config.yaml is garbled" in caplog.text
     assert f"{folders[1]}/summary.json is damaged" in caplog.text
+
+
+def test_analysis_names_a_digit_that_changed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    history = [{"epoch": 1, "test/order_accuracy": 0.5, "validation/noisy_accuracy": 0.5}]
+    for seed in range(2):
+        file = write_run(tmp_path, seed=seed, history=history) / "summary.json"
+        file.write_text(sealed(json.loads(file.read_text()), indent=1))
+    assert len(Collection.from_runs(tmp_path).cells) == 2
+    file.write_text(file.read_text().replace("0.5", "0.6"))
+    collection = Collection.from_runs(tmp_path)
+    assert collection.cells["seed"].tolist() == [0]
+    assert f"{file} is damaged: it differs from what the run wrote" in caplog.text
 
 
 def test_cells_that_left_nothing_are_counted(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ import pyarrow.json as arrow_json
 
 from sympo.analysis.config_leaves import SEPARATOR
 from sympo.analysis.frames import KEYS, WHICH, flatten
-from sympo.disk import config_is_garbled
+from sympo.disk import config_is_garbled, seal_is_broken
 from sympo.metrics import bounds, is_metric
 from sympo.validity import (
     OPTIONS,
@@ -141,6 +141,7 @@ def _summaries(texts: Mapping[str, bytes]) -> tuple[pa.Table, dict[str, str]]:
         return _table(records, prefixes), faults
     flat = _flat(table.select([name for name in _READ if name in table.column_names]))
     odd = _out_of_bounds(flat, prefixes) | _out_of_place(flat, list(texts))
+    odd |= np.array([seal_is_broken(text) for text in texts.values()], bool)
     faults = _faults([folder for folder, is_odd in zip(texts, odd, strict=True) if is_odd], texts)
     whole = pa.array([folder not in faults for folder in texts], pa.bool_())
     return _numbers(flat.filter(whole), prefixes), faults

@@ -3,23 +3,16 @@
 A file ends with a digest of the rest; files older than digests have none.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from sympo.disk import seal_is_broken
 from sympo.evaluation.former_judges import modern
 
-_DIGEST = '"content_digest": "'
 # its name in older files
 _RENAMED = ("length_controlled_win_rate", "length_adjusted_win_rate")
-
-
-def sealed(content: Mapping[str, Any]) -> str:
-    """The text of a judged file; `read` is its inverse."""
-    text = json.dumps(content)
-    return f'{text[:-1]}, {_DIGEST}{_hashed(text.encode())}"}}'
 
 
 def read(raw: bytes) -> dict[str, Any]:
@@ -27,8 +20,7 @@ def read(raw: bytes) -> dict[str, Any]:
 
     Raises ValueError, with the reason in a few words, if it is damaged or holds impossible values.
     """
-    body, found, digest = raw.rpartition(f", {_DIGEST}".encode())
-    if found and digest.strip() != f'{_hashed(body + b"}")}"}}'.encode():
+    if seal_is_broken(raw):
         raise ValueError("its digest is that of other content")
     try:
         content = json.loads(raw.decode(), parse_constant=_no_number)
@@ -88,7 +80,3 @@ def _check(fits: bool, what: str, value: Any) -> None:
 
 def _no_number(text: str) -> None:
     raise ValueError(f"{text} is not a number in JSON")
-
-
-def _hashed(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=8).hexdigest()

@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS verdicts (
 _ROW = "key, judge, choice, raw, prompt_tokens, completion_tokens, asked, digest"
 _AT_A_TIME = 500
 _RANGES = 2**12
+# files of SQLite beside its own
+_BESIDE = ("-wal", "-shm")
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 # files of which this process has checked every page; each row is checked when it is read
 _looked_through: set[Path] = set()
@@ -146,6 +148,10 @@ class VerdictCache:
     def _open(self) -> None:
         # SQLite does not wait if two processes create the file at once
         with FileLock(f"{self.path}.lock"):
+            if not self.path.exists() and _new(self.path).exists():  # a process was killed
+                for end in _BESIDE:
+                    Path(f"{self.path}{end}").unlink(missing_ok=True)
+                _new(self.path).replace(self.path)
             try:
                 self._db = _opened(self.path)
             except sqlite3.DatabaseError as error:
@@ -214,22 +220,31 @@ def _text(raw: bytes) -> str:
 
 def _renewed(path: Path, error: sqlite3.DatabaseError) -> sqlite3.Connection:
     """Set a damaged file aside and keep what can be read of it."""
+    judges, rows = _rescued(path)
+    new = _new(path)
+    for end in ("", *_BESIDE):  # left by a killed process
+        Path(f"{new}{end}").unlink(missing_ok=True)
+    with closing(_opened(new)) as db:
+        db.execute("BEGIN")
+        db.executemany("INSERT OR IGNORE INTO judges VALUES (?, ?)", judges)
+        db.executemany(_INSERT, rows)
+        db.execute("COMMIT")
     aside = set_aside(path)
-    for end in ("-wal", "-shm"):  # which would be read into the new file
+    for end in _BESIDE:  # which would be read into the new file
         with suppress(FileNotFoundError):
             Path(f"{path}{end}").replace(f"{aside}{end}")
-    judges, rows = _rescued(aside)
-    db = _opened(path)
-    db.execute("BEGIN")
-    db.executemany("INSERT OR IGNORE INTO judges VALUES (?, ?)", judges)
-    db.executemany(_INSERT, rows)
-    db.execute("COMMIT")
+    new.replace(path)
     log.warning(
         "%s is damaged (%s): it is set aside as %s; %s verdicts could be read and are kept, others "
         "are asked again",
         path, error, aside.name, f"{len(rows):,}",
     )  # fmt: skip
-    return db
+    return _opened(path)
+
+
+def _new(path: Path) -> Path:
+    """What is to replace a damaged file; complete once that is set aside."""
+    return path.with_name(f"{path.name}.new")
 
 
 def _rescued(path: Path) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:

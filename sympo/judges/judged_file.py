@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sympo.disk import set_aside, write_atomically
-from sympo.evaluation.judged_content import read, sealed
+from sympo.disk import sealed, set_aside, write_atomically
+from sympo.evaluation.judged_content import read
 from sympo.identity import digest
 from sympo.judges.former import Untranslatable, is_former
 from sympo.judges.judging import Judged
@@ -70,7 +70,6 @@ class JudgedFile:
         """
         if not self.path.is_file() and (former := self._former()):
             content = read(former.read_bytes())
-            content.pop("content_digest", None)  # older files have none
             write_atomically(self.path, sealed({**content, "config": self.config}))
             former.unlink()
 

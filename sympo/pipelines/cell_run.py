@@ -112,7 +112,7 @@ class CellRun:
         if self.cell.config["deterministic"] and not _was_deterministic(self.folder.summary()):
             self.progress.note("was run without deterministic=true; force=true runs it again")
         if self.folder.mend_config(self._config_yaml):
-            self.progress.note("rewrote its garbled config.yaml")
+            self.progress.note("its config.yaml was garbled; set aside as *.damaged and rewritten")
         self.folder.tidy()
 
     def _config_yaml(self) -> str:

@@ -18,7 +18,7 @@ import yaml
 from filelock import FileLock
 
 from sympo.classes import recorded_class
-from sympo.disk import config_is_garbled, with_digest, write_atomically
+from sympo.disk import config_is_garbled, sealed, with_digest, write_atomically
 from sympo.identity import (
     NAME,
     TARGET,
@@ -100,7 +100,7 @@ def _rename(old: Old, folder: RunFolder, config_yaml: str) -> None:
     summary = json.loads(file.read_bytes())
     mine = RunFolder(folder.path.parents[4], folder.name, folder.identity, old.sampler)
     summary |= mine.settings() | {"hash": folder.hash, "adopted_from": old.folder.name[-8:]}
-    write_atomically(file, json.dumps(summary, indent=1))
+    write_atomically(file, sealed(summary, indent=1))
     os.utime(file, ns=(made, made))  # keep its age
     write_atomically(old.folder / "config.yaml", with_digest(config_yaml))
     old.folder.rename(folder.path)

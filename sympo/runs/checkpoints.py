@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from sympo.disk import set_aside
 from sympo.evaluation.selection import reported
 from sympo.runs.folder import RunFolder
 from sympo.types import Evaluation
@@ -49,27 +50,35 @@ def save(state: Mapping[str, Any], folder: RunFolder, trainer: type) -> None:
 
 def load(folder: RunFolder, trainer: type, note: Callable[[str], None]) -> dict[str, Any] | None:
     """Load a cell's checkpoint on the CPU; None if there is none, or if the cell cannot resume from
-    it, with the reason as a note. trainer: that it must be from."""
+    it, with the reason as a note. A damaged one is set aside in the run folder. trainer: that it
+    must be from."""
     file = folder.checkpoint
     if not file.is_file():
         return None
     try:
         kept = torch.load(file, map_location="cpu", weights_only=True)
-        if kept["format"] != FORMAT:
-            reason = "from another version of this program"
-        elif kept["cell"] != folder.hash:
-            reason = "from another cell"
-        elif kept["trainer"] != trainer.__name__:
-            reason = f"from another trainer ({kept['trainer']}, not {trainer.__name__})"
-        elif kept["digest"] != _digest(kept["state"]):
-            reason = "damaged: its content differs from what was saved"
-        else:
-            state: dict[str, Any] = kept["state"]
-            return state
+        reason = _foreign(kept, folder, trainer)
+        intact = bool(reason) or kept["digest"] == _digest(kept["state"])
     except Exception as error:  # whatever torch raises on a broken file
-        reason = f"not readable ({type(error).__name__})"
-    note(f"starts over, because its checkpoint is {reason}: {file}")
+        reason, intact = f"not readable ({type(error).__name__})", False
+    if intact and not reason:
+        state: dict[str, Any] = kept["state"]
+        return state
+    reason = reason or "damaged: its content differs from what was saved"
+    aside = "" if intact else f"; set aside as {set_aside(file, folder.path)}"
+    note(f"starts over, because its checkpoint is {reason}: {file}{aside}")
     return None
+
+
+def _foreign(kept: Mapping[str, Any], folder: RunFolder, trainer: type) -> str:
+    """Where a checkpoint is from that is not this cell's own; empty if it is."""
+    if kept["format"] != FORMAT:
+        return "from another version of this program"
+    if kept["cell"] != folder.hash:
+        return "from another cell"
+    if kept["trainer"] != trainer.__name__:
+        return f"from another trainer ({kept['trainer']}, not {trainer.__name__})"
+    return ""
 
 
 def _digest(state: Any) -> str:

@@ -25,6 +25,7 @@ from sympo.disk import (
     litter,
     read_if_there,
     remove_litter,
+    sealed,
     set_aside,
     with_digest,
     write_atomically,
@@ -37,7 +38,7 @@ from sympo.types import Evaluation
 from sympo.validity import history_fault, summary_fault
 
 # files whose digests a summary holds; models are too large
-GUARDED = ("metrics.jsonl", "samples/*.jsonl")
+GUARDED = ("metrics.jsonl", "samples/*.jsonl", "suspects.csv", "data.json")
 # a file in `unfinished`: all that is to replace a complete run's files is there
 READY = "ready"
 # the default of the group `protocol`, which no summary names that was written before that group
@@ -143,12 +144,19 @@ class RunFolder:
         metrics = self.path / "metrics.jsonl"
         if fault := history_fault(read_if_there(metrics), summary["last"]["epoch"]):
             return f"{metrics} is damaged: {fault}"
+        for file in self._differing(summary):
+            return f"{file} is damaged: it differs from what the run wrote"
+        return ""
+
+    def _differing(self, summary: Mapping[str, Any]) -> list[Path]:
+        """The files that differ from what the run wrote. Deleted files do not count: only judges
+        and people need those beside the evaluations."""
+        found = []
         for name, digest in summary.get("files", {}).items():
-            # only judges need samples, so deleted samples do not count as damage
             kept = read_if_there(self.path / name)
             if kept is not None and content_digest(kept) != digest:
-                return f"{self.path / name} is damaged: it differs from what the run wrote"
-        return ""
+                found.append(self.path / name)
+        return found
 
     def _settings_fault(self, summary: Mapping[str, Any]) -> str:
         settings, at_default = summary["config"], summary.get("at_default", [])
@@ -159,13 +167,18 @@ class RunFolder:
         return changed or self.identity.replaced(summary.get("classes", {}))
 
     def set_aside_damaged(self) -> str:
-        """Rename the summary and the evaluations of a damaged run, so that it runs again; returns
-        what was damaged, empty if nothing was."""
+        """Rename the summary, the evaluations and what else is damaged of a damaged run, so that it
+        runs again; returns what was damaged, empty if nothing was."""
         fault = self.fault
         if fault:
-            for file in (self.path / "metrics.jsonl", self._summary):
+            try:
+                differing = self._differing(self.summary())
+            except (ValueError, RecursionError, AttributeError):  # of a damaged summary
+                differing = []
+            # the summary last, because without it the rest would not be looked at again
+            for file in dict.fromkeys([*differing, self.path / "metrics.jsonl", self._summary]):
                 if file.is_file():
-                    set_aside(file)
+                    set_aside(file, self.path)
         return fault
 
     def summary(self) -> dict[str, Any]:
@@ -218,7 +231,7 @@ class RunFolder:
         write_atomically(self.unfinished / "metrics.jsonl", text)
         digests = self._digests(self.unfinished)
         whole = summary | self.settings() | {"files": summary["files"] | digests}
-        write_atomically(self.unfinished / "summary.json", json.dumps(whole, indent=1))
+        write_atomically(self.unfinished / "summary.json", sealed(whole, indent=1))
         (self.unfinished / READY).touch()
         self.roll_forward()
 
@@ -235,10 +248,14 @@ class RunFolder:
             return False
 
     def mend_config(self, config_yaml: Callable[[], str]) -> bool:
-        """Rewrite a complete run's `config.yaml` if it is garbled; returns whether it was."""
+        """Rewrite a complete run's `config.yaml` if it is missing, or garbled, which sets it aside;
+        returns whether it was."""
         file = self.path / "config.yaml"
-        garbled = config_is_garbled(read_if_there(file) or b"")
+        content = read_if_there(file)
+        garbled = config_is_garbled(content or b"")
         if garbled:
+            if content is not None:
+                set_aside(file)
             self.write_config(config_yaml())
         return garbled
 
@@ -348,7 +365,7 @@ class RunFolder:
         self._take_over_unfinished()
         self._metrics = self._metrics.replace(self.path / "metrics.jsonl")
         summary["files"] = self._digests(self.path)
-        write_atomically(self._summary, json.dumps(summary, indent=1))
+        write_atomically(self._summary, sealed(summary, indent=1))
 
     def _take_over_unfinished(self) -> None:
         ready = self.unfinished / READY

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from sympo.evaluation.judged_content import read, sealed
+from sympo.disk import sealed
+from sympo.evaluation.judged_content import read
 
 ITEM = {
     "id": 1, "prompt": "ab", "score": 0.75, "length": 5, "other_length": 6,

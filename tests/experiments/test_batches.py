@@ -2,8 +2,8 @@
 
 import itertools
 import json
-import multiprocessing
 import pickle
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from experiments import batches
 from experiments.cells import Planned, prepare
 from sympo.pipelines.runner import run_cells
+from sympo.process import start_worker
 from sympo.runs.folder import RunFolder
 from tests.helpers.commands import SMALL_IMAGES as SMALL
 from tests.helpers.commands import cells, run, start
@@ -178,16 +179,24 @@ def test_settings_of_the_launcher_are_checked(tmp_path: Path, setting: str) -> N
 
 
 class Killing(Lines):
-    """Kills the process that first says how far it is."""
+    """Kills the first worker when it first reports its progress."""
+
+    workers: list[subprocess.Popen[bytes]] = []
 
     def live(self, place: int, text: str) -> None:
         if not self.said:
             self.said.append(text)
-            (child,) = multiprocessing.active_children()
-            child.kill()
+            self.workers[0].kill()
 
 
-def test_a_process_that_dies_takes_only_its_batch(tmp_path: Path) -> None:
+def test_a_process_that_dies_takes_only_its_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starts(*arguments: Any) -> subprocess.Popen[bytes]:
+        Killing.workers.append(start_worker(*arguments))
+        return Killing.workers[-1]
+
+    monkeypatch.setattr(batches, "start_worker", starts)
     found = planned(tmp_path, "job.epochs=150")[:3] + planned(tmp_path)[3:]
     work = [found[:3], found[3:6], found[6:]]
     ended = batches.run_in_processes(work, 1, Killing())

@@ -73,7 +73,7 @@ def flip(file: Path) -> None:
 
 DAMAGE = {
     "garbage": saved_again(lambda kept: kept["state"]["trainer"]["weights"]["w"].fill_(7)),
-    "another shape": saved_again(
+    "other shape": saved_again(
         lambda kept: kept["state"]["trainer"]["weights"].update(w=torch.zeros(25, 19))
     ),
     "missing keys": saved_again(lambda kept: kept["state"].pop("trainer")),
@@ -95,6 +95,8 @@ def test_a_damaged_checkpoint_is_not_resumed(folder: RunFolder, kind: str) -> No
     assert checkpoints.load(folder, Trainer, notes.append) is None
     (note,) = notes
     assert "starts over" in note and str(folder.checkpoint) in note
+    aside = folder.path / "checkpoint.pt.damaged"
+    assert (f"set aside as {aside}" in note) == aside.is_file() == (not kind.startswith("another "))
 
 
 def test_a_checkpoint_of_another_trainer_is_not_resumed(folder: RunFolder) -> None:
