@@ -7,9 +7,9 @@ from dataclasses import replace
 from experiments.batches import grouped
 from experiments.cells import Planned
 from experiments.slurm import queue
-from experiments.slurm.array_task import ended
 from experiments.slurm.sbatch import SlurmSettings, check_installed, submit
 from experiments.slurm.submissions import QueuedTask, SubmittedCell, submissions
+from experiments.slurm.submitted_cells import ended
 from experiments.slurm.waiting import wait_for
 from sympo.pipelines.progress import Screen
 from sympo.pipelines.result import RunResult
@@ -34,17 +34,16 @@ def run_as_arrays(
     taken = {cell.work for task in tasks for cell in task.cells}
     new = [number for number in left if SubmittedCell.of(planned[number]).work not in taken]
     if tasks:
-        jobs = _jobs(tasks)
-        screen.line(0, f"{len(left) - len(new)} cells are in the queue already ({jobs})")
+        count = len(left) - len(new)
+        screen.line(0, f"already in the queue: {count} cells ({_jobs(tasks)})")
     try:
         tasks += _submitted([planned[number] for number in new], settings, screen)
         lost = wait_for(tasks, screen)
     except KeyboardInterrupt:
         if tasks:
-            numbers = " ".join(sorted({task.submission.job for task in tasks}))
             print(
-                f"\nthe tasks stay in SLURM's queue: the same command waits for them, and "
-                f"`scancel {numbers}` cancels them",
+                f"\nthe tasks stay in SLURM's queue ({_jobs(tasks)}): the same command waits for "
+                "them, and scancel with these numbers cancels them",
                 file=sys.stderr,
             )
         raise
@@ -101,8 +100,8 @@ def _submitted(new: Sequence[Planned], settings: SlurmSettings, screen: Screen) 
         mine = submission.tasks()
         screen.line(
             0,
-            f"SLURM job {submission.job}: {sum(len(task.cells) for task in mine)} cells in "
-            f"{len(mine)} tasks; logs in {submission.folder}",
+            f"SLURM job {submission.job}: cells {sum(len(task.cells) for task in mine)}, tasks "
+            f"{len(mine)}, logs in {submission.folder}",
         )
         found += mine
     return found

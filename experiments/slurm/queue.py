@@ -1,6 +1,7 @@
 """SLURM's queue, as squeue shows it: no accounting is needed."""
 
 import getpass
+import re
 import subprocess
 from dataclasses import dataclass
 
@@ -11,6 +12,12 @@ ENDED = frozenset(
         "PREEMPTED", "REVOKED", "TIMEOUT",
     }
 )  # fmt: skip
+# reasons for which a task that is pending does not start until somebody changes something
+STUCK = re.compile(
+    r"Partition(TimeLimit|NodeLimit|Down|Inactive|Config)|BadConstraints|Invalid(Account|QOS)|"
+    r"AccountNotAllowed|QOSNotAllowed|\w+Max\w*Per(Job|User|Account|Node)\w*|"
+    r"Nodes_required_for_job_are_DOWN.*|ReqNodeNotAvail.*"
+)
 SECONDS_FOR_AN_ANSWER = 60
 
 
@@ -30,6 +37,13 @@ class TaskState:
         """Whether the task waits until a person releases it."""
         return self.state in ("PENDING", "SPECIAL_EXIT", "REQUEUE_HOLD") and (
             "held" in self.reason.lower()
+        )
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the task does not start unless somebody changes its settings or the cluster."""
+        return self.state == "PENDING" and (
+            STUCK.fullmatch(self.reason.replace(" ", "_")) is not None
         )
 
 

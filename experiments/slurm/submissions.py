@@ -9,11 +9,13 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiments.cells import Planned
 from sympo.disk import read_if_there, write_atomically
 from sympo.pipelines.result import RunResult
+
+if TYPE_CHECKING:
+    from experiments.cells import Planned
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class SubmittedCell:
     choices: dict[str, Any]
 
     @classmethod
-    def of(cls, one: Planned) -> "SubmittedCell":
+    def of(cls, one: "Planned") -> "SubmittedCell":
         cell = one.cell
         folder = str(cell.folder.path.absolute())
         return cls(str(cell.name), folder, cell.config, dict(one.choices))
@@ -63,7 +65,7 @@ class Submission:
     folder: Path
 
     @classmethod
-    def new(cls, results_dir: str | Path, tasks: Sequence[Sequence[Planned]]) -> "Submission":
+    def new(cls, results_dir: str | Path, tasks: Sequence[Sequence["Planned"]]) -> "Submission":
         """Make a folder under a free name, and write the cells of each task into it.
 
         Only its owner may open it: tasks unpickle the files that submitit writes there.

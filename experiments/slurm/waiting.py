@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from experiments.slurm import queue
 from experiments.slurm.queue import TaskState
@@ -13,28 +12,16 @@ from sympo.pipelines.progress import Screen
 # a task without a result that has left the queue this long is lost; a task that is being queued
 # again, or whose result a shared file system shows late, only seems so
 SECONDS_UNTIL_LOST = 20.0
-MOST_SECONDS_BETWEEN_LOOKS = 15.0
+MOST_SECONDS_BETWEEN_LOOKS = 30.0
+HOW_LOST = {
+    "": "SLURM no longer lists it",
+    "CANCELLED": "it was cancelled",
+    "NODE_FAIL": "its node failed",
+    "OUT_OF_MEMORY": "it ran out of memory (hydra.launcher.mem_gb)",
+    "PREEMPTED": "it was preempted and not queued again",
+    "TIMEOUT": "it was killed at its time limit (hydra.launcher.timeout_min)",
+}
 GONE = TaskState("", "")
-
-
-@dataclass
-class _Watch:
-    """What has been seen of the tasks that have not ended."""
-
-    screen: Screen
-    missed: dict[str, float] = field(default_factory=dict)
-    said: set[str] = field(default_factory=set)
-    shown: str = ""
-
-    def once(self, text: str) -> None:
-        if text not in self.said:
-            self.said.add(text)
-            self.screen.line(0, text)
-
-    def show(self, text: str) -> None:
-        if text != self.shown:
-            self.shown = text
-            self.screen.live(0, text)
 
 
 def wait_for(
@@ -48,69 +35,77 @@ def wait_for(
 
     A queue that does not answer loses no task: the wait continues until it does.
     """
-    watch, left, began = _Watch(screen), {task.id: task for task in tasks}, now()
-    lost: dict[str, str] = {}
-    while True:
-        # the queue first: a task may end between the two looks, and its results come first
-        seen = look()
-        left = {id: task for id, task in left.items() if task.outcomes() is None}
+    watch, began = _Watch(tasks, screen), now()
+    while watch.left:
+        # the queue first: a task that ends between the two looks has written its results before
+        watch.see(look(), now())
+        if watch.left:
+            sleep(min(MOST_SECONDS_BETWEEN_LOOKS, 1 + (now() - began) / 20))
+    return watch.lost
+
+
+class _Watch:
+    """The tasks that have not ended, and why others were lost."""
+
+    def __init__(self, tasks: Sequence[QueuedTask], screen: Screen) -> None:
+        self.left, self.of, self.screen = {task.id: task for task in tasks}, len(tasks), screen
+        self.lost: dict[str, str] = {}
+        self._states: dict[str, TaskState] = {}  # the last that SLURM has shown
+        self._missed: dict[str, float] = {}  # since when a task is out of the queue
+        self._said: set[str] = set()
+
+    def see(self, seen: Mapping[str, TaskState] | None, now: float) -> None:
+        """Take in one look at the queue; None if it does not answer."""
+        self.left = {id: task for id, task in self.left.items() if not self._ended(task)}
         if seen is None:
-            watch.once("squeue does not answer; still waiting for the tasks")
-        else:
-            for id in _lost(left, seen, watch.missed, now()):
-                lost[id] = _sentence(id, seen.get(id, GONE))
-                screen.line(0, f"SLURM task {id} is lost: {lost[id]} ({left[id].log})")
-            left = {id: task for id, task in left.items() if id not in lost}
-            _tell(left, len(tasks), seen, watch)
-        if not left:
-            return lost
-        sleep(min(MOST_SECONDS_BETWEEN_LOOKS, 1 + (now() - began) / 20))
+            self._once("squeue does not answer; still waiting for the tasks")
+            return
+        self._states |= seen
+        for id in list(self.left):
+            if id in seen and not seen[id].ended:
+                self._missed.pop(id, None)
+            elif now - self._missed.setdefault(id, now) >= SECONDS_UNTIL_LOST:
+                self._lose(id)
+        if self.left:
+            self._tell({id: seen.get(id, GONE) for id in self.left})
 
-
-def _lost(
-    left: Mapping[str, QueuedTask],
-    seen: Mapping[str, TaskState],
-    missed: dict[str, float],
-    now: float,
-) -> list[str]:
-    """The tasks that have been out of the queue for so long that they are lost.
-
-    missed: since when each task has been out of it.
-    """
-    for id in left:
-        state = seen.get(id)
-        if state is None or state.ended:
-            missed.setdefault(id, now)
-        else:
-            missed.pop(id, None)
-    return [id for id in left if now - missed.get(id, now) >= SECONDS_UNTIL_LOST]
-
-
-def _sentence(id: str, state: TaskState) -> str:
-    how = {
-        "": "SLURM no longer lists it",
-        "CANCELLED": "it was cancelled",
-        "NODE_FAIL": "its node failed",
-        "OUT_OF_MEMORY": "it ran out of memory (hydra.launcher.mem_gb)",
-        "PREEMPTED": "it was preempted and not queued again",
-        "TIMEOUT": "it was killed at its time limit (hydra.launcher.timeout_min)",
-    }
-    word = state.state.replace("_", " ").lower()
-    return how.get(state.state, f"it ended without a result ({word})")
-
-
-def _tell(
-    left: Mapping[str, QueuedTask], of: int, seen: Mapping[str, TaskState], watch: _Watch
-) -> None:
-    found = {id: seen.get(id, GONE) for id in left}
-    for id, state in found.items():
-        if state.held:
-            watch.once(
-                f"SLURM task {id} is held ({state.reason}) and starts once it is released: "
-                f"scontrol release {id}"
+    def _ended(self, task: QueuedTask) -> bool:
+        """Whether a task has written its results; shows them if it has."""
+        found = task.outcomes()
+        for one in found or ():
+            self.screen.line(
+                0, f"{one.cell}  {one.status} {one.error}".rstrip() + f"  (SLURM task {task.id})"
             )
-    waiting = Counter(state.reason for state in found.values() if state.state == "PENDING")
-    running = sum(state.state == "RUNNING" for state in found.values())
-    reasons = ", ".join(f"{count} pending ({reason})" for reason, count in waiting.items())
-    text = f"{of} SLURM tasks: {of - len(left)} ended, {running} running"
-    watch.show(f"{text}, {reasons}" if reasons else text)
+        return found is not None
+
+    def _lose(self, id: str) -> None:
+        state = self._states.get(id, GONE).state
+        otherwise = f"it ended without a result ({state.replace('_', ' ').lower()})"
+        # one that was seen running, and not since, has left no state
+        known = state if state == "" or TaskState(state, "").ended else ""
+        self.lost[id] = HOW_LOST.get(known, otherwise)
+        self.screen.line(0, f"SLURM task {id} is lost: {self.lost[id]} ({self.left.pop(id).log})")
+
+    def _tell(self, found: Mapping[str, TaskState]) -> None:
+        for id, state in found.items():
+            job = id.partition("_")[0]
+            if state.held:
+                self._once(
+                    f"SLURM task {id} is held ({state.reason}) and starts once it is released: "
+                    f"scontrol release {id}"
+                )
+            elif state.stuck:
+                self._once(
+                    f"SLURM job {job} cannot start now: {state.reason}; if another setting of "
+                    f"hydra.launcher helps, scancel {job} and run the command again with it"
+                )
+        waiting = Counter(state.reason for state in found.values() if state.state == "PENDING")
+        running = sum(state.state == "RUNNING" for state in found.values())
+        reasons = "".join(f", {count} pending ({reason})" for reason, count in waiting.items())
+        ended = self.of - len(found)
+        self.screen.live(0, f"SLURM tasks: {ended}/{self.of} ended, {running} running{reasons}")
+
+    def _once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self.screen.line(0, text)

@@ -1,0 +1,44 @@
+"""A real SLURM on this machine: nothing is lost, and the numbers are those of a local run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.nine_cells import ONE, SWEEP, cells_csv, local, nine_cells, out_of_time
+from tests.slurm.one_node_slurm import OneNodeSlurm, lacking
+
+pytest.importorskip("submitit")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(lacking()), reason=lacking())]
+
+
+@pytest.fixture(scope="module")
+def real_slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneNodeSlurm]:
+    with OneNodeSlurm(tmp_path_factory.mktemp("slurm") / "files") as slurm:
+        yield slurm
+
+
+def test_a_disturbed_sweep_is_completed_by_its_command(
+    real_slurm: OneNodeSlurm, tmp_path: Path
+) -> None:
+    happened = nine_cells(real_slurm, tmp_path / "results")
+    interrupted, disturbed, completed = happened.texts
+    assert happened.codes == [130, 1, 0]
+    assert "the tasks stay in SLURM's queue" in interrupted
+    assert "already in the queue: 9 cells" in disturbed  # none was submitted twice
+    assert "9 cells: 8 run, 0 already complete, 1 failed" in disturbed
+    assert "latest/accuracy_vs_noise.png" in disturbed  # the report of the eight
+    assert disturbed.count("was lost: it was cancelled") == 1
+    assert "9 cells: 1 run, 8 already complete, 0 failed" in completed
+    assert cells_csv(tmp_path / "results") == local(tmp_path / "local", SWEEP)
+
+
+def test_a_cell_longer_than_its_time_limit_resumes(
+    real_slurm: OneNodeSlurm, tmp_path: Path
+) -> None:
+    happened = out_of_time(real_slurm, tmp_path / "results")
+    assert happened.codes == [0]
+    output, log = happened.texts
+    assert "1 cell: 1 run, 0 already complete, 0 failed" in output
+    assert "SIGUSR2: stops at its next checkpoint" in log and "resumes from epoch" in log
+    assert cells_csv(tmp_path / "results") == local(tmp_path / "local", ONE)
