@@ -1,6 +1,6 @@
 """SLURM's queue, as squeue shows it: no accounting is needed."""
 
-import getpass
+import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ ENDED = frozenset(
 # reasons for which a task that is pending does not start until somebody changes something
 STUCK = re.compile(
     r"Partition(TimeLimit|NodeLimit|Down|Inactive|Config)|BadConstraints|Invalid(Account|QOS)|"
-    r"AccountNotAllowed|QOSNotAllowed|\w+Max\w*Per(Job|User|Account|Node)\w*|"
+    r"AccountNotAllowed|QOSNotAllowed|\w+Max(\w*PerJob|Wall)\w*|"
     r"Nodes_required_for_job_are_DOWN.*|ReqNodeNotAvail.*"
 )
 SECONDS_FOR_AN_ANSWER = 60
@@ -54,7 +54,7 @@ def states() -> dict[str, TaskState] | None:
     asked = ["squeue", "--noheader", "--array", "--states=all", "--format=%F|%K|%T|%r"]
     try:
         answer = subprocess.run(
-            [*asked, f"--user={getpass.getuser()}"],
+            [*asked, f"--user={os.getuid()}"],
             capture_output=True, text=True, check=True, timeout=SECONDS_FOR_AN_ANSWER,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):

@@ -1,7 +1,7 @@
 """What a submitted array leaves on disk: its cells, its number in the queue, and its outcomes.
 
-`<results_dir>/slurm/<name>/` holds `cells.json` (the settings of every task's cells, fixed when
-they were submitted), `job.json`, `outcomes/<task>.json`, submitit's files, and each task's log.
+`<results_dir>/slurm_jobs/<name>/` holds `cells.json` (the settings of every task's cells, fixed
+when they were submitted), `job.json`, `outcomes/<task>.json`, submitit's files, and the logs.
 """
 
 import json
@@ -70,7 +70,7 @@ class Submission:
 
         Only its owner may open it: tasks unpickle the files that submitit writes there.
         """
-        root = Path(results_dir).absolute() / "slurm"
+        root = Path(results_dir).absolute() / "slurm_jobs"
         root.mkdir(parents=True, exist_ok=True)
         made = cls(root / uuid.uuid4().hex[:8])
         made.folder.mkdir(mode=0o700)
@@ -115,7 +115,7 @@ class Submission:
 
 def submissions(results_dir: str | Path) -> Iterator[Submission]:
     """All submitted arrays below a results folder."""
-    for file in sorted((Path(results_dir) / "slurm").glob("*/job.json")):
+    for file in sorted((Path(results_dir) / "slurm_jobs").glob("*/job.json")):
         yield Submission(file.parent.absolute())
 
 

@@ -10,8 +10,8 @@ from experiments.slurm.submissions import QueuedTask
 from sympo.pipelines.progress import Screen
 
 # a task without a result that has left the queue this long is lost; a task that is being queued
-# again, or whose result a shared file system shows late, only seems so
-SECONDS_UNTIL_LOST = 20.0
+# again, or whose result NFS shows late (it remembers a missing file for up to 60 s), only seems so
+SECONDS_UNTIL_LOST = 65.0
 MOST_SECONDS_BETWEEN_LOOKS = 30.0
 HOW_LOST = {
     "": "SLURM no longer lists it",

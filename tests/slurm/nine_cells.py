@@ -17,8 +17,8 @@ from pathlib import Path
 from tests.conftest import ROOT
 from tests.slurm.one_node_slurm import OneNodeSlurm, lacking
 
-SWEEP = ["loss=ramp,sigmoid,logistic", "noise=0.1,0.3,0.4", "job.epochs=150",
-         "job.evaluate_every=50", "threads=1", "device=cpu", "wandb.mode=disabled"]  # fmt: skip
+SWEEP = ["loss=ramp,sigmoid,logistic", "noise=0.1,0.3,0.4", "job.epochs=60",
+         "job.evaluate_every=20", "threads=1", "device=cpu", "wandb.mode=disabled"]  # fmt: skip
 ONE = ["loss=ramp", "noise=0.3", "job.epochs=1200", "job.evaluate_every=600", "threads=1",
        "device=cpu", "wandb.mode=disabled"]  # fmt: skip
 ON_SLURM = ["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1"]
@@ -116,7 +116,7 @@ def out_of_time(slurm: OneNodeSlurm, results: Path) -> Happened:
     with Sweep([*ON_SLURM, *limit, *ONE], results, slurm.environment) as sweep:
         happened.ends(sweep)
     happened.log.append("the log of its task, in part:")
-    (log,) = results.glob("slurm/*/*_log.out")
+    (log,) = results.glob("slurm_jobs/*/*_log.out")
     shown = re.compile(r"SIGUSR2: |resumes from|Requeued|last epoch")
     happened.log += [line for line in scrubbed(log.read_text(), results) if shown.search(line)]
     happened.texts.append(log.read_text())

@@ -33,6 +33,7 @@ def test_a_queue_that_does_not_answer_is_not_an_empty_one(slurm: FakeSlurm) -> N
         ("PENDING", "Priority", False, False),
         ("PENDING", "JobArrayTaskLimit", False, False),
         ("PENDING", "PartitionTimeLimit", False, True),
+        ("PENDING", "QOSMaxJobsPerUserLimit", False, False),
         ("PENDING", "QOSMaxWallDurationPerJobLimit", False, True),
         ("PENDING", "launch failed requeued held", True, False),
         ("PENDING", "JobHeldUser", True, False),

@@ -63,7 +63,7 @@ def test_pickles_hold_a_folder_and_two_numbers(
     slurm: FakeSlurm, tmp_path: Path, cells: list[Planned]
 ) -> None:
     submitted(tmp_path, cells)
-    files = sorted(tmp_path.glob("slurm/*/*.pkl"))
+    files = sorted(tmp_path.glob("slurm_jobs/*/*.pkl"))
     assert [file.name for file in files] == ["12_0_submitted.pkl", "12_1_submitted.pkl"]
     for file in files:
         content = file.read_bytes()
@@ -91,7 +91,7 @@ def test_a_refused_array_is_bad_input_in_slurms_words(
     slurm.answers("sbatch", "sbatch: error: invalid partition specified: gpus", code=1)
     with pytest.raises(BadInput, match=r"hydra\.launcher.*invalid partition specified: gpus"):
         submitted(tmp_path, cells, partition="gpus")
-    assert list((tmp_path / "slurm").iterdir()) == []
+    assert list((tmp_path / "slurm_jobs").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class Cluster:
         return self.looks.pop(0)
 
     def _sleep(self, seconds: float) -> None:
-        self.time += max(seconds, 11)
+        self.time += max(seconds, 33)
 
 
 def test_tasks_end_when_they_have_written_their_results(tmp_path: Path) -> None:
