@@ -51,5 +51,5 @@ class StopSignals:
             try:
                 self.queue_again(self.warning, None)
             except Exception as error:  # too often already, or SLURM refuses
-                raise NotQueuedAgain(str(error)) from error
+                raise NotQueuedAgain(str(error).rstrip(".")) from error
         sys.exit(128 + signal.SIGTERM)

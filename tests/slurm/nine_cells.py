@@ -3,6 +3,7 @@
 python -m tests.slurm.nine_cells results/slurm   # records the log and cells.csv
 """
 
+import json
 import os
 import re
 import signal
@@ -19,11 +20,14 @@ from tests.slurm.one_node_slurm import OneNodeSlurm, lacking
 
 SWEEP = ["loss=ramp,sigmoid,logistic", "noise=0.1,0.3,0.4", "job.epochs=60",
          "job.evaluate_every=20", "threads=1", "device=cpu", "wandb.mode=disabled"]  # fmt: skip
-ONE = ["loss=ramp", "noise=0.3", "job.epochs=1200", "job.evaluate_every=600", "threads=1",
-       "device=cpu", "wandb.mode=disabled"]  # fmt: skip
+ONE = ["loss=ramp", "noise=0.3", "threads=1", "device=cpu", "wandb.mode=disabled"]
+# SLURM warns a task of 2 minutes, with 45 seconds' notice, after 45 to 75 seconds
+LIMIT = ["hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=45",
+         "hydra.launcher.requeue=20"]  # fmt: skip
+SECONDS_OF_ONE = 100.0
 ON_SLURM = ["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1"]
 # seconds; on a machine that other work shares
-PATIENCE = 600.0
+PATIENCE = 900.0
 
 
 class Sweep:
@@ -65,12 +69,13 @@ def wait_until(true: Callable[[], object]) -> None:
 
 @dataclass
 class Happened:
-    """What happened in the two flows: exit codes and outputs in order, and the results folder."""
+    """What happened: exit codes and outputs in order, and the cells' own arguments."""
 
     results: Path
     log: list[str] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    command: Sequence[str] = ()
 
     def ends(self, sweep: Sweep) -> None:
         self.codes.append(sweep.wait())
@@ -81,7 +86,7 @@ class Happened:
 def nine_cells(slurm: OneNodeSlurm, results: Path) -> Happened:
     """Submit nine cells, interrupt the command, repeat it, kill a task, drain the node, resume it,
     and repeat the command to completion."""
-    happened = Happened(results)
+    happened = Happened(results, command=SWEEP)
     command = [*ON_SLURM, *SWEEP]
     happened.log.append(f"$ python run.py -m {' '.join(command)}")
     with Sweep(command, results, slurm.environment) as first:
@@ -108,12 +113,15 @@ def nine_cells(slurm: OneNodeSlurm, results: Path) -> Happened:
 
 
 def out_of_time(slurm: OneNodeSlurm, results: Path) -> Happened:
-    """Run a cell that takes longer than its task's time limit."""
+    """Run a cell that takes longer than its task's time limit; its arguments are `command`."""
     happened = Happened(results)
-    limit = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=5",
-             "hydra.launcher.requeue=20"]  # fmt: skip
-    happened.log.append(f"$ python run.py -m {' '.join([*ON_SLURM, *limit, *ONE])}")
-    with Sweep([*ON_SLURM, *limit, *ONE], results, slurm.environment) as sweep:
+    local(results.parent / "timed", [*ONE, "job.epochs=100"])
+    (timed,) = (results.parent / "timed").rglob("summary.json")
+    epochs = 100 * round(SECONDS_OF_ONE / json.loads(timed.read_text())["wall_seconds"])
+    happened.command = [*ONE, f"job.epochs={epochs}", f"job.evaluate_every={epochs // 2}"]
+    command = [*ON_SLURM, *LIMIT, *happened.command]
+    happened.log.append(f"$ python run.py -m {' '.join(command)}")
+    with Sweep(command, results, slurm.environment) as sweep:
         happened.ends(sweep)
     happened.log.append("the log of its task, in part:")
     (log,) = results.glob("slurm_jobs/*/*_log.out")
@@ -159,8 +167,8 @@ def main() -> None:
             (out / "cells.csv").write_text(cells_csv(nine.results))
             timed = out_of_time(slurm, folder / "timed" / "results")
             (out / "out_of_time.log").write_text("\n".join(timed.log) + "\n")
-        for made, arguments in ((nine, SWEEP), (timed, ONE)):
-            same = cells_csv(made.results) == local(made.results.parent / "local", arguments)
+        for made in (nine, timed):
+            same = cells_csv(made.results) == local(made.results.parent / "local", made.command)
             print(f"cells.csv {'equals' if same else 'differs from'} that of a local run")
 
 

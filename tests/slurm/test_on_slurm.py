@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.nine_cells import ONE, SWEEP, cells_csv, local, nine_cells, out_of_time
+from tests.slurm.nine_cells import SWEEP, cells_csv, local, nine_cells, out_of_time
 from tests.slurm.one_node_slurm import OneNodeSlurm, lacking
 
 pytest.importorskip("submitit")
@@ -45,4 +45,4 @@ def test_a_cell_longer_than_its_time_limit_resumes(
     output, log = happened.texts
     assert "1 cell: 1 run, 0 already complete, 0 failed" in output
     assert "SIGUSR2: stops at its next checkpoint" in log and "resumes from epoch" in log
-    assert cells_csv(tmp_path / "results") == local(tmp_path / "local", ONE)
+    assert cells_csv(tmp_path / "results") == local(tmp_path / "local", happened.command)
