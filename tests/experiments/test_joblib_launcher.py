@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers.commands import SMALL_IMAGES, run
 
-SWEEP = ["-m", "loss=ramp,logistic", "noise=0,0.4", *SMALL_IMAGES, "threads=1", "device=cpu"]
+SWEEP = ["loss=ramp,logistic", "noise=0,0.4", *SMALL_IMAGES, "threads=1", "device=cpu"]
 
 
 @pytest.mark.slow
@@ -15,7 +15,9 @@ def test_joblib_gives_the_same_cells(tmp_path: Path) -> None:
     tables = []
     for launcher in ("batched", "joblib"):
         settings = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
-        code, _, err = run(tmp_path / launcher, f"hydra/launcher={launcher}", *settings, *SWEEP)
+        code, _, err = run(
+            tmp_path / launcher, "-m", f"hydra/launcher={launcher}", *settings, *SWEEP
+        )
         assert code == 0, err
         tables.append((tmp_path / launcher / "latest" / "cells.csv").read_text())
     assert tables[0] == tables[1]
