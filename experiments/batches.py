@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection, wait
@@ -42,6 +42,17 @@ def batches(
     most: the most cells in a batch; None leaves it to memory and caches. processes: how many share
     the work; each should get a batch.
     """
+
+    def largest(cell: Cell) -> int:
+        return min(most or len(planned), _largest(cell, processes))
+
+    return grouped(planned, largest, processes)
+
+
+def grouped(
+    planned: Sequence[Planned], largest: Callable[[Cell], int], processes: int
+) -> list[list[int]]:
+    """`batches` of at most `largest` cells of a kind, given one of its cells."""
     kinds: dict[str, list[int]] = {}
     for number, one in enumerate(planned):
         kinds.setdefault(_kind(one.cell, number), []).append(number)
@@ -49,7 +60,7 @@ def batches(
     for numbers in kinds.values():
         cell = planned[numbers[0]].cell
         numbers = sorted(numbers, key=lambda n: planned[n].cell.name.seed)
-        size = min(most or len(numbers), _largest(cell, processes))
+        size = min(largest(cell), len(numbers))
         rounds = -(-len(numbers) // (size * processes))
         count = min(len(numbers), rounds * processes)
         ends = [len(numbers) * part // count for part in range(count + 1)]
@@ -177,7 +188,8 @@ class _Worker:
     def start(self) -> None:
         self.pipe, other = multiprocessing.Pipe()
         setting = f"Setting({self.setting.threads}, {self.setting.device})"
-        code = f"from experiments.batches import Setting, work; work({other.fileno()}, {self.place}, {setting})"
+        call = f"work({other.fileno()}, {self.place}, {setting})"
+        code = f"from experiments.batches import Setting, work; {call}"
         self.process = start_worker(code, [other.fileno()])
         other.close()
 

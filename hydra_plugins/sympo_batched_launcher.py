@@ -7,7 +7,7 @@ such as policies, run one after another.
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -15,6 +15,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from sympo.types import BadInput
+
+if TYPE_CHECKING:
+    from experiments.cells import Planned
+    from sympo.pipelines.result import RunResult
 
 
 class BatchedLauncher(Launcher):
@@ -50,7 +54,7 @@ class BatchedLauncher(Launcher):
         from sympo.pipelines.progress import Terminal
         from sympo.pipelines.runner import run_cells
 
-        planned = [self._plan(overrides) for overrides in job_overrides]
+        planned = [planned_cell(self.loader, self.config, one) for one in job_overrides]
         screen = Terminal(sys.stdout)
         found: list[Any] = [None] * len(planned)
         processes = self.processes or batches.useful_processes(planned, devices.count())
@@ -74,17 +78,27 @@ class BatchedLauncher(Launcher):
         for group, ended in zip(groups, outcomes, strict=True):
             for number, outcome in zip(group, ended, strict=True):
                 found[number] = outcome
-        returns = [JobReturn(overrides=list(overrides)) for overrides in job_overrides]
-        for job, outcome in zip(returns, found, strict=True):
-            job.return_value, job.status = outcome, JobStatus.COMPLETED
-        return returns
+        return job_returns(job_overrides, found)
 
-    def _plan(self, overrides: Sequence[str]) -> Any:
-        from experiments.cells import Planned, prepare
 
-        if hasattr(self.loader, "planned"):  # our sweeper has already checked the cells
-            return self.loader.planned(overrides)
-        config = self.loader.load_sweep_config(self.config, list(overrides))
-        choices = dict(config.hydra.runtime.choices)
-        task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        return Planned(prepare(task, choices), choices)
+def job_returns(
+    job_overrides: Sequence[Sequence[str]], found: Sequence["RunResult"]
+) -> list[JobReturn]:
+    """The results of jobs as Hydra expects them."""
+    returns = [JobReturn(overrides=list(overrides)) for overrides in job_overrides]
+    for job, outcome in zip(returns, found, strict=True):
+        job.return_value, job.status = outcome, JobStatus.COMPLETED
+    return returns
+
+
+def planned_cell(loader: Any, config: DictConfig, overrides: Sequence[str]) -> "Planned":
+    """The checked cell of a job. loader: Hydra's, or our sweeper's, which has checked the cells."""
+    from experiments.cells import Planned, prepare
+
+    if hasattr(loader, "planned"):
+        checked: Planned = loader.planned(overrides)
+        return checked
+    composed = loader.load_sweep_config(config, list(overrides))
+    choices = dict(composed.hydra.runtime.choices)
+    task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    return Planned(prepare(task, choices), choices)

@@ -19,6 +19,7 @@ from sympo.pipelines.progress import note_once
 from sympo.pipelines.suspects import write_suspects
 from sympo.protocols.jobs import Listener
 from sympo.runs import checkpoints
+from sympo.runs.stopping import checkpoint_due, stop_if_asked
 from sympo.training.cleaning_models import StackedCleaningModels
 from sympo.training.stacked_cells import CellTrainer, RewardCell, Schedule
 from sympo.types import BadInput, Evaluation, within
@@ -200,8 +201,9 @@ class _Pass:
             if place not in diverged:
                 one.metrics.update(cleaning_metrics(self.trainer.cells[place].train))
                 self._record(place, epoch, one)
-        if time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
+        if checkpoint_due(self.saved, SECONDS_BETWEEN_CHECKPOINTS):
             self._save()
+            stop_if_asked()
         self.listener.step(epoch)
 
     def _save(self) -> None:

@@ -11,6 +11,7 @@ from sympo.pipelines import compiling
 from sympo.pipelines.preference import Run
 from sympo.protocols.models import Scorer, Splittable
 from sympo.runs import checkpoints
+from sympo.runs.stopping import checkpoint_due, stop_if_asked
 from sympo.training.pairwise import PreferenceTrainer
 from sympo.training.pass_memory import scoring_tokens
 from sympo.training.passes import Passes
@@ -70,9 +71,10 @@ class Training:
         if self.run.due(trainer.done, trainer.steps, trainer.steps_per_epoch):
             self._evaluate()
         self.listener.step(self.epoch)
-        if time.monotonic() - self.saved >= 60 * self.job.checkpoint_minutes:
+        if checkpoint_due(self.saved, 60 * self.job.checkpoint_minutes):
             self.run.checkpoint(PreferenceTrainer, trainer.state())
             self.saved = time.monotonic()
+            stop_if_asked()
 
     def _evaluate(self) -> None:
         scores = {name: self.score(name, pairs) for name, pairs in self.run.counted.items()}

@@ -15,6 +15,7 @@ from sympo.pipelines.policy_runs import PolicyInputs, PolicyRun
 from sympo.pipelines.progress import note_once
 from sympo.protocols.jobs import Listener
 from sympo.runs import checkpoints
+from sympo.runs.stopping import checkpoint_due, stop_if_asked
 from sympo.training.stacked_policies import StackedPreferenceTrainer, score
 
 
@@ -132,11 +133,12 @@ class _Pass:
         if self.runs[0].due(trainer.done, trainer.steps, trainer.steps_per_epoch):
             self._evaluate()
         self.listener.step(self.epoch)
-        if time.monotonic() - self.saved >= 60 * self.job.checkpoint_minutes:
+        if checkpoint_due(self.saved, 60 * self.job.checkpoint_minutes):
             states = trainer.state()
             for cell, run in self._left():
                 run.checkpoint(StackedPreferenceTrainer, states[cell])
             self.saved = time.monotonic()
+            stop_if_asked()
 
     def _evaluate(self) -> None:
         model = self.trainer.model

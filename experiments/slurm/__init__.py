@@ -1,0 +1,1 @@
+"""Cells as tasks of SLURM job arrays: submitted by submitit, watched by squeue."""
