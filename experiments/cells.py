@@ -16,7 +16,7 @@ from sympo.disk import check_folder
 from sympo.pipelines.cell import Cell, assemble, resolve_device
 from sympo.pipelines.result import RunResult
 from sympo.runs.folder import CORRECTED
-from sympo.runs.tracking import resolve_mode
+from sympo.tracking import resolve_mode
 from sympo.types import BadInput, within
 
 

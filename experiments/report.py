@@ -37,8 +37,9 @@ def report(
     asked: "ReportSettings | None" = None,
     note: str = "",
     paper_values: "Sequence[PaperValues]" = (),
-) -> None:
+) -> bool:
     """Report on many runs: write tables and figures, print counts and failures with their logs.
+    Returns whether a report was written.
 
     provenance: returns the name and text of a file that records how the complete folders were made.
     words: what to call the runs, those done now, and those done before.
@@ -47,8 +48,9 @@ def report(
     paper_values: numbers of a paper to show beside ours.
     """
     folders = list(dict.fromkeys(outcome.folder for outcome in found))
+    written = False
     try:
-        _draw(folders, out, provenance, asked, note, paper_values)
+        written = _draw(folders, out, provenance, asked, note, paper_values)
     except Exception as error:  # the cells are safe in their folders, and listed below
         if isinstance(error, OSError):  # such as a full disk: a traceback would not help
             print(f"error: {printable(f'could not report to {out}: {error}')}", file=sys.stderr)
@@ -68,6 +70,7 @@ def report(
             print(f"failed: {outcome.cell}: {printable(outcome.error)}")
             if outcome.log:
                 print(f"  {outcome.log}")
+    return written
 
 
 def _draw(
@@ -77,7 +80,7 @@ def _draw(
     asked: "ReportSettings | None",
     note: str,
     paper_values: "Sequence[PaperValues]",
-) -> None:
+) -> bool:
     from sympo.analysis import Collection, write_report
 
     collection = Collection.from_runs(folders)
@@ -85,7 +88,7 @@ def _draw(
         outcomes.append(RunResult("report", out, "failed", sentence))
     if collection.cells.empty:
         print("", *collection.set_aside, sep="\n")
-        return
+        return False
     beside = replace(collection, paper_values=paper_values)
     written = write_report(beside, out, asked, note)
     incomplete = set(collection.unfinished)
@@ -96,6 +99,7 @@ def _draw(
         print(f"{sentence}\n")
     for figure in written.figures:
         print(figure)
+    return True
 
 
 def command(flags: str, overrides: Sequence[str]) -> str:

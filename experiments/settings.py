@@ -54,7 +54,12 @@ SETTINGS: dict[str, Any] = {
     "filter": dict | None,
     "judge": dict | None,
     "wandb": {"mode": str, "project": str, "entity": str | None, "group": str | None},
-    "progress": {"cell": Count, "cells": Count, "started": NotNegative | None},
+    "progress": {
+        "cell": Count,
+        "cells": Count,
+        "started": NotNegative | None,
+        "differs": dict | None,
+    },
 }
 # optional members: by default a class is named by its option, and every setting is hashed
 WITH_FALLBACK = ("identity", "outside_identity")
