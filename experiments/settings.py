@@ -7,6 +7,7 @@ import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from functools import cache, lru_cache, reduce
 from operator import or_
 from pathlib import Path
@@ -17,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 from typing_extensions import get_protocol_members, is_protocol
 
+from experiments.suggestions import elsewhere
 from sympo.identity import class_at
 from sympo.protocols.cleaning import Filter
 from sympo.protocols.data import Dataset, NoiseModel
@@ -50,6 +52,7 @@ SETTINGS: dict[str, Any] = {
     "report_dir": str,
     "paper_values": str | None,
     "force": bool,
+    "draw": bool,
     "dry_run": bool,
     "filter": dict | None,
     "judge": dict | None,
@@ -167,7 +170,10 @@ def unknown_override(key: str, config: DictConfig) -> str:
     while parent and not isinstance(OmegaConf.select(config, parent), DictConfig):
         parent, _, leaf = parent.rpartition(".")
     known = set(OmegaConf.select(config, parent)) if parent else {*config, *groups()}
-    return f"{key}: {unknown(leaf, sorted(map(str, known - {'_target_', 'hydra'})))}"
+    names = sorted(map(str, known - {"_target_", "hydra", "progress"}))
+    if not get_close_matches(leaf, names) and (meant := elsewhere(key, config)):
+        return f"{key}: there is no such key; {meant}"
+    return f"{key}: {unknown(leaf, names)}"
 
 
 def unknown(key: str, known: list[str]) -> str:

@@ -50,6 +50,6 @@ def print_offline(folders: Sequence[Path], results: Path) -> None:
     places = [*folders, *results.glob("wandb/*")]
     if left := sum(len(left_in(place)) for place in places):
         print(
-            f"W&B: {left} offline run{'s' * (left != 1)} to upload, in wandb/ of each run folder "
-            f"and of {results}: python -m sympo.tracking sync {results}"
+            f"W&B: {left} offline run{'s' * (left != 1)} to upload, in the wandb/ folders below "
+            f"{results}: python -m sympo.tracking sync {results}"
         )

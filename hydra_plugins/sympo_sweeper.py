@@ -154,10 +154,13 @@ class CellSweeper(Sweeper):
         base = self.composed[rest]
         config = OmegaConf.masked_copy(base, [str(key) for key in base if key != "hydra"])
         for override in scalars:
+            key = override.key_or_group
+            if key.split(".")[0] not in config:
+                raise BadInput(unknown_override(key, config))
             try:
-                OmegaConf.update(config, override.key_or_group, override.value())
+                OmegaConf.update(config, key, override.value())
             except OmegaConfBaseException as error:
-                raise BadInput(unknown_override(override.key_or_group, config)) from error
+                raise BadInput(unknown_override(key, config)) from error
         lines = [str(override.input_line) for override in overrides]
         keys = [override.key_or_group for override in overrides]
         return Job(lines, base, config, settings_of(keys, lines))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sympo.tracking.mode import Mode
 
@@ -23,8 +23,8 @@ class Session:
 
     mode: from `resolve_mode`. An `online` run whose server cannot be reached is kept offline, and
         so are all later runs of this process.
-    directory: gets the folder `wandb`, for everything that W&B writes, in place of that of an earlier
-        run: otherwise an interrupted offline run would be uploaded beside its successor.
+    directory: gets the folder `wandb`, for everything that W&B writes, in place of that of an
+        earlier run: otherwise an interrupted offline run would be uploaded beside its successor.
     key: what the run is about; equal keys give one id, so that a repeated run replaces the earlier
         one instead of appearing twice.
     project, entity, group, job_type, name, tags, config: as in `wandb.init`.
@@ -34,7 +34,8 @@ class Session:
     # what this process has found out: W&B does not start at all, or its server is unreachable
     given_up = False
     unreachable = False
-    _said: set[str] = set()
+    _held: ClassVar[set[str]] = set()
+    _said: ClassVar[set[str]] = set()
 
     def __init__(
         self,
@@ -55,9 +56,8 @@ class Session:
         self.directory = directory.absolute()
         self.id = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
         shutil.rmtree(self.directory / "wandb", ignore_errors=True)
-        self._about = {
+        self._about: dict[str, Any] = {
             "dir": self.directory,
-            "id": self.id,
             "project": project,
             "entity": entity,
             "group": shortened(group, LONGEST_NAME) if group else None,
@@ -132,6 +132,7 @@ class Session:
                 self._say(f"W&B failed: {_reason(error)}; further runs are kept offline")
 
     def _start(self, mode: Mode, metadata: bool) -> None:
+        os.environ.setdefault("WANDB_SILENT", "true")  # before the import, for its first words
         try:
             import wandb
         except Exception as error:
@@ -142,6 +143,7 @@ class Session:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._run = wandb.init(
                 mode=mode,
+                id=f"{self.id}-offline" if self.id in Session._held else self.id,
                 settings=wandb.Settings(
                     init_timeout=SECONDS_TO_CONNECT,
                     finish_timeout=SECONDS_TO_FINISH,
@@ -164,6 +166,8 @@ class Session:
         except Exception as error:
             if mode == "online":
                 Session.unreachable = True
+                # W&B's service still holds the id of the run that did not start
+                Session._held.add(self.id)
                 self._say(f"W&B: {_reason(error)}; runs are kept offline")
             else:
                 Session.given_up = True
@@ -198,4 +202,5 @@ def shortened(text: str, most: int) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    # the first line; others give advice about Python
+    return next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)

@@ -10,7 +10,10 @@ from sympo.types import BadInput
 from tests.helpers.commands import cells, run
 from tests.helpers.configs import composed
 
-SMALL = ["dataset=preferences", "model=tfidf", "dataset.validation_pairs=20", "job.epochs=1"]
+SMALL = [
+    "dataset=preferences", "model=tfidf", "dataset.validation_pairs=20", "job.epochs=1",
+    "draw=false",
+]  # fmt: skip
 
 
 @pytest.fixture

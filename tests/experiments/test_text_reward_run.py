@@ -31,7 +31,7 @@ SMALL = [
     *LANGUAGE, "job=reward_model", "job.evaluate_every=1", "job.reference.sft.epochs=1",
     "job.reference.model.heads=2", "job.reference.model.hidden_size=16",
     "job.reference.model.intermediate_size=24", "model.hidden_size=16",
-    "model.intermediate_size=24", "model.heads=2",
+    "model.intermediate_size=24", "model.heads=2", "draw=false",
 ]  # fmt: skip
 METRICS = [
     "test/label_accuracy", "test/label_accuracy_se", "test/tie_rate", "validation/noisy_accuracy",

@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 
 # small enough for a test; the same code and data as the default
 SMALL_IMAGES = ["job.epochs=2", "dataset.train_pairs=300", "dataset.validation_pairs=300",
-         "dataset.test_pairs=1000", "job.evaluate_every=1"]  # fmt: skip
+         "dataset.test_pairs=1000", "job.evaluate_every=1", "draw=false"]  # fmt: skip
 
 
 def start(results: Path, *arguments: str) -> subprocess.Popen[str]:

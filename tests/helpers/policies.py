@@ -8,7 +8,7 @@ SMALL_POLICY = [
     "job=policy", "dataset.corpus_texts=400", "dataset.train_pairs=96",
     "dataset.validation_pairs=32", "dataset.test_pairs=32", "job.epochs=2", "job.batch_size=32",
     "job.sft.epochs=1", "job.sampling.prompts=32", "model.hidden_size=16",
-    "model.intermediate_size=24", "model.heads=2",
+    "model.intermediate_size=24", "model.heads=2", "draw=false",
 ]  # fmt: skip
 
 

@@ -1,31 +1,35 @@
-"""Tests with real, offline W&B: sent records are read back from the file that it wrote."""
+"""Tests with real, offline W&B: what was sent is read back from the file that it wrote."""
 
 import json
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from experiments.cells import prepare
+from sympo.analysis import Collection
 from sympo.identity import Identity
+from sympo.pipelines.progress import Silent
+from sympo.pipelines.runner import run_cells
 from sympo.runs.folder import CellName, RunFolder
-from sympo.runs.tracking import Tracker, hint, resolve_mode
-from sympo.types import BadInput
-from tests.helpers.wandb_records import records
+from sympo.tracking import Tracker
+from tests.helpers.configs import composed
+from tests.helpers.policies import SMALL_POLICY
+from tests.helpers.wandb_records import config_of, history_of, run_of, sent, summary_of
 
 NAME = CellName("reward_model", "digits", "ramp", 0.3, "symmetric", "small_cnn", 0)
-CONFIG = {"noise": 0.3, "seed": 0, "dataset": {"train_pairs": 10}}
-
-SETTINGS = {"mode": "offline", "project": "sympo", "entity": None, "group": "sweep-1"}
-
-
-@pytest.fixture(autouse=True)
-def _no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+CONFIG = {
+    "noise": 0.3,
+    "seed": 0,
+    "dataset": {"train_pairs": 10},
+    "progress": {"differs": {"loss": "ramp", "noise": "0.3", "job.learning_rate": "0.01"}},
+}
+SETTINGS = {"mode": "offline", "project": "sympo", "entity": None, "group": "loss=ramp,logistic"}
+SUMMARY = {"last": {"epoch": 10, "a": 0.7, "none": None}, "selected": {"epoch": 5, "a": 0.6},
+           "outcomes": {"last": {}}, "git_commit": "y"}  # fmt: skip
 
 
 def folder(tmp_path: Path) -> RunFolder:
@@ -34,42 +38,31 @@ def folder(tmp_path: Path) -> RunFolder:
     return run
 
 
-def sent(run: RunFolder) -> list[Any]:
-    files = list((run.path / "wandb").glob("offline-run-*/*.wandb"))
-    assert len(files) == 1, files
-    # W&B's service writes the file, which may take a moment on a busy machine
-    deadline = time.monotonic() + 20
-    while True:
-        found = list(records(files[0]))
-        if any(record.HasField("exit") for record in found) or time.monotonic() > deadline:
-            return found
-        time.sleep(0.1)
-
-
-SUMMARY = {"last": {"a": 0.7}, "selected": {"a": 0.6}, "hash": "x", "git_commit": "y"}
-
-
 @pytest.mark.parametrize("summary", [SUMMARY, None], ids=["complete", "failed"])
-def test_offline_run_holds_all_records(tmp_path: Path, summary: dict[str, Any] | None) -> None:
+def test_a_cell_can_be_read_in_wandb(tmp_path: Path, summary: dict[str, Any] | None) -> None:
     run = folder(tmp_path)
     tracker = Tracker(run, SETTINGS, CONFIG)
     tracker.log(5, {"test/order_accuracy": 0.5, "train/flipped_memorised": None})
     tracker.log(10, {"test/order_accuracy": 0.75})
     tracker.finish(summary)
 
-    found = sent(run)
-    (begun,) = [r.run for r in found if r.HasField("run")]
-    assert begun.run_group == "sweep-1" and begun.project == "sympo"
-    assert begun.job_type == "reward_model" and begun.display_name == str(NAME)
-    config = {item.key: json.loads(item.value_json) for item in begun.config.update}
-    assert config["noise"] == 0.3 and config["dataset"]["train_pairs"] == 10
-    history = [
-        {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in r.history.item}
-        for r in found
-        if r.HasField("history")
-    ]
+    found = sent(run.path)
+    begun = run_of(found)
+    assert begun.run_group == "loss=ramp,logistic" and begun.project == "sympo"
+    assert begun.job_type == "reward_model"
+    assert begun.display_name == "ramp noise=0.3 job.learning_rate=0.01"  # only what differs
+    config = config_of(found)
+    assert config["loss"] == "ramp" and config["dataset"] == "digits" and config["noise"] == 0.3
+    assert config["filter"] == "none" and config["settings"]["dataset"]["train_pairs"] == 10
+    assert "progress" not in config["settings"]
+    axes = {(r.metric.name or r.metric.glob_name): r.metric for r in found if r.HasField("metric")}
+    assert axes["*"].step_metric == "epoch" and axes["epoch"].options.hidden
+    history = history_of(found)
     assert [(h["epoch"], h["test/order_accuracy"]) for h in history] == [(5, 0.5), (10, 0.75)]
     assert "train/flipped_memorised" not in history[0]
+    reported = {k: v for k, v in summary_of(found).items() if k.startswith(("last/", "selected/"))}
+    whole = {"last/epoch": 10, "last/a": 0.7, "selected/epoch": 5, "selected/a": 0.6}
+    assert reported == (whole if summary else {})
     (ended,) = [r.exit.exit_code for r in found if r.HasField("exit")]
     assert ended == (0 if summary else 1)
 
@@ -80,49 +73,76 @@ def test_a_rerun_replaces_the_run_of_its_cell(tmp_path: Path) -> None:
         tracker = Tracker(folder(tmp_path), SETTINGS, CONFIG)
         tracker.log(5, {"a": 1.0})
         tracker.finish(None)
-        found = sent(folder(tmp_path))  # one file: the earlier one was removed
-        ids += [r.run.run_id for r in found if r.HasField("run")]
+        ids.append(run_of(sent(folder(tmp_path).path)).run_id)  # one file: the earlier is gone
     assert ids[0] == ids[1]
 
 
-def test_auto_is_disabled_without_a_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert resolve_mode("auto") == "disabled"
-    assert "wandb.mode=offline" in (hint("auto") or "")
-    assert hint("disabled") is None
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    assert resolve_mode("auto") == "online"
-    monkeypatch.delenv("WANDB_API_KEY")
-    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password " + "0" * 40 + "\n")
-    assert resolve_mode("auto") == "online"
+def test_a_policy_brings_verdicts_samples_and_its_panel(tmp_path: Path) -> None:
+    for mode, judge in (("disabled", []), ("offline", ["judge=gold"])):  # judged later: mirrored
+        settings = [*SMALL_POLICY, *judge, "loss=logistic", "noise=0.2", f"results_dir={tmp_path}"]
+        cell = prepare(*composed(*settings, f"wandb.mode={mode}"))
+        (result,) = run_cells([cell], screen=Silent())
+        assert result.status in ("complete", "skipped"), result.error
+    place = cell.folder.path
+    found = sent(place)
+    (ended,) = [r.exit.exit_code for r in found if r.HasField("exit")]
+    assert ended == 0
+
+    row = Collection.from_runs([place]).cells.iloc[0].dropna().to_dict()
+    expected = {k: v for k, v in row.items() if k.startswith(("last/", "selected/"))}
+    summary = summary_of(found)
+    assert "last/judge/gold/win_rate" in expected
+    assert {name: summary[name] for name in expected} == pytest.approx(expected)
+
+    history, run = history_of(found), next((place / "wandb").glob("offline-run-*"))
+    (table,) = [step for step in history if "samples/path" in step]
+    shown = json.loads((run / "files" / table["samples/path"]).read_text())
+    lines = [json.loads(text) for text in (place / "samples" / "last.jsonl").open()]
+    columns = dict(zip(shown["columns"], zip(*shown["data"], strict=True), strict=True))
+    assert columns["prompt"] == tuple(line["prompt"] for line in lines)
+    assert columns["policy"] == tuple(line["policy"] for line in lines)
+    won = {"policy": 1.0, "tie": 0.5}
+    for column, metric in (
+        ("verdict of the true reward", "policy/win_rate"),
+        ("verdict of gold against chosen", "judge/gold/win_rate"),
+    ):
+        scores = [won.get(verdict, 0.0) for verdict in columns[column]]
+        assert sum(scores) / len(scores) == pytest.approx(row[f"last/{metric}"]), column
+    (panel,) = [step for step in history if "training_panel/path" in step]
+    assert (run / "files" / panel["training_panel/path"]).read_bytes()[1:4] == b"PNG"
+    assert table["epoch"] == panel["epoch"] == 2
 
 
-def test_impossible_modes_are_refused() -> None:
-    with pytest.raises(BadInput, match=r"online needs an API key.*offline"):
-        resolve_mode("online")
-    with pytest.raises(BadInput, match=r"wandb.mode=on is not known: use one of auto"):
-        resolve_mode("on")
+UNREACHABLE = """
+import sys
+import sympo.tracking.session as session
+from tests.tracking.test_cell_tracker import CONFIG, SETTINGS, folder
+from sympo.tracking import Tracker
+from pathlib import Path
+session.SECONDS_TO_CONNECT = 3
+for _ in range(2):
+    tracker = Tracker(folder(Path(sys.argv[1])), {**SETTINGS, "mode": "auto"}, CONFIG)
+    tracker.log(1, {"a": 1.0})
+    tracker.finish(None)
+print("continued")
+"""
 
 
 def test_an_unreachable_server_does_not_stop_a_cell(tmp_path: Path, root: Path) -> None:
-    """With a key configured and the connection refused, the run continues without W&B."""
-    code = f"""
-import sympo.runs.tracking as tracking
-from tests.runs.test_tracking import CONFIG, SETTINGS, SUMMARY, folder
-from pathlib import Path
-tracking.SECONDS_TO_CONNECT = 3
-tracker = tracking.Tracker(folder(Path({str(tmp_path)!r})), {{**SETTINGS, "mode": "auto"}}, CONFIG)
-tracker.log(1, {{"a": 1.0}})
-tracker.finish(SUMMARY)
-print("continued")
-"""
+    """With a key, a terminal and a refused connection, runs are kept offline, with one sentence and
+    no question."""
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(tmp_path),
         "WANDB_API_KEY": "0" * 40,
         "WANDB_BASE_URL": "http://127.0.0.1:9",
     }
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, text=True,
-                          capture_output=True, stdin=subprocess.DEVNULL, timeout=150)  # fmt: skip
+    terminal, end = os.openpty()
+    done = subprocess.run([sys.executable, "-c", UNREACHABLE, str(tmp_path)], cwd=root,
+                          env=environment, text=True, capture_output=True, stdin=end,
+                          timeout=150)  # fmt: skip
+    os.close(terminal), os.close(end)
     assert done.returncode == 0, done.stderr
     assert "continued" in done.stdout
-    assert "W&B disabled: " in done.stderr
+    assert done.stderr.count("W&B") == done.stderr.count("runs are kept offline") == 1, done.stderr
+    assert history_of(sent(folder(tmp_path).path))[0]["a"] == 1.0
