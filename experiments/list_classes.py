@@ -55,15 +55,15 @@ class ClassSource:
         """The settings of a dataclass and their defaults, if these are plain values."""
         found = {}
         for line in self.node.body:
-            named = isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
-            if named and isinstance(line.value, ast.Constant):
-                found[line.target.id] = line.value.value
+            match line:
+                case ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=value)):
+                    found[name] = value
         return found
 
     def properties(self, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         """The declared properties of a loss at some settings; None if it declares none, or if they
         depend on more than its module says."""
-        itself = SimpleNamespace(**self.defaults() | settings)
+        itself = SimpleNamespace(**{**self.defaults(), **settings})
         line = next(line for line in self.node.body if _defines(line, "properties"))
         try:
             if isinstance(line, ast.FunctionDef):
@@ -119,10 +119,10 @@ class ModuleSource:
         for node in self._statements():
             if isinstance(node, ast.FunctionDef) and node.name in used and node is not used_by:
                 found[node.name] = self.function(node)
-            elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-                made = node.value.func
-                for name in used.intersection(_names(node)) if isinstance(made, ast.Name) else ():
-                    found[name] = _Declared(self.find(made.id))
+            elif isinstance(node, ast.Assign) and used.intersection(_names(node)):
+                match node.value:
+                    case ast.Call(func=ast.Name(id=kind)):
+                        found |= {name: _Declared(self.find(kind)) for name in _names(node)}
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and _is_standard(node.module):
                 exec(compile(ast.Module([node], []), self.name, "exec"), found)
         for name in used - found.keys():

@@ -98,7 +98,7 @@ class Session:
             with self.harmless():
                 import wandb
 
-                table = wandb.Table(columns=columns, data=rows)
+                table = wandb.Table(columns=[*columns], data=[*rows])
                 self._run.log({name: table, **beside})
 
     def log_image(self, name: str, file: Path, caption: str = "", **beside: float) -> None:
