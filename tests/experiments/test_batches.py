@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -266,3 +267,10 @@ def test_a_killed_batch_goes_on_from_its_checkpoint(
         assert {file.name for file in one.folder.path.iterdir()} == {
             file.name for file in other.folder.path.iterdir()
         }
+
+
+def test_cells_are_numbered_in_the_order_in_which_they_run() -> None:
+    cells = [SimpleNamespace(config={"progress": {"cell": place}}) for place in (1, 2, 3, 4)]
+    planned = [Planned(cell, {}) for cell in cells]  # type: ignore[arg-type]
+    batches.number([[planned[0], planned[2]], [planned[1], planned[3]]])
+    assert [cell.config["progress"]["cell"] for cell in cells] == [1, 3, 2, 4]
