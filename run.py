@@ -1,7 +1,7 @@
 """Run one cell, or a sweep with -m: `python run.py -m loss=ramp,logistic noise=0.1,0.4`.
 
 Exit codes: 0, all cells are complete; 1, some cells failed and the others ran; 2, bad settings or
-data, and nothing started.
+data, and nothing started. If stopped: 130 by Ctrl-C, 143 by SIGTERM, 141 by a closed output.
 """
 
 import os
@@ -16,7 +16,10 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments import list_options
+from experiments.ending import ended
 from experiments.errors import one_sentence, raised_by_hydra
+from experiments.list_help import show_help
 from experiments.quoting import quoted
 from experiments.report import outcomes
 from experiments.settings import refuse_classes
@@ -30,6 +33,7 @@ bad_input: list[Exception] = []
 def cell(config: DictConfig) -> Any:
     from experiments.cells import run_cell
     from experiments.dry_run import show_one
+    from experiments.single_cell import show_cell
 
     choices = HydraConfig.get().runtime.choices
     if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -45,6 +49,7 @@ def cell(config: DictConfig) -> Any:
             show_one(config, choices)
         else:
             outcomes.append(run_cell(config, choices, wait=True))
+            show_cell(outcomes[-1], config)
     except (BadInput, OmegaConfBaseException) as error:
         # raised later: here Hydra would print its own lines
         bad_input.append(error)
@@ -73,10 +78,15 @@ def check_alone() -> None:
 
 
 def main() -> int:
+    if list_options.asked_for(sys.argv[1:]):
+        return list_options.main(sys.argv[1:])
     sys.argv[1:] = with_swept_groups([quoted(argument) for argument in sys.argv[1:]])
     if {argument.split("=")[0] for argument in sys.argv} & {"--cfg", "-c"}:
         sys.argv.append("--resolve")
     try:
+        if {"--help", "-h"} & set(sys.argv):
+            show_help()
+            return 0
         check_alone()
         refuse_classes(sys.argv[1:])
         cell()
@@ -88,13 +98,10 @@ def main() -> int:
             raise
         print(f"error: {one_sentence(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command resumes where it stopped", file=sys.stderr)
-        return 130
     return 0 if all(outcome.status in ("complete", "skipped") for outcome in outcomes) else 1
 
 
 if __name__ == "__main__":
     # otherwise Hydra prints errors itself and exits with 1
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -68,6 +68,14 @@ def grouped(
     return found
 
 
+def number(batches: Sequence[Sequence[Planned]]) -> None:
+    """Number the cells in the order in which they run, so that a batch is a range of numbers."""
+    cells = [one.cell for batch in batches for one in batch]
+    numbers = sorted(cell.config["progress"]["cell"] for cell in cells)
+    for place, cell in zip(numbers, cells, strict=True):
+        cell.config["progress"]["cell"] = place
+
+
 def _kind(cell: Cell, number: int) -> str:
     """A key that is equal for cells that can be trained together."""
     key = cell.job.trained_with(cell)

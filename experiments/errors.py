@@ -7,10 +7,11 @@ import traceback
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from experiments.quoting import suggested
 from experiments.settings import CONF, groups, unknown_override
+from experiments.suggestions import sweep_or_list, unknown_option
 from sympo.types import printable, shortened
 
 _OF_A_CLASS = re.compile(r"hydra\.(?:launcher|sweeper)=")
@@ -35,10 +36,8 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         return _refused(error.override, text.splitlines()[0])
     if match := re.match(r"Ambiguous value for argument '(.*)'\n", text):
-        hint = (
-            f"; quote a single string, {written}" if (written := suggested(match[1], False)) else ""
-        )
-        return f"{match[1]}: sweep several values with -m, or put a list in brackets{hint}"
+        of_group = match[1].split("=")[0] in groups()
+        return sweep_or_list(match[1], of_group, suggested(match[1], False))
     # Hydra refuses lists of numbers, and drops the choice if given several names
     a_list = isinstance(error, TypeError) or "full_key: hydra.runtime.choices" in text
     lists = ("Config group override must be", "Multiple values for hydra/job_settings")
@@ -50,9 +49,9 @@ def _sentence(error: Exception) -> str:
         # Hydra's own groups have options elsewhere too
         listed = re.search(r"\nAvailable options in '.+?':((?:\n\t.+)*)", text)
         if options := listed[1].split() if listed else []:
-            return f"{group}={option}: there is no such option; use one of {', '.join(options)}"
+            return unknown_option(group, option, options)
     if match := re.search(r"Could not override '(.+?)'", text):
-        return unknown_override(match[1], _config())
+        return unknown_override(match[1], composed_options()[0])
     if "`_target_`" in text and (given := [one for one in sys.argv if _OF_A_CLASS.match(one)]):
         group = given[0].split("=")[0].replace(".", "/")
         return f"{given[0]}: {group} is a group; use {group}=OPTION"
@@ -81,12 +80,15 @@ def _refused(argument: str, reason: str) -> str:
     return f"{argument}: not an override of the form KEY=VALUE ({reason})"
 
 
-def _config() -> DictConfig:
-    """The config composed from the options on the command line, without its other overrides."""
+def composed_options() -> tuple[DictConfig, dict[str, str]]:
+    """The config composed from the options on the command line, without its other overrides, and
+    the option of each group."""
     options = [one for one in sys.argv[1:] if re.fullmatch(r"[\w/]+=\w+", one)]
     chosen = [one for one in options if one.split("=")[0] in groups()]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
-            return compose("config", chosen)
+            config = compose("config", chosen, return_hydra_config=True)
         except HydraException:  # in an option, which the next run will report
-            return compose("config")
+            config = compose("config", return_hydra_config=True)
+    choices = dict(config.hydra.runtime.choices)
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]), choices

@@ -39,8 +39,9 @@ def report(
     note: str = "",
     paper_values: "Sequence[PaperValues]" = (),
     figures: bool = True,
-) -> None:
+) -> bool:
     """Report on many runs: write tables and figures, print counts and failures with their logs.
+    Returns whether a report was written.
 
     provenance: returns the name and text of a file that records how the complete folders were made.
     words: what to call the runs, those done now, and those done before.
@@ -50,8 +51,9 @@ def report(
     figures: whether to draw them.
     """
     folders = list(dict.fromkeys(outcome.folder for outcome in found))
+    written = False
     try:
-        _draw(folders, out, provenance, asked, note, paper_values, figures)
+        written = _draw(folders, out, provenance, asked, note, paper_values, figures)
     except Exception as error:  # the cells are safe in their folders, and listed below
         if isinstance(error, OSError):  # such as a full disk: a traceback would not help
             print(f"error: {printable(f'could not report to {out}: {error}')}", file=sys.stderr)
@@ -71,6 +73,7 @@ def report(
             print(f"failed: {outcome.cell}: {printable(outcome.error)}")
             if outcome.log:
                 print(f"  {outcome.log}")
+    return written
 
 
 def _draw(
@@ -81,7 +84,7 @@ def _draw(
     note: str,
     paper_values: "Sequence[PaperValues]",
     figures: bool,
-) -> None:
+) -> bool:
     from sympo.analysis import Collection, write_report
 
     collection = Collection.from_runs(folders)
@@ -89,7 +92,7 @@ def _draw(
         outcomes.append(RunResult("report", out, "failed", sentence))
     if collection.cells.empty:
         print("", *collection.set_aside, sep="\n")
-        return
+        return False
     beside = replace(collection, paper_values=paper_values)
     written = write_report(beside, out, asked, note, figures)
     incomplete = set(collection.unfinished)
@@ -100,6 +103,7 @@ def _draw(
         print(f"{sentence}\n")
     for figure in written.figures:
         print(figure)
+    return True
 
 
 def command(flags: str, overrides: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from functools import cache, lru_cache, reduce
 from operator import or_
 from pathlib import Path
@@ -17,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 from typing_extensions import get_protocol_members, is_protocol
 
+from experiments.suggestions import elsewhere
 from sympo.classes import class_at
 from sympo.protocols.cleaning import Filter
 from sympo.protocols.data import Dataset, NoiseModel
@@ -58,7 +60,12 @@ SETTINGS: dict[str, Any] = {
     "filter": dict | None,
     "judge": dict | None,
     "wandb": {"mode": str, "project": str, "entity": str | None, "group": str | None},
-    "progress": {"cell": Count, "cells": Count, "started": NotNegative | None},
+    "progress": {
+        "cell": Count,
+        "cells": Count,
+        "started": NotNegative | None,
+        "differs": dict | None,
+    },
 }
 # optional members: by default a class is named by its option, and every setting is hashed
 WITH_FALLBACK = ("identity", "outside_identity")
@@ -168,7 +175,10 @@ def unknown_override(key: str, config: DictConfig) -> str:
     while parent and not isinstance(OmegaConf.select(config, parent), DictConfig):
         parent, _, leaf = parent.rpartition(".")
     known = set(OmegaConf.select(config, parent)) if parent else {*config, *groups()}
-    return f"{key}: {unknown(leaf, sorted(map(str, known - {'_target_', 'hydra'})))}"
+    names = sorted(map(str, known - {"_target_", "hydra", "progress"}))
+    if not get_close_matches(leaf, names) and (meant := elsewhere(key, config)):
+        return f"{key}: there is no such key; {meant}"
+    return f"{key}: {unknown(leaf, names)}"
 
 
 def unknown(key: str, known: list[str]) -> str:

@@ -66,6 +66,7 @@ class BatchedLauncher(Launcher):
                 processes = min(processes, len(taken))
             groups = batches.batches(planned, self.most_cells, processes)
             cells = [[planned[number] for number in group] for group in groups]
+            batches.number(cells)
             if min(processes, len(groups)) > 1:
                 outcomes = batches.run_in_processes(
                     cells, min(processes, len(groups)), screen, taken

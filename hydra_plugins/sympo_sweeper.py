@@ -5,7 +5,6 @@ and reports nothing at the end. This one composes once per combination of groups
 overrides itself, refuses the whole sweep if any cell cannot run, and works with any launcher.
 """
 
-import hashlib
 import itertools
 import math
 import time
@@ -31,6 +30,8 @@ from experiments.external_targets import SWITCH
 from experiments.report import SMALL, cell_provenance, outcomes, report
 from experiments.report_settings import check_settings_exist, report_of
 from experiments.settings import refuse_classes, sizes_of, unknown_override
+from experiments.sweep_names import differing, group_name, settings_of
+from experiments.tracked import track_sweep
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.result import RunResult
 from sympo.types import BadInput
@@ -100,7 +101,10 @@ class CellSweeper(Sweeper):
         provenance = partial(cell_provenance, arguments)
         out = Path(self.config.report_dir)
         drawn = bool(self.config.figures)
-        report(found, out, provenance, asked=asked, note=note, paper_values=paper, figures=drawn)
+        written = report(
+            found, out, provenance, asked=asked, note=note, paper_values=paper, figures=drawn
+        )
+        track_sweep(cells, found, out if written else None, arguments, chosen.experiment)
         if chosen.experiment and (others := {*sizes_of(chosen.experiment)} - {chosen.size}):
             print(f"size={chosen.size}; this experiment also has size={', '.join(sorted(others))}")
         return found
@@ -161,11 +165,16 @@ class CellSweeper(Sweeper):
         base = self.composed[rest]
         config = OmegaConf.masked_copy(base, [str(key) for key in base if key != "hydra"])
         for override in scalars:
+            key = override.key_or_group
+            if key.split(".")[0] not in config:
+                raise BadInput(unknown_override(key, config))
             try:
-                OmegaConf.update(config, override.key_or_group, override.value())
+                OmegaConf.update(config, key, override.value())
             except OmegaConfBaseException as error:
-                raise BadInput(unknown_override(override.key_or_group, config)) from error
-        return Job([str(override.input_line) for override in overrides], base, config)
+                raise BadInput(unknown_override(key, config)) from error
+        lines = [str(override.input_line) for override in overrides]
+        keys = [override.key_or_group for override in overrides]
+        return Job(lines, base, config, settings_of(keys, lines))
 
     def _is_scalar(self, override: Override) -> bool:
         key = override.key_or_group
@@ -178,21 +187,29 @@ class CellSweeper(Sweeper):
 
     def _check(self, jobs: list["Job"], arguments: list[str]) -> tuple[list["Job"], list[Cell]]:
         """Deduplicate and number the jobs; returns them with their checked cells."""
-        what = "/".join(sorted(a for a in arguments if not a.startswith("hydra")))
-        group = f"sweep-{hashlib.blake2b(what.encode(), digest_size=4).hexdigest()}"
+        group = group_name(arguments)
         different: dict[tuple[Path, str], tuple[Job, Cell]] = {}
+        combinations: dict[tuple[Path, str], list[dict[str, str]]] = {}
         for job in jobs:
             cell = prepare(job.config, job.base.hydra.runtime.choices)
             # several judges may judge one cell
-            different.setdefault((cell.folder.path, str(cell.config["judge"])), (job, cell))
+            key = (cell.folder.path, str(cell.config["judge"]))
+            different.setdefault(key, (job, cell))
+            combinations.setdefault(key, []).append(job.settings)
         if len(different) < len(jobs):
             print(
                 f"{len(jobs)} combinations give {len(different)} distinct "
                 f"cell{'s' * (len(different) != 1)}"
             )
         started = time.time()
+        differs = differing(list(combinations.values()))
         for number, (job, cell) in enumerate(different.values(), 1):
-            progress = {"cell": number, "cells": len(different), "started": started}
+            progress = {
+                "cell": number,
+                "cells": len(different),
+                "started": started,
+                "differs": differs[number - 1],
+            }
             for config in (job.config, cell.config):
                 config["progress"] = dict(progress)
                 if config["wandb"]["group"] is None:
@@ -211,11 +228,13 @@ def _check_size(cells: int, sweep: str) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to launch: its overrides, the config composed for its groups, and its own config."""
+    """A cell to launch: its overrides, the config composed for its groups, its own config, and the
+    value of each override."""
 
     overrides: list[str]
     base: DictConfig
     config: DictConfig
+    settings: dict[str, str]
 
 
 class PreparedConfigs:

@@ -67,6 +67,10 @@ MAY_IMPORT = {
         "sympo.types", "sympo.identity", "sympo.disk", "sympo.validity", "sympo.outcomes",
         "sympo.evaluation", "sympo.classes", "sympo.secrets", "sympo.process",
     },
+    "sympo.tracking": {
+        "sympo.types", "sympo.identity", "sympo.metrics", "sympo.outcomes", "sympo.evaluation",
+        "sympo.runs", "sympo.analysis",
+    },
     "sympo.judges.protocol": set(),
     "sympo.judges": {
         "sympo.classes", "sympo.secrets",
@@ -81,7 +85,7 @@ MAY_IMPORT = {
         "sympo.process", "sympo.objective", "sympo.protocols", "sympo.losses", "sympo.margins",
         "sympo.noise", "sympo.data", "sympo.models", "sympo.sampling", "sympo.evaluation",
         "sympo.training", "sympo.runs", "sympo.judges", "sympo.numeric", "sympo.cleaning",
-        "sympo.secrets",
+        "sympo.secrets", "sympo.tracking",
     },
     "sympo.analysis": {
         "sympo.types", "sympo.runs", "sympo.evaluation", "sympo.outcomes", "sympo.statistics",

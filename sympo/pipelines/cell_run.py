@@ -20,9 +20,10 @@ from sympo.pipelines.progress import Progress, Screen, heading, percent
 from sympo.pipelines.result import RunResult
 from sympo.protocols.jobs import SamplingJob, TrainedScorer
 from sympo.runs.adoption import adopt_run
+from sympo.runs.names import full_name
 from sympo.runs.provenance import environment
-from sympo.runs.tracking import Tracker, hint
 from sympo.secrets import redacted
+from sympo.tracking import Tracker, hint, resolve_mode, under_agent
 from sympo.types import Evaluation
 
 
@@ -34,10 +35,11 @@ class CellRun:
 
     def __init__(self, cell: Cell, screen: Screen, place: int, keeps_scorer: bool = False) -> None:
         self.keeps_scorer, self.scorer = keeps_scorer, cast(TrainedScorer | None, None)
-        self.cell, self.folder, self.name = cell, cell.folder, str(cell.name)
+        self.cell, self.folder = cell, cell.folder
         at = cell.config["progress"]
         self.at, self.of = at["cell"], at["cells"]
-        head = heading(self.at, self.of, cell.name)
+        self.name = full_name(cell.name, at.get("differs"))
+        head = heading(self.at, self.of, self.name)
         self.progress = Progress(head, cell.job.epochs, screen=screen, place=place)
         self.outcome: RunResult | None = None
         self.evaluations: list[dict[str, Any]] = []
@@ -98,12 +100,17 @@ class CellRun:
         self._mirror()
         self.progress.end("sampled again")
 
-    def _mirror(self) -> None:
-        """Replace the W&B run of a cell by what its folder holds."""
+    def _track(self) -> None:
+        """Open the W&B run of the cell, in place of an earlier one."""
+        self.untrack()
         self.tracker = Tracker(self.folder, self.cell.config["wandb"], self.cell.config)
+
+    def _mirror(self) -> None:
+        """Replace the W&B run of a complete cell by what its folder holds."""
+        self._track()
+        assert self.tracker is not None
         for line in self.folder.history():
             self.tracker.log(line["epoch"] or 0, {k: v for k, v in line.items() if k != "epoch"})
-        self.untrack()
 
     def _found_complete(self) -> None:
         self.progress.note(f"already complete: {self.folder.path}")
@@ -114,16 +121,22 @@ class CellRun:
         if self.folder.mend_config(self._config_yaml):
             self.progress.note("its config.yaml was garbled; set aside as *.damaged and rewritten")
         self.folder.tidy()
+        if under_agent():  # which counts a run that logs nothing as crashed
+            self._mirror()
 
     def _config_yaml(self) -> str:
         text: str = yaml.safe_dump(self.cell.config, sort_keys=False, allow_unicode=True)
         return text
 
+    @property
+    def _mirrored(self) -> bool:
+        return resolve_mode(self.cell.config["wandb"]["mode"]) != "disabled"
+
     def start(self) -> None:
         """Open the folder and the W&B run."""
         self.evaluations, self.outcomes = [], []
         self.folder.start(self._config_yaml(), self.cell.since)
-        self.tracker = Tracker(self.folder, self.cell.config["wandb"], self.cell.config)
+        self._track()
 
     def record(self, epoch: float, found: Evaluation) -> None:
         """Record one evaluation."""
@@ -164,9 +177,9 @@ class CellRun:
 
     def untrack(self) -> None:
         """Close the W&B run, if one is open."""
-        if self.tracker is not None:
-            self.tracker.finish(self.summary)
-        self.tracker = None
+        tracker, self.tracker = self.tracker, None
+        if tracker is not None:
+            tracker.finish(self.folder.summary() if self.done else None)
 
     def judge(self) -> None:
         """Judge the responses if requested, and set the outcome of the cell."""
@@ -185,6 +198,9 @@ class CellRun:
             if found is not None and found.status == "failed":
                 self.outcome = found
             else:
+                fresh = found is not None and found.status == "complete"
+                if fresh and self.tracker is None and self._mirrored:
+                    self._mirror()
                 self._end("skipped" if self.summary is None else "complete")
         except Exception as error:
             self.fail(error)

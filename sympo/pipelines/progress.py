@@ -9,6 +9,8 @@ from typing import Protocol, TextIO
 from sympo.types import printable
 
 SECONDS_BETWEEN_LINES = 15  # if the output is a file
+# of training, evaluation included, that an estimate of the time left needs
+SECONDS_TO_ESTIMATE = 3.0
 _noted: set[str] = set()
 
 
@@ -90,17 +92,18 @@ class Progress:
         self.started, self.first = time.monotonic(), epoch
 
     def update(self, epoch: float, metric: str | None = None) -> None:
-        """Show the epoch, the latest metric and the time left."""
+        """Show the epoch, the latest metric and, once there was one, the time left."""
         self.metric = metric or self.metric
         text = f"epoch {epoch:.3g}/{self.epochs:g}  {self.metric}"
-        if epoch > self.first:
-            a_whole = (time.monotonic() - self.started) / (epoch - self.first) * self.epochs
+        spent = time.monotonic() - self.started
+        if epoch <= self.first:
+            self.restart(epoch)
+        elif self.metric and spent >= SECONDS_TO_ESTIMATE:
+            a_whole = spent / (epoch - self.first) * self.epochs
             left = a_whole * (self.epochs - epoch) / self.epochs
             text += f"  {duration(left)} left"
             if self.after:
                 text += f", sweep at most {duration(left + self.after * a_whole)}"
-        else:
-            self.restart(epoch)
         self.status(text)
 
     def status(self, text: str) -> None:

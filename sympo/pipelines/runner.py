@@ -47,8 +47,10 @@ def run_all(runs: Sequence[CellRun], after: float = 0.0, wait: bool = False) -> 
             _train([run for run in runs if run.to_train], after)
             for run in runs:
                 run.judge()
+                run.untrack()
     finally:
         for run in runs:
+            run.untrack()
             run.release()
     return [run.outcome for run in runs if run.outcome is not None]
 
@@ -85,16 +87,12 @@ def _train_together(runs: Sequence[CellRun], after: float) -> None:
         torch.cuda.reset_peak_memory_stats(cell.device)
     started = time.monotonic()
     recorder = Recorder(runs, after)
-    try:
-        for run in runs:
-            run.start()
-        cell.job.train([run.cell for run in runs], recorder)
-        for run in runs:
-            if run.outcome is None:
-                run.finish((time.monotonic() - started) / len(runs), len(runs))
-    finally:
-        for run in runs:
-            run.untrack()
+    for run in runs:
+        run.start()
+    cell.job.train([run.cell for run in runs], recorder)
+    for run in runs:
+        if run.outcome is None:
+            run.finish((time.monotonic() - started) / len(runs), len(runs))
 
 
 class Recorder:

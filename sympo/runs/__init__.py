@@ -1,4 +1,4 @@
-"""Run folders, shared stages, checkpoints and their mirror on W&B."""
+"""Run folders, shared stages, checkpoints, and how runs are called."""
 
 from sympo.runs.folder import CellName, RunFolder, run_folders
 from sympo.runs.stages import Stages

@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -181,7 +182,7 @@ def test_settings_of_the_launcher_are_checked(tmp_path: Path, setting: str) -> N
 class Killing(Lines):
     """Kills the first worker when it first reports its progress."""
 
-    workers: list[subprocess.Popen[bytes]] = []
+    workers: ClassVar[list[subprocess.Popen[bytes]]] = []
 
     def live(self, place: int, text: str) -> None:
         if not self.said:
@@ -275,3 +276,10 @@ def test_a_killed_batch_goes_on_from_its_checkpoint(
         assert {file.name for file in one.folder.path.iterdir()} == {
             file.name for file in other.folder.path.iterdir()
         }
+
+
+def test_cells_are_numbered_in_the_order_in_which_they_run() -> None:
+    cells = [SimpleNamespace(config={"progress": {"cell": place}}) for place in (1, 2, 3, 4)]
+    planned = [Planned(cell, {}) for cell in cells]  # type: ignore[arg-type]
+    batches.number([[planned[0], planned[2]], [planned[1], planned[3]]])
+    assert [cell.config["progress"]["cell"] for cell in cells] == [1, 3, 2, 4]

@@ -10,7 +10,9 @@ from sympo.types import BadInput
 from tests.helpers.commands import cells, run
 from tests.helpers.configs import composed
 
-SMALL = ["dataset=preferences", "model=tfidf", "dataset.validation_pairs=20", "job.epochs=1"]
+SMALL = [
+    "dataset=preferences", "model=tfidf", "dataset.validation_pairs=20", "job.epochs=1",
+]  # fmt: skip
 
 
 @pytest.fixture

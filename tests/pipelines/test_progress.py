@@ -44,3 +44,22 @@ def test_a_terminal_shows_all_places_in_one_live_line() -> None:
     screen.live(0, "x" * 1000)
     shown = stream.getvalue().split("\r\033[K")[-1]
     assert len(shown) < 1000 and shown.endswith("…")
+
+
+def test_no_estimate_without_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream = TTY()
+    one = Progress("cell", 10, screen=Terminal(stream))
+
+    def shown(epoch: float, metric: str | None = None) -> str:
+        one.update(epoch, metric)
+        return stream.getvalue().split("\r\033[K")[-1]
+
+    shown(0)
+    now[0] = 60
+    assert shown(2) == "cell  epoch 2/10  "
+    assert shown(3, "accuracy 70.0%") == "cell  epoch 3/10  accuracy 70.0%  2 min left"
+    one.restart(3)  # resumed: what came before was another process
+    now[0] = 62
+    assert shown(4) == "cell  epoch 4/10  accuracy 70.0%"
