@@ -117,6 +117,11 @@ def useful_processes(planned: Sequence[Planned], devices: int = 1) -> int:
     return max(1, min(_cores() // threads, worth))
 
 
+def share_of_cores(processes: int) -> int:
+    """The CPU threads of each of so many processes."""
+    return max(1, _cores() // processes)
+
+
 def _cores() -> int:
     """The CPU cores that this process may use."""
     try:
@@ -139,7 +144,7 @@ def run_in_processes(
     """
     found: list[list[RunResult] | None] = [None] * len(batches)
     setting = [
-        Setting(max(1, _cores() // processes), devices[place % len(devices)] if devices else None)
+        Setting(share_of_cores(processes), devices[place % len(devices)] if devices else None)
         for place in range(processes)
     ]
     left = deque(range(len(batches)))

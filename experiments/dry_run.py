@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from experiments.batches import batches, same_work, useful_processes
+from experiments import devices
+from experiments.batches import batches, same_work, share_of_cores, useful_processes
 from experiments.cells import Planned, prepare
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.cell_run import peak_memory
@@ -85,7 +86,7 @@ def show(planned: Sequence[Planned], most: int | None, processes: int | None) ->
     print(f"\n{count}: {len(planned) - len(left)} complete, {len(left)} to run")
     if not left:
         return
-    share = processes or useful_processes(left)
+    share = processes or useful_processes(left, devices.count())
     groups = batches(left, most, share)
     share = min(share, len(groups))
     kinds: dict[str, list[list[int]]] = {}
@@ -96,7 +97,7 @@ def show(planned: Sequence[Planned], most: int | None, processes: int | None) ->
         cells = [left[number].cell for number in work[0]]
         print(f"model={cells[0].name.model} dataset={cells[0].name.dataset}")
         lacking = _lacking_stages(cells[0])
-        found = estimate(cells, lacking, threads=1 if share > 1 else None)
+        found = estimate(cells, lacking, threads=share_of_cores(share) if share > 1 else None)
         print(f"  about {duration(found.batch / len(cells))} per cell", end="")
         print(f", {len(cells)} at a time" if len(cells) > 1 else "")
         print(f"  about {duration(found.stages)} for the missing stages" if lacking else "", end="")
