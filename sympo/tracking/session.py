@@ -1,6 +1,7 @@
 """A W&B run that never stops the program: errors become one sentence each."""
 
 import hashlib
+import logging
 import os
 import shutil
 import sys
@@ -127,9 +128,9 @@ class Session:
             try:
                 run.finish(exit_code=int(failed))
             except Exception as error:
-                # it has waited long enough, and other runs would wait as long
-                Session.unreachable = True
-                self._say(f"W&B failed: {_reason(error)}; further runs are kept offline")
+                if isinstance(error, TimeoutError):  # other runs would wait as long
+                    Session.unreachable = True
+                self._say(f"W&B failed: {_reason(error)}")
 
     def _start(self, mode: Mode, metadata: bool) -> None:
         os.environ.setdefault("WANDB_SILENT", "true")  # before the import, for its first words
@@ -139,6 +140,8 @@ class Session:
             Session.given_up = True
             self._say(f"W&B disabled: {_reason(error)}")
             return
+        # its log is a file, and each line that a full disk refuses would print a traceback
+        logging.getLogger("wandb").disabled = True
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._run = wandb.init(
@@ -202,5 +205,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:  # without paths, which differ every time
+        return error.strerror
     # the first line; others give advice about Python
     return next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)

@@ -64,7 +64,7 @@ def test_a_full_disk_is_one_sentence(
     found.log_table("samples", ["prompt"], [["a"]])
     found.log_files("report", "report", [])
     found.finish()
-    assert capsys.readouterr().err == "W&B failed: [Errno 28] No space left on device\n"
+    assert capsys.readouterr().err == "W&B failed: No space left on device\n"
 
 
 def test_long_names_are_cut_and_stay_different() -> None:
