@@ -23,7 +23,7 @@ Ints = npt.NDArray[np.signedinteger[Any]]
 # two or more letters, digits or underscores
 WORD = re.compile(r"\b\w\w+\b")
 # texts that are counted together
-BLOCK = 4096
+BLOCK = 1024
 # instead of a word's number: a rare word, the end of a text
 RARE, END = -1, -2
 

@@ -86,5 +86,5 @@ def test_memory_is_a_part_of_scikit_learns() -> None:
         theirs = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert ours < 8000 * 2000  # bytes per pair
+    assert ours < 6000 * 2000  # bytes per pair
     assert ours < 0.5 * theirs
