@@ -63,10 +63,14 @@ class Harms(Trials):
         return self._damaged(("stages",), f"stages/{name}", f"stage {name}", damage)
 
     def damaged_verdicts(self, damage: Damage) -> Row:
-        """Damage the file of verdicts of cells that are not judged yet."""
-        file = "stages/verdicts.sqlite"
-        later = ("judges",)
-        return self._damaged(("runs", "stages"), file, "verdicts.sqlite", damage, later)
+        """Damage the file of verdicts of cells that are not judged yet. It is not set aside if
+        only single rows are damaged, which are asked again, or nothing that is read."""
+        row = Row(damage.__name__.replace("_", "-"), "verdicts.sqlite", hit=1)
+        results = self.started(POLICIES, ("runs", "stages"), ("judges",))
+        file = results / "stages" / "verdicts.sqlite"
+        file.write_bytes(damage(file.read_bytes(), self.draw))
+        self.finish(row, POLICIES, results)
+        return row
 
     def damaged_judgement(self, damage: Damage) -> Row:
         """Damage a judged file."""
@@ -76,7 +80,7 @@ class Harms(Trials):
         """Damage the checkpoint of a cell that was killed after it."""
         results = self.started(POLICIES, ("stages",))
         self._kill_after_checkpoint(POLICIES, results)
-        row = Row(f"{damage.__name__}", "checkpoint.pt")
+        row = Row(damage.__name__.replace("_", "-"), "checkpoint.pt")
         return self._harmed(row, results, "runs/**/checkpoint.pt", damage)
 
     def _damaged(
@@ -96,7 +100,7 @@ class Harms(Trials):
         while (harmed := damage(whole, self.draw)) == whole:
             pass
         file.write_bytes(harmed)
-        self.finish(row, POLICIES, results, kept=harmed, whole=whole)
+        self.finish(row, POLICIES, results, harmed)
         return row
 
     def full_disk(self, phase: str, number: int, sweep: Sweep) -> Row:
@@ -166,10 +170,9 @@ class Harms(Trials):
         sweep: Sweep,
         results: Path,
         kept: bytes | None = None,
-        whole: bytes = b"",
     ) -> None:
         """Complete the sweep and compare; kept: the damaged content, which must be set aside and
-        named, unless it was never read or its change was harmless."""
+        named."""
         before = self.log.stat().st_size if self.log.exists() else 0
         code = fork(partial(sweep.run, results), self.log).end()
         said = self.log.read_bytes()[before:].decode()
@@ -201,12 +204,11 @@ def _full(_: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     sys.addaudithook(fails)
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _as_nobody(work: Callable[[], int]) -> int:
     if os.geteuid() == 0:
-        os.seteuid(65534)
+        os.setuid(65534)
     return work()
 
 

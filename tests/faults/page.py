@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sympo.disk import write_atomically
 from tests.conftest import ROOT
+from tests.faults.phases import NAMES
 from tests.faults.trials import FILE
 
 PAGE = ROOT / "docs" / "faults.md"
@@ -27,9 +28,19 @@ def hits(found: list[dict[str, str]]) -> dict[str, int]:
     """Kills that were seen to hit inside each phase."""
     by_phase: dict[str, int] = defaultdict(int)
     for row in found:
-        if row["fault"].endswith("killed") or " killed " in row["fault"]:
+        if _is_kill(row):
             by_phase[row["phase"]] += int(row["hit"])
     return dict(by_phase)
+
+
+def _is_kill(row: dict[str, str]) -> bool:
+    return "killed" in row["fault"]
+
+
+def _order(row: dict[str, str]) -> tuple[bool, int, str]:
+    """Kills by phase, then other faults by name."""
+    kill = _is_kill(row)
+    return not kill, NAMES.index(row["phase"]) if kill else 0, "" if kill else row["fault"]
 
 
 def page(text: str, found: list[dict[str, str]]) -> str:
@@ -38,7 +49,7 @@ def page(text: str, found: list[dict[str, str]]) -> str:
         "| fault | where | tries | hit there | cells lost | files wrong |",
         "|---|---|" + "--:|" * 4,
     ]
-    for row in found:
+    for row in sorted(found, key=_order):
         lines.append(
             "| " + " | ".join([row["fault"], row["phase"], *(row[n] for n in _COUNTS)]) + " |"
         )

@@ -99,7 +99,7 @@ def content(results: Path) -> dict[str, Any]:
 
 
 def _content(file: Path) -> Any:
-    if file.name in _UNCOMPARED or file.suffix in (".png", ".pdf"):
+    if file.name in _UNCOMPARED or file.suffix in (".png", ".pdf") or ".damaged" in file.name:
         return None
     if file.suffix == ".sqlite":
         with contextlib.closing(sqlite3.connect(file)) as db:
