@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "sympo.process": set(),
     "sympo.ranges": {"sympo.types"},
     "sympo.disk": {"sympo.types"},
-    "sympo.validity": {"sympo.metrics"},
+    "sympo.validity": {"sympo.metrics", "sympo.disk"},
     "sympo.report_settings": {"sympo.types", "sympo.disk", "sympo.metrics"},
     "sympo.sampling.settings": {"sympo.types", "sympo.ranges"},
     "sympo.sampling.responses": {"sympo.types"},
@@ -52,6 +52,7 @@ MAY_IMPORT = {
     },
     "sympo.evaluation": {
         "sympo.types", "sympo.numeric", "sympo.seeding", "sympo.statistics", "sympo.protocols",
+        "sympo.disk",
     },
     "sympo.training": {
         "sympo.types", "sympo.seeding", "sympo.margins", "sympo.models.texts", "sympo.evaluation",
