@@ -20,6 +20,7 @@ from experiments.errors import one_sentence, raised_by_hydra
 from experiments.quoting import quoted
 from experiments.report import outcomes
 from experiments.settings import refuse_classes
+from sympo.distributed import launch
 from sympo.types import BadInput, printable
 
 FULL_ERROR = bool(os.environ.get("HYDRA_FULL_ERROR"))  # asked for by the user
@@ -40,6 +41,7 @@ def cell(config: DictConfig) -> Any:
                 f"experiment={choices['experiment']} sweeps {', '.join(map(str, swept))}; add -m"
             )
         if start := getattr(get_class(config.job._target_), "start", None):
+            launch.refuse(config.distributed, choices["job"])
             start(config, choices, HydraConfig.get().overrides.task)
         elif config.dry_run:
             show_one(config, choices)
@@ -62,22 +64,11 @@ def with_swept_groups(arguments: list[str]) -> list[str]:
     ]
 
 
-def check_alone() -> None:
-    """Refuse to run as one of several processes, such as torchrun's."""
-    size = os.environ.get("WORLD_SIZE", "")
-    if size not in ("", "1"):
-        raise BadInput(
-            f"WORLD_SIZE={size} is not allowed: a cell trains in one process; start run.py without "
-            "torchrun, once per GPU, and the processes share the sweep"
-        )
-
-
 def main() -> int:
     sys.argv[1:] = with_swept_groups([quoted(argument) for argument in sys.argv[1:]])
     if {argument.split("=")[0] for argument in sys.argv} & {"--cfg", "-c"}:
         sys.argv.append("--resolve")
     try:
-        check_alone()
         refuse_classes(sys.argv[1:])
         cell()
         for error in bad_input:
@@ -85,7 +76,8 @@ def main() -> int:
     except (BadInput, HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         if FULL_ERROR or (type(error) in (ValueError, TypeError) and not raised_by_hydra(error)):
             raise
-        print(f"error: {printable(one_sentence(error))}", file=sys.stderr)
+        if launch.reports():
+            print(f"error: {printable(one_sentence(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command resumes where it stopped", file=sys.stderr)
@@ -96,4 +88,6 @@ def main() -> int:
 if __name__ == "__main__":
     # otherwise Hydra prints errors itself and exits with 1
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.exit(main())
+    code = main()
+    launch.leave(code)
+    sys.exit(code)

@@ -16,6 +16,7 @@ from experiments.cells import Planned, prepare
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.progress import Screen
 from sympo.pipelines.result import RunResult
+from sympo.process import cores
 
 # larger batches are no faster on a CPU (results/benchmarks/cells_per_second.json), and smaller
 # ones spread evenly over its cores
@@ -89,15 +90,7 @@ def useful_processes(planned: Sequence[Planned]) -> int:
         return 1
     worth = int(sum(cell.job.starts(cell) for cell in cells))
     threads = max(cell.config["threads"] or 1 for cell in cells)
-    return max(1, min(_cores() // threads, worth))
-
-
-def _cores() -> int:
-    """The CPU cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
+    return max(1, min(cores() // threads, worth))
 
 
 def run_in_processes(

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 from typing_extensions import get_protocol_members, is_protocol
 
+from sympo.distributed.launch import Strategy
 from sympo.identity import class_at
 from sympo.protocols.cleaning import Filter
 from sympo.protocols.data import Dataset, NoiseModel
@@ -51,6 +52,7 @@ SETTINGS: dict[str, Any] = {
     "paper_values": str | None,
     "force": bool,
     "dry_run": bool,
+    "distributed": Strategy,
     "filter": dict | None,
     "judge": dict | None,
     "wandb": {"mode": str, "project": str, "entity": str | None, "group": str | None},

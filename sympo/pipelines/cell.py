@@ -43,6 +43,11 @@ class Cell:
     judge_name: str = ""
 
     @property
+    def distributed(self) -> bool:
+        """Whether it is trained by a group of processes together."""
+        return bool(self.config["distributed"] != "none")
+
+    @property
     def since(self) -> float:
         """Results older than this are made again. With force, it is the start of the sweep, so that
         each cell is made once even if several processes share the sweep."""

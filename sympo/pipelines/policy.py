@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
+from sympo.identity import stable_name
 from sympo.margins import DPO, BaseMargin
 from sympo.models.texts.policies import Policy
 from sympo.models.texts.row_grids import TOKENS_ON_GPU
@@ -44,6 +45,7 @@ class PolicyJob(PreferenceJob):
 
     headlines: ClassVar[tuple[str, ...]] = ("policy/win_rate", "test/implicit_accuracy")
     leaves_samples: ClassVar[bool] = True
+    distributes: ClassVar[bool] = True
 
     def check(self, cell: Cell) -> None:
         """Refuse a cell that cannot run; raises BadInput."""
@@ -61,6 +63,11 @@ class PolicyJob(PreferenceJob):
                 "job/margin=ipo"
             )
         cell.sampler.check(cell.device)
+        if cell.distributed and not cell.sampler.shares:
+            raise BadInput(
+                f"sampler={stable_name(type(cell.sampler))} cannot be shared by processes: use "
+                "sampler=transformers, or distributed=none"
+            )
         self.check_parts(cell)
         sampled = cell.dataset.max_prompt_length + self.sampling.max_new_tokens + 1
         check_lengths(
@@ -115,7 +122,8 @@ class PolicyJob(PreferenceJob):
     def trained_with(self, cell: Cell) -> str | None:
         """A key of the cells that are trained together with this one: those of its seed, which see
         the same pairs. None for models, samplers and ways to compute that need a cell alone."""
-        together = is_plain(self) and cell.model.stacks and cell.sampler.stacks
+        alone = not cell.distributed
+        together = alone and is_plain(self) and cell.model.stacks and cell.sampler.stacks
         return f"seed={cell.name.seed}" if together else None
 
     def starts(self, cell: Cell) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sympo.distributed import processes, watch
 from sympo.objective import Objective
 from sympo.pipelines import compiling
 from sympo.pipelines.preference import Run
@@ -14,6 +15,9 @@ from sympo.runs import checkpoints
 from sympo.training.pairwise import PreferenceTrainer
 from sympo.training.pass_memory import scoring_tokens
 from sympo.training.passes import Passes
+
+# that the main thread may take from an update of the weights to the record of its loss
+SECONDS_TO_SETTLE = 5.0
 
 
 class Training:
@@ -48,14 +52,18 @@ class Training:
         if note := self.job.slow_start(len(self.rows["train"])):
             self.listener.note(note)
         state = checkpoints.load(run.cell.folder, PreferenceTrainer, self.listener.note)
-        if state is not None:
+        if processes.everywhere(state is not None) and state is not None:
             self.trainer.restore(state["trainer"])
             self.listener.resumed(self.epoch)
             run.restore(state)
+            if self._is_due() and run.evaluations[-1][0] != self.epoch:  # stopped before it
+                self._evaluate()
         else:
             self.listener.step(self.epoch)  # training begins
             self._evaluate()
-        self.trainer.train(self._after_step)
+        self._settle()
+        with watch.saved_by(self._rescue):
+            self.trainer.train(self._after_step)
         run.save(self.scorer)
         self.listener.trained(run.place, PreferenceScorer(self))
 
@@ -65,14 +73,40 @@ class Training:
         return self.scoring.run(lambda tokens: self.scorer.score(rows, tokens, pairs))
 
     def _after_step(self, loss: float) -> None:
-        trainer = self.trainer
         self.run.losses.append(loss)
-        if self.run.due(trainer.done, trainer.steps, trainer.steps_per_epoch):
+        self._settle()
+        if self._is_due():
             self._evaluate()
+            self._settle()
         self.listener.step(self.epoch)
-        if time.monotonic() - self.saved >= 60 * self.job.checkpoint_minutes:
-            self.run.checkpoint(PreferenceTrainer, trainer.state())
+        # by the clock of the first process
+        late = time.monotonic() - self.saved >= 60 * self.job.checkpoint_minutes
+        if processes.first() and late:
+            with self.trainer.changing:
+                self.run.checkpoint(PreferenceTrainer, self.trainer.state())
             self.saved = time.monotonic()
+
+    def _is_due(self) -> bool:
+        trainer = self.trainer
+        return self.run.due(trainer.done, trainer.steps, trainer.steps_per_epoch)
+
+    def _settle(self) -> None:
+        """Let the work up to here be what `_rescue` saves."""
+        self.settled = self.trainer.done, self.run.record
+
+    def _rescue(self) -> str:
+        """Save a checkpoint after the last whole step, from another thread; returns words about
+        it, or nothing if it cannot."""
+        trainer, until = self.trainer, time.monotonic() + SECONDS_TO_SETTLE
+        while time.monotonic() < until:
+            with trainer.changing:
+                done, record = self.settled
+                if trainer.done == done and not trainer.torn:
+                    with trainer.readable():
+                        self.run.checkpoint(PreferenceTrainer, trainer.state(), record)
+                    return f"saved a checkpoint at epoch {self.epoch:.3g}"
+            time.sleep(0.05)
+        return ""
 
     def _evaluate(self) -> None:
         scores = {name: self.score(name, pairs) for name, pairs in self.run.counted.items()}

@@ -234,6 +234,7 @@ def _train(
             "threads": threads or torch.get_num_threads(),
             "results_dir": str(root),
             "force": force,
+            "distributed": "none",
             "wandb": {"mode": "disabled", "project": "sympo", "entity": None, "group": None},
             "progress": {"cell": 1, "cells": 1, "started": time.time() if force else None},
             "filter": None,

@@ -252,6 +252,11 @@ class Sampler(Protocol):
         """Whether `sample_stacked` makes its draws for policies that are trained together."""
         ...
 
+    @property
+    def shares(self) -> bool:
+        """Whether several processes can draw its responses together."""
+        ...
+
     def check(self, device: str) -> None:
         """Raise BadInput if it cannot sample from a policy on this device."""
         ...

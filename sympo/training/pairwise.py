@@ -1,21 +1,24 @@
 """Trains a scorer of texts on pairs: scores, margins, a loss of the margins, a step."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sympo import seeding
+from sympo.distributed import processes, sums
 from sympo.models.texts.packed_rows import send
 from sympo.objective import Objective, among_weighted
 from sympo.protocols.models import Scorer, Splittable
-from sympo.training import processes
 from sympo.training.diverged import Diverged
 from sympo.training.optimizer import Optimizer, Recipe, batches
-from sympo.training.passes import Passes
+from sympo.training.passes import Passes, RandomState, random_state, set_random_state
 
 # of a step; smaller sums are those of a step without weight
 LEAST_WEIGHT = 1e-30
@@ -61,6 +64,13 @@ class PreferenceTrainer:
         longest = int(rows.tokens.max())
         self.passes = Passes(tokens, longest, scorer.device, note, self.optimizer.discard)
 
+        # held while weights and moments change; whether that was interrupted
+        self.changing, self.torn = Lock(), False
+        on_gpu = scorer.device.type == "cuda"
+        self.updated = torch.cuda.Event() if on_gpu else None
+        # the random state after the last step
+        self.random: RandomState | None = None
+
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float32).to(self.scorer.device)
 
@@ -71,6 +81,7 @@ class PreferenceTrainer:
 
     def train(self, on_step: Callable[[float], None], steps: int | None = None) -> None:
         """Take the remaining steps, or so many of them; on_step(loss of the step) after each."""
+        self.random = random_state(self.scorer.device)
         left = batches(len(self.rows), self.recipe, self.seed, "preferences", self.done)
         for batch in islice(left, steps):
             self.scorer.model.train()
@@ -88,11 +99,22 @@ class PreferenceTrainer:
         # by length, so that the rows of a pass attend in few groups; a step's sums have no order
         own = own[np.argsort(self.rows.tokens[own], kind="stable")]
         largest, total, seen = self.passes.run(lambda tokens: self._add_gradients(own, tokens))
-        total = processes.add_up(self.optimizer.parameters, largest, total)
-        self.optimizer.step(max(total, LEAST_WEIGHT))  # of a step without weight: gradient 0
-        weight = None if self.weight is None else self.weight[send(self.scorer.device, own)]
-        gathered = None if weight is None else processes.gather(weight)
-        return float(self.objective.reduced(processes.gather(torch.cat(seen)), gathered))
+        total = sums.add_up(self.optimizer.parameters, largest, total)
+        losses = sums.gather(torch.cat(seen))
+        weight = None
+        if self.weight is not None:
+            weight = sums.gather(self.weight[send(self.scorer.device, own)])
+        self._update(max(total, LEAST_WEIGHT))  # of a step without weight: gradient 0
+        return float(self.objective.reduced(losses, weight))
+
+    def _update(self, divisor: float) -> None:
+        with self.changing:
+            self.torn = True
+            self.optimizer.step(divisor)
+            self.random = random_state(self.scorer.device)
+            if self.updated is not None:
+                self.updated.record()
+            self.torn = False
 
     def _add_gradients(self, rows: np.ndarray, tokens: int) -> tuple[float, float, list[Tensor]]:
         """Add the gradients of rows, in units of the largest weight; returns its logarithm, the
@@ -115,7 +137,7 @@ class PreferenceTrainer:
             if weight is not None:
                 log_weights = among_weighted(log_weights, weight)
             before, largest = largest, max(largest, float(log_weights.max()))
-            processes.rescale(parameters, math.exp(before - largest))
+            sums.rescale(parameters, math.exp(before - largest))
             total *= math.exp(before - largest)
             weights = torch.exp(log_weights - largest)
             if weight is not None:
@@ -134,14 +156,25 @@ class PreferenceTrainer:
         """Everything that the remaining steps depend on."""
         model = self.scorer.model
         weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-        device = self.scorer.device
-        cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        cpu, cuda = self.random or random_state(self.scorer.device)
         return {
             "weights": weights,
             "optimizer": self.optimizer.state(),
-            "rng": torch.get_rng_state(),
+            "rng": cpu,
             "cuda_rng": cuda,
         }
+
+    @contextmanager
+    def readable(self) -> Iterator[None]:
+        """Read weights and moments of a GPU inside the context, although it may be waiting for
+        another process."""
+        if self.updated is None:
+            yield
+            return
+        beside = torch.cuda.Stream(self.scorer.device)
+        beside.wait_event(self.updated)
+        with torch.cuda.stream(beside):
+            yield
 
     @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
@@ -150,6 +183,7 @@ class PreferenceTrainer:
             if parameter.requires_grad:
                 parameter.copy_(state["weights"][name])
         self.optimizer.restore(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] is not None:
-            torch.cuda.set_rng_state(state["cuda_rng"], self.scorer.device)
+        if processes.rank():  # dropout of its own
+            torch.manual_seed(seeding.derive(self.seed, str(processes.rank()), str(self.done)))
+        else:
+            set_random_state((state["rng"], state["cuda_rng"]), self.scorer.device)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sympo import seeding
+from sympo.distributed import processes
 from sympo.models.texts import adapters
 from sympo.models.texts.cudnn_attention import without_cudnn_attention
 from sympo.models.texts.packed_rows import PackedBatch, PackedRows
@@ -52,7 +53,8 @@ class BaseScorer(ABC):
 
     @torch.no_grad()
     def score(self, rows: Splittable, tokens: int, first: int | None = None) -> np.ndarray:
-        """`scores` of all rows, or the first ones, without gradients, `tokens` at a time.
+        """`scores` of all rows, or the first ones, without gradients, `tokens` at a time; several
+        processes share the rows.
 
         Returns (rows, sides) float64.
         """
@@ -60,8 +62,10 @@ class BaseScorer(ABC):
         found = np.empty((len(rows.tokens[:first]), rows.sides))
         # sorted by length, so that the rows of a pass form few groups in attention
         order = np.argsort(rows.tokens[:first], kind="stable")
-        for index in rows.batches(order, tokens):
+        own = processes.share(order)
+        for index in rows.batches(own, tokens):
             found[index] = self.scores(rows, index).double().cpu().numpy()
+        processes.fill(found, own)
         return found
 
     def compile_layers(self, longest: int) -> str:
@@ -232,7 +236,8 @@ class PretrainedScorer(BaseScorer):
         attention = self._base.config._attn_implementation
         self.use_default_attention()
         try:
-            self.model.save_pretrained(folder)
+            if processes.first():
+                self.model.save_pretrained(folder)
         finally:
             self._base.set_attn_implementation(attention)
 

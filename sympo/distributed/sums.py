@@ -1,20 +1,13 @@
-"""One policy trained by several processes of `torch.distributed`, which share each step's pairs.
-
-Without a process group, there is one process.
-"""
+"""Sums of gradients and of what belongs to a step, over the processes that share its pairs."""
 
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-
-def share(batch: np.ndarray) -> np.ndarray:
-    """This process's part of a batch; the parts of all processes partition it."""
-    return batch[dist.get_rank() :: dist.get_world_size()] if _several() else batch
+from sympo.distributed import processes
 
 
 def rescale(parameters: Sequence[nn.Parameter], factor: float) -> None:
@@ -30,7 +23,7 @@ def add_up(parameters: Sequence[nn.Parameter], log_scale: float, total: float) -
     log_scale: the process's gradients and total are in units of exp(log_scale), -inf if it had no
     pairs; afterwards they are in units of the largest scale.
     """
-    if not _several():
+    if not processes.several():
         return total
     device = parameters[0].device
     top = torch.tensor(log_scale, dtype=torch.float64, device=device)
@@ -47,13 +40,7 @@ def add_up(parameters: Sequence[nn.Parameter], log_scale: float, total: float) -
 
 
 def gather(values: Tensor) -> Tensor:
-    """The values of all processes, concatenated."""
-    if not _several():
+    """The values of all processes, concatenated; on the CPU if there are several."""
+    if not processes.several():
         return values
-    parts: list[Tensor | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, values.cpu())
-    return torch.cat([part for part in parts if part is not None])
-
-
-def _several() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return torch.cat(processes.gathered(values.cpu()))
