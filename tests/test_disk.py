@@ -13,6 +13,7 @@ import run
 from experiments.report import outcomes, report
 from sympo.analysis.__main__ import main
 from sympo.disk import check_folder, litter, remove_litter, temporary_name, write_atomically
+from sympo.distributed import launch
 from sympo.identity import Identity
 from sympo.pipelines.progress import Terminal
 from sympo.pipelines.result import RunResult
@@ -156,4 +157,4 @@ def test_one_of_several_processes_is_refused(
     assert line.startswith(f"error: WORLD_SIZE={size} is not allowed") and said.out == ""
     for alone in ("", "1"):
         monkeypatch.setenv("WORLD_SIZE", alone)
-        run.check_alone()
+        launch.join("none", "auto")

@@ -36,14 +36,14 @@ def place(environment: Mapping[str, str] = os.environ) -> Place | None:
         if not environment.get(size):
             continue
         try:
-            numbers = [int(environment[name]) for name in (rank, size, local_rank)]
-            on_machine = int(environment[more[0]]) if more else _tasks_here(environment)
+            numbers = {name: int(environment[name]) for name in (rank, size, local_rank)}
+            here = int(environment[more[0]]) if more else _tasks_here(environment)
         except (KeyError, ValueError) as error:
             raise BadInput(
                 f"{size}={environment[size]} is not allowed without {rank} and {local_rank}, whole "
                 f"numbers which {launcher} sets: start run.py by torchrun or srun"
             ) from error
-        return Place(*numbers, on_machine, launcher)
+        return Place(numbers[rank], numbers[size], numbers[local_rank], here, launcher)
     return None
 
 
@@ -114,6 +114,7 @@ def _backend(strategy: str, found: Place, device: str) -> str:
 
 def _connect(strategy: str, found: Place, backend: str) -> None:
     import torch.distributed as dist
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
     from sympo.distributed import watch
 
@@ -123,7 +124,7 @@ def _connect(strategy: str, found: Place, backend: str) -> None:
     prefix = f"sympo-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
     try:
         stores = [
-            dist.PrefixStore(prefix, dist.TCPStore(host, port, None, one, timeout=limit))
+            PrefixStore(prefix, TCPStore(host, port, None, one, timeout=limit))
             for one in (hosts, False)
         ]
         dist.init_process_group(

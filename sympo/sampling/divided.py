@@ -56,11 +56,11 @@ class _Choice:
     def __init__(
         self, generator: torch.Generator, size: int, rows: np.ndarray, sampling: Sampling
     ) -> None:
-        from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+        from transformers import LogitsProcessor, TemperatureLogitsWarper, TopPLogitsWarper
 
         self.generator, self.size = generator, size
         self.rows = torch.from_numpy(rows).to(generator.device)
-        self.warpers = []
+        self.warpers: list[LogitsProcessor] = []
         if sampling.temperature != 1:
             self.warpers.append(TemperatureLogitsWarper(float(sampling.temperature)))
         if sampling.top_p < 1:
@@ -78,11 +78,13 @@ class _AllEnded:
     """Ends a batch once the responses of all processes have ended."""
 
     def __init__(self, eos: int) -> None:
-        self.eos, self.ended = eos, None
+        self.eos = eos
+        self.ended: Tensor | None = None
 
     def __call__(self, ids: Tensor, scores: object, **_: object) -> Tensor:
         now = ids[:, -1] == self.eos
-        self.ended: Tensor | None = now if self.ended is None else now | self.ended
-        open_ = (~self.ended).any().int()
+        self.ended = ended = now if self.ended is None else now | self.ended
+        open_ = (~ended).any().int()
         dist.all_reduce(open_, dist.ReduceOp.MAX)
-        return (open_ == 0).expand(len(ids))
+        done: Tensor = open_ == 0
+        return done.expand(len(ids))

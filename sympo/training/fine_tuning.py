@@ -74,6 +74,6 @@ def _add_gradients(
     for part in rows.batches(own, tokens):
         logps, _ = policy.logps(rows, part)
         loss = -logps.sum() / scored
-        loss.backward()
+        torch.autograd.backward(loss)
         total += loss.item()
     return total

@@ -67,7 +67,7 @@ class PreferenceTrainer:
         # held while weights and moments change; whether that was interrupted
         self.changing, self.torn = Lock(), False
         on_gpu = scorer.device.type == "cuda"
-        self.updated = torch.cuda.Event() if on_gpu else None
+        self.updated = torch.cuda.Event() if on_gpu else None  # type: ignore[no-untyped-call]
         # the random state after the last step
         self.random: RandomState | None = None
 
@@ -171,7 +171,7 @@ class PreferenceTrainer:
         if self.updated is None:
             yield
             return
-        beside = torch.cuda.Stream(self.scorer.device)
+        beside = torch.cuda.Stream(self.scorer.device)  # type: ignore[no-untyped-call]
         beside.wait_event(self.updated)
         with torch.cuda.stream(beside):
             yield

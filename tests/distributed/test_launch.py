@@ -1,0 +1,77 @@
+"""Which processes may train a cell together, refused in one sentence otherwise."""
+
+import sys
+
+import pytest
+
+import run
+from experiments.cells import prepare
+from sympo.distributed import launch
+from sympo.distributed.processes import Place
+from sympo.types import BadInput
+from tests.helpers.configs import composed
+from tests.helpers.policies import SMALL_POLICY
+
+TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+SRUN = {
+    "SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "7", "SLURM_LOCALID": "1", "SLURM_NODEID": "2",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x2),3",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*TORCHRUN, *SRUN):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_places_of_torchrun_and_srun() -> None:
+    assert launch.place({}) is None and launch.place({"WORLD_SIZE": ""}) is None
+    assert launch.place(TORCHRUN) == Place(3, 4, 1, 2, "torchrun")
+    assert launch.place(SRUN) == Place(5, 7, 1, 3, "srun")
+    with pytest.raises(BadInput, match="WORLD_SIZE=2 is not allowed without RANK and LOCAL_RANK"):
+        launch.place({"WORLD_SIZE": "2"})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["distributed=dpp"], "distributed='dpp' is not allowed: it must be"),
+        (["distributed=ddp"], "start it by `torchrun --nproc-per-node N run.py distributed=ddp"),
+        (["distributed=ddp", "sampler=vllm"], "sampler=vllm"),
+    ],
+)
+def test_wrong_settings_are_refused(overrides: list[str], words: str) -> None:
+    with pytest.raises(BadInput) as error:
+        prepare(*composed(*SMALL_POLICY, "device=cpu", *overrides))
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_jobs_that_train_in_one_process_are_refused() -> None:
+    for overrides in (["job=reward_model"], ["dataset=gold_language"]):
+        with pytest.raises(BadInput, match="distributed=ddp is not allowed with job=reward_model"):
+            prepare(*composed(*overrides, "distributed=ddp"))
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "cuda:1"])
+def test_processes_choose_their_own_gpus(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadInput, match=f"device={device} is not allowed with distributed=ddp"):
+        launch.join("ddp", device)
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_torchrun_without_the_setting_is_refused_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rank: str
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # which main sets, put back after this test
+    monkeypatch.setattr(launch, "SECONDS_TO_REPORT", 0)
+    for name, value in {**TORCHRUN, "RANK": rank}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    assert run.main() == 2
+    said = capsys.readouterr()
+    lines = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    assert said.out == "" and len(lines) == (rank == "0")
+    assert all("add distributed=ddp" in line for line in lines)
