@@ -1,13 +1,11 @@
 """Which processes may train a cell together, refused in one sentence otherwise."""
 
-import sys
-
 import pytest
 
-import run
 from experiments.cells import prepare
 from sympo.distributed import launch
 from sympo.distributed.processes import Place
+from sympo.sampling import VLLM
 from sympo.types import BadInput
 from tests.helpers.configs import composed
 from tests.helpers.policies import SMALL_POLICY
@@ -38,7 +36,6 @@ def test_places_of_torchrun_and_srun() -> None:
     [
         (["distributed=dpp"], "distributed='dpp' is not allowed: it must be"),
         (["distributed=ddp"], "start it by `torchrun --nproc-per-node N run.py distributed=ddp"),
-        (["distributed=ddp", "sampler=vllm"], "sampler=vllm"),
     ],
 )
 def test_wrong_settings_are_refused(overrides: list[str], words: str) -> None:
@@ -61,17 +58,27 @@ def test_processes_choose_their_own_gpus(monkeypatch: pytest.MonkeyPatch, device
         launch.join("ddp", device)
 
 
-@pytest.mark.parametrize("rank", ["0", "1"])
-def test_torchrun_without_the_setting_is_refused_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rank: str
+def test_samplers_that_processes_cannot_share_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "join", lambda *_: None)
+    monkeypatch.setattr(VLLM, "check", lambda *_: None)
+    with pytest.raises(BadInput, match="sampler=vllm cannot be shared by processes"):
+        prepare(*composed(*SMALL_POLICY, "device=cpu", "distributed=ddp", "sampler=vllm"))
+
+
+@pytest.mark.parametrize("size", ["2", "many"])
+def test_torchrun_without_the_setting_is_refused(
+    monkeypatch: pytest.MonkeyPatch, size: str
 ) -> None:
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # which main sets, put back after this test
+    monkeypatch.setenv("WORLD_SIZE", size)
+    with pytest.raises(BadInput, match=f"WORLD_SIZE={size} is not allowed .*distributed=ddp"):
+        prepare(*composed())
+    for alone in ("", "1"):
+        monkeypatch.setenv("WORLD_SIZE", alone)
+        prepare(*composed())
+
+
+def test_one_process_reports_an_error_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "SECONDS_TO_REPORT", 0)
-    for name, value in {**TORCHRUN, "RANK": rank}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys, "argv", ["run.py"])
-    assert run.main() == 2
-    said = capsys.readouterr()
-    lines = [line for line in said.err.splitlines() if line.startswith("error: ")]
-    assert said.out == "" and len(lines) == (rank == "0")
-    assert all("add distributed=ddp" in line for line in lines)
+    for rank, reports in (("", True), ("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        assert launch.reports() == reports
