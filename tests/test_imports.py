@@ -37,6 +37,7 @@ MAY_IMPORT = {
         "sympo.types", "sympo.protocols", "sympo.seeding", "sympo.numeric", "sympo.ranges",
     },
     "sympo.native": set(),
+    "sympo.distributed": {"sympo.types", "sympo.disk"},
     "sympo.models": set(),
     "sympo.models.images": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols", "sympo.native",
