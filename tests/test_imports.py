@@ -37,6 +37,7 @@ MAY_IMPORT = {
         "sympo.types", "sympo.protocols", "sympo.seeding", "sympo.numeric", "sympo.ranges",
     },
     "sympo.native": set(),
+    "sympo.distributed": {"sympo.types", "sympo.disk"},
     "sympo.models": set(),
     "sympo.models.images": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols", "sympo.native",
@@ -44,10 +45,11 @@ MAY_IMPORT = {
     "sympo.models.texts": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols", "sympo.native",
         "sympo.identity", "sympo.runs",  # for converted weights, which are a stage
+        "sympo.distributed",
     },
     "sympo.sampling": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.models.texts", "sympo.protocols",
-        "sympo.sampling.settings", "sympo.sampling.responses",
+        "sympo.sampling.settings", "sympo.sampling.responses", "sympo.distributed",
     },
     "sympo.evaluation": {
         "sympo.types", "sympo.numeric", "sympo.seeding", "sympo.statistics", "sympo.protocols",
@@ -55,6 +57,7 @@ MAY_IMPORT = {
     "sympo.training": {
         "sympo.types", "sympo.seeding", "sympo.margins", "sympo.models.texts", "sympo.evaluation",
         "sympo.ranges", "sympo.outcomes", "sympo.objective", "sympo.protocols",
+        "sympo.distributed",
     },
     "sympo.cleaning": {
         "sympo.types", "sympo.ranges", "sympo.seeding", "sympo.protocols", "sympo.evaluation",
@@ -64,7 +67,7 @@ MAY_IMPORT = {
     },
     "sympo.runs": {
         "sympo.types", "sympo.identity", "sympo.disk", "sympo.validity", "sympo.outcomes",
-        "sympo.evaluation",
+        "sympo.evaluation", "sympo.distributed",
     },
     "sympo.judges.protocol": set(),
     "sympo.judges": {
@@ -79,6 +82,7 @@ MAY_IMPORT = {
         "sympo.process", "sympo.objective", "sympo.protocols", "sympo.losses", "sympo.margins",
         "sympo.noise", "sympo.data", "sympo.models", "sympo.sampling", "sympo.evaluation",
         "sympo.training", "sympo.runs", "sympo.judges", "sympo.numeric", "sympo.cleaning",
+        "sympo.distributed",
     },
     "sympo.analysis": {
         "sympo.types", "sympo.runs", "sympo.evaluation", "sympo.outcomes", "sympo.statistics",
