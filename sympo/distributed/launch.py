@@ -13,7 +13,7 @@ from sympo.distributed import processes
 from sympo.distributed.processes import Place
 from sympo.types import BadInput
 
-Strategy = Literal["none", "ddp"]
+Strategy = Literal["none", "ddp", "fsdp"]
 
 SECONDS_TO_JOIN = 300
 # the longest that a process may be late for a sum; waiting for the first process has no limit

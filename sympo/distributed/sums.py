@@ -17,23 +17,35 @@ def rescale(parameters: Sequence[nn.Parameter], factor: float) -> None:
         torch._foreach_mul_(gradients, factor)
 
 
-def add_up(parameters: Sequence[nn.Parameter], log_scale: float, total: float) -> float:
+def largest(value: float, device: torch.device) -> float:
+    """The largest value of all processes."""
+    if not processes.several():
+        return value
+    top = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.all_reduce(top, dist.ReduceOp.MAX)
+    return float(top)
+
+
+def add_up(
+    parameters: Sequence[nn.Parameter], log_scale: float, total: float, divided: bool = False
+) -> float:
     """Sum gradients over processes, in place, and the total weight, which is returned.
 
     log_scale: the process's gradients and total are in units of exp(log_scale), -inf if it had no
-    pairs; afterwards they are in units of the largest scale.
+    pairs; afterwards they are in units of the largest scale. divided: whether the weights are, so
+    that their gradients are sums already, in one scale.
     """
     if not processes.several():
         return total
     device = parameters[0].device
-    top = torch.tensor(log_scale, dtype=torch.float64, device=device)
-    dist.all_reduce(top, dist.ReduceOp.MAX)
-    factor = math.exp(log_scale - float(top))
-    rescale(parameters, factor)
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        dist.all_reduce(parameter.grad)
+    factor = 1.0
+    if not divided:
+        factor = math.exp(log_scale - largest(log_scale, device))
+        rescale(parameters, factor)
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            dist.all_reduce(parameter.grad)
     weight = torch.tensor(total * factor, dtype=torch.float64, device=device)
     dist.all_reduce(weight)
     return float(weight)

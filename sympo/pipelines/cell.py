@@ -48,6 +48,11 @@ class Cell:
         return bool(self.config["distributed"] != "none")
 
     @property
+    def divided(self) -> bool:
+        """Whether the processes divide the weights of its models among them."""
+        return bool(self.config["distributed"] == "fsdp")
+
+    @property
     def since(self) -> float:
         """Results older than this are made again. With force, it is the start of the sweep, so that
         each cell is made once even if several processes share the sweep."""

@@ -68,6 +68,8 @@ class PolicyJob(PreferenceJob):
                 f"sampler={stable_name(type(cell.sampler))} cannot be shared by processes: use "
                 "sampler=transformers, or distributed=none"
             )
+        if cell.divided:
+            self._check_divided(cell)
         self.check_parts(cell)
         sampled = cell.dataset.max_prompt_length + self.sampling.max_new_tokens + 1
         check_lengths(
@@ -79,6 +81,20 @@ class PolicyJob(PreferenceJob):
                 "dataset.max_prompt_length + job.sampling.max_new_tokens + 1": sampled,
             },
         )
+
+    def _check_divided(self, cell: Cell) -> None:
+        """Refuse what models whose weights are divided do not do; raises BadInput."""
+        adapters, compiled = cell.model.lora_rank, self.compile is True
+        for refused, setting in (
+            (adapters is not None, f"model.lora_rank={adapters}"),
+            (compiled, "job.compile=true"),
+            (cell.filter is not None, "a filter"),
+        ):
+            if refused:
+                raise BadInput(
+                    f"{setting} is not allowed with distributed=fsdp: use distributed=ddp, or "
+                    "leave it out"
+                )
 
     def content(self) -> str | None:
         return None
@@ -146,7 +162,7 @@ class PolicyJob(PreferenceJob):
         shared = self.shared(cell, reporter)
         responses, found = ResponseEvaluation(cell, self, shared), {}
         for which, name in WEIGHTS.items():
-            policy = _policy(cell, shared, partial(_trained, cell, name))
+            policy = _policy(cell, shared, partial(_trained, cell, shared, name))
             drawn, found[which] = responses.of(policy)
             responses.write(cell.folder.unfinished, which, drawn)
         return found
@@ -158,9 +174,9 @@ def _untrained(cell: Cell, shared: Shared, seed: int) -> Policy:
 
 def _policy(cell: Cell, shared: Shared, made: Callable[[Any], Any]) -> Policy:
     """A policy on the cell's device; `made` turns the reference model into its model."""
-    model = made(cell.model.load(shared.reference_folder()))
-    return shared.source.policy(model, cell.dataset.max_length, cell.device)
+    placement = shared.placement
+    return placement.policy(made(placement.loaded(cell.model, shared.reference_folder())))
 
 
-def _trained(cell: Cell, name: str, base: Any) -> Any:
-    return cell.model.restored(base, cell.folder.path / name)
+def _trained(cell: Cell, shared: Shared, name: str, base: Any) -> Any:
+    return shared.placement.restored(cell.model, base, cell.folder.path / name)

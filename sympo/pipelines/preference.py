@@ -273,17 +273,14 @@ class Run(ABC):
         """What a checkpoint keeps beside the state of a trainer, as it is now."""
         return [*self.losses], [*self.evaluations]
 
-    def checkpoint(
-        self, trainer: type, own: Mapping[str, Any], record: Record | None = None
-    ) -> None:
-        """Save a checkpoint with the cell's own state of a trainer."""
+    def state(self, record: Record | None = None) -> dict[str, Any]:
+        """A record, by default as it is now, in the form that a checkpoint keeps."""
         losses, evaluations = record or self.record
         kept = checkpoints.kept(evaluations, self.job.selected_by)
-        state = {"trainer": own, "losses": losses, "evaluations": kept}
-        checkpoints.save(state, self.cell.folder, trainer)
+        return {"losses": losses, "evaluations": kept}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore what `checkpoint` saved, but for the trainer."""
+        """Restore a `state`."""
         self.losses = state["losses"]
         self.evaluations = [(epoch, Evaluation(*found)) for epoch, *found in state["evaluations"]]
         for epoch, found in self.evaluations:

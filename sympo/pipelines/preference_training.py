@@ -2,17 +2,17 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from sympo.distributed import processes, watch
+from sympo.distributed import watch
 from sympo.objective import Objective
 from sympo.pipelines import compiling
 from sympo.pipelines.preference import Run
+from sympo.pipelines.training_checkpoints import OneFile, PartsByProcess, TrainingCheckpoints
 from sympo.protocols.models import Scorer, Splittable
-from sympo.runs import checkpoints
-from sympo.training.pairwise import PreferenceTrainer
 from sympo.training.pass_memory import scoring_tokens
 from sympo.training.passes import Passes
 
@@ -38,9 +38,13 @@ class Training:
             self.listener.note(line)
         objective = Objective(run.margin, run.cell.loss)
         self.trainer = run.trainer(rows["train"], scorer, objective, run.job, run.cell.name.seed)
+        kind = PartsByProcess if scorer.divided else OneFile
+        self.checkpoints: TrainingCheckpoints = kind(run, self.trainer)
         longest = max(int(own.tokens.max()) for own in rows.values())
         tokens = scoring_tokens(run.job.tokens_per_pass, scorer.device)
-        self.scoring = Passes(tokens, longest, scorer.device, run.listener.note)
+        self.scoring = Passes(
+            tokens, longest, scorer.device, run.listener.note, divided=scorer.divided
+        )
         self.saved = time.monotonic()
 
     @property
@@ -51,9 +55,8 @@ class Training:
         run = self.run
         if note := self.job.slow_start(len(self.rows["train"])):
             self.listener.note(note)
-        state = checkpoints.load(run.cell.folder, PreferenceTrainer, self.listener.note)
-        if processes.everywhere(state is not None) and state is not None:
-            self.trainer.restore(state["trainer"])
+        state = self.checkpoints.restore(self.listener.note)
+        if state is not None:
             self.listener.resumed(self.epoch)
             run.restore(state)
             if self._is_due() and run.evaluations[-1][0] != self.epoch:  # stopped before it
@@ -62,7 +65,7 @@ class Training:
             self.listener.step(self.epoch)  # training begins
             self._evaluate()
         self._settle()
-        with watch.saved_by(self._rescue):
+        with nullcontext() if self.scorer.divided else watch.saved_by(self._rescue):
             self.trainer.train(self._after_step)
         run.save(self.scorer)
         self.listener.trained(run.place, PreferenceScorer(self))
@@ -79,11 +82,10 @@ class Training:
             self._evaluate()
             self._settle()
         self.listener.step(self.epoch)
-        # by the clock of the first process
         late = time.monotonic() - self.saved >= 60 * self.job.checkpoint_minutes
-        if processes.first() and late:
+        if self.checkpoints.takes_part(late):
             with self.trainer.changing:
-                self.run.checkpoint(PreferenceTrainer, self.trainer.state())
+                self.checkpoints.save()
             self.saved = time.monotonic()
 
     def _is_due(self) -> bool:
@@ -103,7 +105,7 @@ class Training:
                 done, record = self.settled
                 if trainer.done == done and not trainer.torn:
                     with trainer.readable():
-                        self.run.checkpoint(PreferenceTrainer, trainer.state(), record)
+                        self.checkpoints.save(record)
                     return f"saved a checkpoint at epoch {self.epoch:.3g}"
             time.sleep(0.05)
         return ""

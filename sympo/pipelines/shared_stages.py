@@ -32,6 +32,7 @@ from sympo.pipelines.pair_files import (
     save_ids,
     save_pairs,
 )
+from sympo.pipelines.placement import Placement, placement
 from sympo.pipelines.reference import Reference
 from sympo.runs.stages import Stages
 from sympo.sampling import Responses, Transformers
@@ -95,6 +96,11 @@ class Shared:
         return self.made_by
 
     @property
+    def placement(self) -> Placement:
+        """Where the weights of the cell's policies are."""
+        return placement(self.source, self.cell)
+
+    @property
     def _stacks(self) -> bool:
         """Whether the reference is computed as small models are that are trained together."""
         return self.source.plain and self.source.model.stacks and not self.cell.distributed
@@ -140,7 +146,7 @@ class Shared:
 
     def _make_reference(self, folder: Path) -> None:
         source, model, sft = self.source, self.source.model, self.source.sft
-        built = model.build(self.vocabulary, sft.seed)
+        built = self.placement.built(self.vocabulary)
         if sft.epochs:
             rows = PackedRows(self.dataset.corpus(self.tokenizer))
             adapted = model.adapt(built, seeding.derive(sft.seed, "fine-tuning"))
@@ -152,7 +158,7 @@ class Shared:
                 policy = StackedScorer(StackedLlama.of(built.to(self._device), 1), rows)
                 tokens = int(rows.tokens.sum())  # it divides the rows itself
             else:
-                policy = source.policy(adapted, self.dataset.max_length, self.cell.device)
+                policy = self.placement.policy(adapted)
                 if line := self._compile(policy, sft.epochs * int(rows.tokens.sum())):
                     note(line)
                 tokens = training_tokens(source.tokens_per_pass, policy, rows, sft.batch_size, note)
@@ -169,10 +175,9 @@ class Shared:
             else:
                 policy.use_default_attention()
                 built = adapters.merged(adapted)
-        if processes.first():
-            built.save_pretrained(folder)
-            if self.tokenizer is not None:
-                self.tokenizer.save_pretrained(folder)
+        self.placement.write(built, folder)
+        if processes.first() and self.tokenizer is not None:
+            self.tokenizer.save_pretrained(folder)
 
     def _compile(self, policy: Policy, tokens: int) -> str:
         source, longest = self.source, self.dataset.max_length
@@ -180,10 +185,8 @@ class Shared:
 
     def reference(self) -> Policy:
         """The reference policy."""
-        model = self.source.model.load(self.reference_folder())
-        return self.source.policy(
-            model.requires_grad_(False), self.dataset.max_length, self.cell.device
-        )
+        model = self.placement.loaded(self.source.model, self.reference_folder())
+        return self.placement.policy(model.requires_grad_(False))
 
     def stacked_reference(self, cells: int) -> StackedLlama:
         """Copies of the reference policy to train together."""
@@ -286,7 +289,9 @@ class Shared:
     def scored(self, policy: Policy, rows: PackedRows) -> np.ndarray:
         """A policy's log-probabilities of the responses of rows; (rows, sides)."""
         tokens = scoring_tokens(self.source.tokens_per_pass, policy.device)
-        passes = Passes(tokens, int(rows.tokens.max()), policy.device, self.stages.note)
+        longest = int(rows.tokens.max())
+        note, divided = self.stages.note, policy.divided
+        passes = Passes(tokens, longest, policy.device, note, divided=divided)
         return passes.run(partial(policy.score, rows))
 
     def reference_answers(self) -> Responses:

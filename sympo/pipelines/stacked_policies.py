@@ -135,7 +135,8 @@ class _Pass:
         if time.monotonic() - self.saved >= 60 * self.job.checkpoint_minutes:
             states = trainer.state()
             for cell, run in self._left():
-                run.checkpoint(StackedPreferenceTrainer, states[cell])
+                state = {"trainer": states[cell], **run.state()}
+                checkpoints.save(state, run.cell.folder, StackedPreferenceTrainer)
             self.saved = time.monotonic()
 
     def _evaluate(self) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sympo.distributed import processes
+from sympo.distributed.level import leveled
 from sympo.distributed.sums import add_up
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.training.diverged import Diverged
@@ -24,6 +25,11 @@ class FineTuned(Protocol):
 
     @property
     def device(self) -> torch.device: ...
+
+    @property
+    def divided(self) -> bool:
+        """Whether processes divide its weights."""
+        ...
 
     def logps(self, rows: PackedRows, index: np.ndarray) -> tuple[Tensor, Tensor]:
         """Summed log-probabilities of the answers of rows, and their numbers of tokens; both (rows,
@@ -46,16 +52,16 @@ def fine_tune(
     note: shows a message.
     """
     steps = recipe.epochs * recipe.steps_per_epoch(len(rows))
-    optimizer = Optimizer(policy.model, recipe, steps)
+    optimizer = Optimizer(policy.model, recipe, steps, policy.divided)
     longest = int(rows.tokens.max())
-    passes = Passes(tokens, longest, policy.device, note, optimizer.discard)
+    passes = Passes(tokens, longest, policy.device, note, optimizer.discard, policy.divided)
     policy.model.train()
     for step, batch in enumerate(batches(len(rows), recipe, seed, "fine-tuning"), 1):
         own = processes.share(batch)
         own = own[np.argsort(rows.tokens[own], kind="stable")]
         scored = float(rows.lengths[batch].sum())
         total = passes.run(partial(_add_gradients, policy, rows, own, scored))
-        total = add_up(optimizer.parameters, 0.0, total)
+        total = add_up(optimizer.parameters, 0.0, total, policy.divided)
         if not np.isfinite(total):
             raise Diverged(
                 f"the loss of supervised fine-tuning is {total} at step {step}; a lower "
@@ -71,9 +77,9 @@ def _add_gradients(
     """Add the gradients of this process's part of the mean over `scored` tokens, which is
     returned."""
     total = 0.0
-    for part in rows.batches(own, tokens):
+    for part, counts in leveled(rows.batches(own, tokens), policy.divided):
         logps, _ = policy.logps(rows, part)
         loss = -logps.sum() / scored
-        torch.autograd.backward(loss)
-        total += loss.item()
+        torch.autograd.backward(loss if counts else 0.0 * loss)
+        total += counts * loss.item()
     return total

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sympo import seeding
 from sympo.distributed import processes, sums
+from sympo.distributed.level import leveled
 from sympo.models.texts.packed_rows import send
 from sympo.objective import Objective, among_weighted
 from sympo.protocols.models import Scorer, Splittable
@@ -60,9 +61,11 @@ class PreferenceTrainer:
         )
         self.steps_per_epoch = recipe.steps_per_epoch(len(rows))
         self.steps = recipe.epochs * self.steps_per_epoch
-        self.optimizer = Optimizer(scorer.model, recipe, self.steps)
+        self.optimizer = Optimizer(scorer.model, recipe, self.steps, scorer.divided)
         longest = int(rows.tokens.max())
-        self.passes = Passes(tokens, longest, scorer.device, note, self.optimizer.discard)
+        self.passes = Passes(
+            tokens, longest, scorer.device, note, self.optimizer.discard, scorer.divided
+        )
 
         # held while weights and moments change; whether that was interrupted
         self.changing, self.torn = Lock(), False
@@ -99,7 +102,7 @@ class PreferenceTrainer:
         # by length, so that the rows of a pass attend in few groups; a step's sums have no order
         own = own[np.argsort(self.rows.tokens[own], kind="stable")]
         largest, total, seen = self.passes.run(lambda tokens: self._add_gradients(own, tokens))
-        total = sums.add_up(self.optimizer.parameters, largest, total)
+        total = sums.add_up(self.optimizer.parameters, largest, total, self.scorer.divided)
         losses = sums.gather(torch.cat(seen))
         weight = None
         if self.weight is not None:
@@ -121,7 +124,8 @@ class PreferenceTrainer:
         total weight in its units, and the losses of each pass."""
         objective, parameters = self.objective, self.optimizer.parameters
         largest, total, seen = -math.inf, 0.0, [torch.empty(0, device=self.scorer.device)]
-        for part in self.rows.batches(rows, tokens):
+        divided = self.scorer.divided
+        for part, counts in leveled(self.rows.batches(rows, tokens), divided):
             index = send(self.scorer.device, part)
             scores = self.scorer.scores(self.rows, part)
             reference, weight, probability = (
@@ -136,16 +140,20 @@ class PreferenceTrainer:
             log_weights = objective.log_weights(losses.detach())
             if weight is not None:
                 log_weights = among_weighted(log_weights, weight)
-            before, largest = largest, max(largest, float(log_weights.max()))
+            top = float(log_weights.max()) if counts else -math.inf
+            if divided:  # gradients are summed over processes in every pass
+                top = sums.largest(top, self.scorer.device)
+            before, largest = largest, max(largest, top)
             sums.rescale(parameters, math.exp(before - largest))
             total *= math.exp(before - largest)
-            weights = torch.exp(log_weights - largest)
+            weights = torch.exp(log_weights - largest) if counts else torch.zeros_like(losses)
             if weight is not None:
                 weights = weights * weight
             # before the backward pass: a GPU computes it while the next rows are packed
             total += float(weights.sum())
             torch.autograd.backward((weights * losses).sum())
-            seen.append(losses.detach())
+            if counts:
+                seen.append(losses.detach())
         return largest, total, seen
 
     def weigh(self, weight: np.ndarray) -> None:
@@ -156,13 +164,22 @@ class PreferenceTrainer:
         """Everything that the remaining steps depend on."""
         model = self.scorer.model
         weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-        cpu, cuda = self.random or random_state(self.scorer.device)
+        cpu, cuda = self._random
         return {
             "weights": weights,
             "optimizer": self.optimizer.state(),
             "rng": cpu,
             "cuda_rng": cuda,
         }
+
+    def progress(self) -> dict[str, Any]:
+        """What the remaining steps depend on besides weights and moments."""
+        cpu, cuda = self._random
+        return {"done": self.done, "rng": cpu, "cuda_rng": cuda}
+
+    @property
+    def _random(self) -> RandomState:
+        return self.random or random_state(self.scorer.device)
 
     @contextmanager
     def readable(self) -> Iterator[None]:
@@ -183,6 +200,14 @@ class PreferenceTrainer:
             if parameter.requires_grad:
                 parameter.copy_(state["weights"][name])
         self.optimizer.restore(state["optimizer"])
+        self._restore_random(state)
+
+    def restore_progress(self, state: dict[str, Any]) -> None:
+        """Resume from a `progress`, once weights and moments are loaded."""
+        self.optimizer.done = state["done"]
+        self._restore_random(state)
+
+    def _restore_random(self, state: dict[str, Any]) -> None:
         if processes.rank():  # dropout of its own
             torch.manual_seed(seeding.derive(self.seed, str(processes.rank()), str(self.done)))
         else:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sympo import seeding
 from sympo.distributed import processes
+from sympo.distributed.level import leveled
 from sympo.models.texts import adapters
 from sympo.models.texts.cudnn_attention import without_cudnn_attention
 from sympo.models.texts.packed_rows import PackedBatch, PackedRows
@@ -35,12 +36,14 @@ class BaseScorer(ABC):
     """A model that scores the answers of rows.
 
     model: the weights that are trained. exact: whether it scores both answers of a row in one pass.
-    note: one line about how it scores if that is not the fastest way; empty otherwise.
+    note: one line about how it scores if that is not the fastest way; empty otherwise. divided:
+    whether processes divide its weights, and must take equally many passes.
     """
 
     model: Any
     exact: bool = True
     note: str = ""
+    divided: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -63,8 +66,10 @@ class BaseScorer(ABC):
         # sorted by length, so that the rows of a pass form few groups in attention
         order = np.argsort(rows.tokens[:first], kind="stable")
         own = processes.share(order)
-        for index in rows.batches(own, tokens):
-            found[index] = self.scores(rows, index).double().cpu().numpy()
+        for index, counts in leveled(rows.batches(own, tokens), self.divided):
+            scores = self.scores(rows, index).double().cpu().numpy()
+            if counts:
+                found[index] = scores
         processes.fill(found, own)
         return found
 
