@@ -12,6 +12,7 @@ from sympo.distributed import call_gathered, gather_to_folder
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
 from sympo.models.texts.shared_prefix_attention import NAME, register
+from sympo.protocols.models import Splittable
 
 # of the small model that is checked in float32 in place of one that computes in bfloat16
 LAYERS, TOKENS = 2, 512
@@ -30,6 +31,7 @@ class ShardedPolicy(Policy):
         self.precision = precision
         # the division casts, and variable-length attention wants autocast
         super().__init__(model, "float32", longest, "grouped")
+        self._reshard()
 
     def _shared(self, rows: PackedRows, index: np.ndarray) -> Tensor:
         shared = super()._shared
@@ -45,6 +47,23 @@ class ShardedPolicy(Policy):
             register()
             self._base.set_attn_implementation(NAME)
         return exact
+
+    def score(self, rows: Splittable, tokens: int, first: int | None = None) -> np.ndarray:
+        try:
+            return super().score(rows, tokens, first)
+        finally:
+            self._reshard()
+
+    def generate(self, *arguments: Any, **settings: Any) -> Tensor:
+        try:
+            return super().generate(*arguments, **settings)
+        finally:
+            self._reshard()
+
+    def _reshard(self) -> None:
+        """Divide embeddings and head again, which stay whole after a pass without a backward one:
+        otherwise an optimizer or a checkpoint would take them as they are."""
+        self.model.reshard()
 
     def save(self, folder: Path) -> None:
         attention = self._base.config._attn_implementation
