@@ -2,12 +2,15 @@
 
 import numpy as np
 import torch
+from torch.distributed.device_mesh import init_device_mesh
 
+from sympo.distributed import draw_sharded, processes
 from sympo.losses import DrDPO
 from sympo.models.texts.policies import Policy
+from sympo.models.texts.sharded_policies import ShardedPolicy
 from tests.training.made_pairs import TINY, VOCABULARY, make_rows, trainer
 
-__all__ = ["PROMPTS", "VOCABULARY", "gradients", "policy"]
+__all__ = ["PROMPTS", "VOCABULARY", "divided_policy", "gradients", "policy"]
 
 _draw = np.random.default_rng(5)
 # eleven prompts in batches of four: the last one is not full
@@ -16,6 +19,13 @@ PROMPTS = [_draw.integers(0, 10, _draw.integers(2, 7)) for _ in range(11)]
 
 def policy() -> Policy:
     return Policy(TINY.build(VOCABULARY, 0))
+
+
+def divided_policy(precision: str) -> Policy:
+    """The same policy, its weights divided among the processes of the group."""
+    mesh = init_device_mesh("cpu", (processes.size(),))
+    model = draw_sharded(lambda: TINY.build(VOCABULARY, 0), mesh, precision)  # type: ignore[arg-type]
+    return ShardedPolicy(model, precision, 64)
 
 
 def gradients(tokens: int = 10_000) -> torch.Tensor:

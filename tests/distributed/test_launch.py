@@ -65,6 +65,15 @@ def test_samplers_that_processes_cannot_share_are_refused(monkeypatch: pytest.Mo
         prepare(*composed(*SMALL_POLICY, "device=cpu", "distributed=ddp", "sampler=vllm"))
 
 
+@pytest.mark.parametrize("setting", ["model.lora_rank=2", "job.compile=true"])
+def test_what_divided_weights_do_not_do_is_refused(
+    monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.setattr(launch, "join", lambda *_: None)
+    with pytest.raises(BadInput, match=f"{setting} is not allowed with distributed=fsdp"):
+        prepare(*composed(*SMALL_POLICY, "device=cpu", "distributed=fsdp", setting))
+
+
 @pytest.mark.parametrize("size", ["2", "many"])
 def test_torchrun_without_the_setting_is_refused(
     monkeypatch: pytest.MonkeyPatch, size: str

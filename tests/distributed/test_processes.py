@@ -32,13 +32,15 @@ def both(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, st
 @pytest.mark.parametrize(
     ("name", "loss"), [("logistic", Logistic()), ("dr_dpo", DrDPO(temperature=0.05))]
 )
-def test_two_processes_are_one(both: Any, name: str, loss: MarginLoss) -> None:
-    _same(both[2], name, trainer(make_rows(), loss))
+@pytest.mark.parametrize("weights", ["", "divided "])
+def test_two_processes_are_one(both: Any, weights: str, name: str, loss: MarginLoss) -> None:
+    _same(both[2], weights + name, trainer(make_rows(), loss))
 
 
-def test_two_processes_with_working_copies(both: Any) -> None:
+@pytest.mark.parametrize("weights", ["", "divided "])
+def test_two_processes_in_bfloat16(both: Any, weights: str) -> None:
     alone = trainer(make_rows(), Logistic(), precision="bfloat16")
-    _same(both[2], "bfloat16", alone, of_losses=1e-2, of_weights=3e-2)
+    _same(both[2], f"{weights}bfloat16", alone, of_losses=1e-2, of_weights=3e-2)
 
 
 def test_the_clipped_gradient_of_a_loss_over_the_batch_is_that_of_one_process(both: Any) -> None:

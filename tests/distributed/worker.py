@@ -12,7 +12,13 @@ from sympo.identity import Identity
 from sympo.losses import DrDPO, Logistic
 from sympo.runs.stages import Stages
 from sympo.sampling import Sampling, Transformers
-from tests.distributed.shared_work import PROMPTS, VOCABULARY, gradients, policy
+from tests.distributed.shared_work import (
+    PROMPTS,
+    VOCABULARY,
+    divided_policy,
+    gradients,
+    policy,
+)
 from tests.training.made_pairs import make_rows, trainer, weights
 
 
@@ -29,6 +35,15 @@ def main(out: Path) -> None:
         # thirteen pairs and one: shares of unequal size, and an empty one
         losses = [own.step(np.arange(size)) for size in (13, 24, 1)]
         found[name] = (torch.tensor(losses), weights(own))
+    for name, loss, precision in (
+        ("divided logistic", Logistic(), "float32"),
+        ("divided dr_dpo", DrDPO(temperature=0.05), "float32"),
+        ("divided bfloat16", Logistic(), "bfloat16"),
+    ):
+        own = trainer(make_rows(), loss, tokens=40, policy=divided_policy(precision))
+        losses = [own.step(np.arange(size)) for size in (13, 24, 1)]
+        whole = [p.detach().full_tensor().flatten() for p in own.optimizer.parameters]
+        found[name] = (torch.tensor(losses), torch.cat(whole))
     found["gradients"] = gradients(tokens=40)
     sampling = Sampling(prompts=len(PROMPTS), max_new_tokens=12, batch_size=4, top_p=0.9)
     drawn = Transformers().sample(policy(), PROMPTS, VOCABULARY, sampling, seed=3)
