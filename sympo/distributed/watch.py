@@ -87,7 +87,7 @@ class Watch(threading.Thread):
         if count < self.place.size:
             self.stop("another process of this run has ended", 1)
         self.agreed += 1
-        self.failing = False
+        self.failing, self.save = False, None
 
     def stop(self, reason: str, code: int) -> NoReturn:
         """End this process; the first one to stop saves the work, and says why in one sentence."""
@@ -162,7 +162,6 @@ def saved_by(save: Save) -> Iterator[None]:
         yield
         return
     _watch.save = save
-    try:
-        yield
-    finally:
-        _watch.save = None
+    yield
+    # not after an error, which may be that another process has ended
+    _watch.save = None

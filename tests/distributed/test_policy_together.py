@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from experiments.cells import prepare
 from sympo.distributed import launch
@@ -20,6 +22,7 @@ from tests.helpers.processes import errors, processes_of, run_together, start_to
 
 CELL = [*SMALL_POLICY, "loss=dr_dpo", "noise=0.2", "device=cpu", "distributed=ddp",
         "job.learning_rate=1e-3", "job.warmup_steps=1"]  # fmt: skip
+LONGER = [*CELL, "job.epochs=12", "job.evaluate_every=3", "distributed=ddp"]
 # of metrics; a rank statistic may count a near tie the other way
 TOLERANCE, OF_RANKS = 1e-5, 2e-3
 RANKS = ("auroc", "kendall")
@@ -62,37 +65,42 @@ def test_stages_progress_and_folder_are_those_of_one(two: tuple[Path, str]) -> N
     }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def longer(two: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run of `LONGER` by two processes, with the same stages."""
+    results = tmp_path_factory.mktemp("longer")
+    shutil.copytree(two[0] / "stages", results / "stages")
+    code, _, err = run_together(results, 2, *LONGER)
+    assert code == 0, err
+    return results
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", [0, 1])
-@pytest.mark.parametrize("then", [1, 2])
+@pytest.mark.parametrize(("killed", "then"), [(0, 2), (1, 1)])
 def test_a_killed_process_ends_the_others_which_save(
-    two: tuple[Path, str], tmp_path: Path, killed: int, then: int
+    longer: Path, tmp_path: Path, killed: int, then: int
 ) -> None:
-    longer = [*CELL, "job.epochs=30", "job.evaluate_every=5"]
-    for name in ("undisturbed", "killed"):
-        shutil.copytree(two[0] / "stages", tmp_path / name / "stages")
-    code, _, err = run_together(tmp_path / "undisturbed", 2, *longer)
-    assert code == 0, err
-    process = start_together(tmp_path / "killed", 2, *longer)
-    deadline = time.monotonic() + 120
-    while not _evaluations(tmp_path / "killed") >= 2:
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.01)
-    os.kill(processes_of(tmp_path / "killed")[killed], signal.SIGKILL)
-    at = time.monotonic()
-    _, err = process.communicate(timeout=60)
-    assert time.monotonic() - at < 20
-    (line,) = errors(err)
-    assert "saved a checkpoint at epoch" in line and line.endswith("the same command resumes")
-    assert not processes_of(tmp_path / "killed")
-    (path,) = cells(tmp_path / "killed").values()
-    assert not (path / "summary.json").exists()
-    # by another number of processes, too
-    code, out, err = run_together(tmp_path / "killed", then, *longer)
-    assert code == 0, err
-    assert "resumes from epoch" in out and out.count(": made in") == 0
-    (undisturbed,) = cells(tmp_path / "undisturbed").values()
-    _same(path, undisturbed)
+    said = _kill(longer, tmp_path, killed, *LONGER)
+    assert "saved a checkpoint at epoch" in said and said.endswith("the same command resumes")
+    _resume(longer, tmp_path, then, *LONGER)
+
+
+@pytest.mark.slow
+def test_divided_weights_give_the_same_run_and_resume_by_another_number(
+    longer: Path, tmp_path: Path
+) -> None:
+    divided = [*LONGER[:-1], "distributed=fsdp", "job.checkpoint_minutes=0"]
+    said = _kill(longer, tmp_path, 1, *divided)
+    assert said.endswith("the same command resumes")
+    _resume(longer, tmp_path, 3, *divided)
+    (path,) = cells(tmp_path).values()
+    (expected,) = cells(longer).values()
+    mine, theirs = (
+        load_file(folder / "policy" / "model.safetensors") for folder in (path, expected)
+    )
+    assert mine.keys() == theirs.keys()
+    for name, weight in theirs.items():
+        assert torch.allclose(mine[name], weight, atol=1e-4), name
 
 
 @pytest.mark.slow
@@ -114,7 +122,8 @@ def test_a_loss_that_diverges_fails_its_cell_alone(two: tuple[Path, str], tmp_pa
     sweep = ["-m", *CELL, "loss=ramp,exponential", "job.learning_rate=1e9"]
     code, out, _ = run_together(tmp_path, 2, *sweep)
     assert code == 1
-    assert "2 cells: 1 run, 0 already complete, 1 failed" in out, out
+    # both diverge, and neither ends the processes
+    assert "2 cells: 0 run, 0 already complete, 2 failed" in out, out
 
 
 @pytest.mark.slow
@@ -126,6 +135,33 @@ def test_bad_settings_are_reported_once(tmp_path: Path) -> None:
         _, out, err = run_together(tmp_path / "r", 2, *arguments)
         (line,) = errors(err)
         assert words in line and out == "" and not (tmp_path / "r").exists()
+
+
+def _kill(longer: Path, results: Path, rank: int, *cell: str) -> str:
+    """Kill one of two processes in training; returns what the other one says."""
+    shutil.copytree(longer / "stages", results / "stages")
+    process = start_together(results, 2, *cell)
+    deadline = time.monotonic() + 240
+    while _evaluations(results) < 2:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    os.kill(processes_of(results)[rank], signal.SIGKILL)
+    at = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    assert time.monotonic() - at < 20 and not processes_of(results)
+    (path,) = cells(results).values()
+    assert not (path / "summary.json").exists()
+    (line,) = errors(err)
+    return line
+
+
+def _resume(longer: Path, results: Path, processes: int, *cell: str) -> None:
+    """Resume a killed run, and compare it with the undisturbed one."""
+    code, out, err = run_together(results, processes, *cell)
+    assert code == 0, err
+    assert "resumes from epoch" in out and out.count(": made in") == 0
+    (path,), (undisturbed,) = (cells(one).values() for one in (results, longer))
+    _same(path, undisturbed)
 
 
 def _evaluations(results: Path) -> int:
