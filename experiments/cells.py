@@ -55,6 +55,8 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     strategy = settings["distributed"]
     if not parts["job"].distributes:
         launch.refuse(strategy, str(choices["job"]))
+    if settings["dry_run"] and strategy != "none":
+        raise BadInput(f"distributed={strategy} is not allowed with dry_run=true: leave it out")
     launch.join(strategy, settings["device"])
     judge = _judge(choices["judge"], settings["judge"], parts["job"], parts["dataset"])
     options = {group: str(option) for group, option in choices.items()}

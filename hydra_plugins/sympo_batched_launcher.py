@@ -52,8 +52,8 @@ class BatchedLauncher(Launcher):
         screen = Terminal(sys.stdout)
         found: list[Any] = [None] * len(planned)
         processes = self.processes or batches.useful_processes(planned)
-        if any(one.cell.judge is not None for one in planned):
-            processes = 1  # the judge's cost is counted in one process
+        if any(one.cell.judge is not None or one.cell.distributed for one in planned):
+            processes = 1  # the judge's cost is counted in one process; cells are trained by all
         groups = batches.batches(planned, self.most_cells, processes)
         cells = [[planned[number] for number in group] for group in groups]
         if min(processes, len(groups)) > 1:
