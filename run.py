@@ -23,6 +23,7 @@ from experiments.list_help import show_help
 from experiments.quoting import quoted
 from experiments.report import outcomes
 from experiments.settings import refuse_classes
+from sympo.distributed import launch
 from sympo.types import BadInput
 
 FULL_ERROR = bool(os.environ.get("HYDRA_FULL_ERROR"))  # asked for by the user
@@ -44,6 +45,7 @@ def cell(config: DictConfig) -> Any:
                 f"experiment={choices['experiment']} sweeps {', '.join(map(str, swept))}; add -m"
             )
         if start := getattr(get_class(config.job._target_), "start", None):
+            launch.refuse(config.distributed, choices["job"])
             start(config, choices, HydraConfig.get().overrides.task)
         elif config.dry_run:
             show_one(config, choices)
@@ -67,16 +69,6 @@ def with_swept_groups(arguments: list[str]) -> list[str]:
     ]
 
 
-def check_alone() -> None:
-    """Refuse to run as one of several processes, such as torchrun's."""
-    size = os.environ.get("WORLD_SIZE", "")
-    if size not in ("", "1"):
-        raise BadInput(
-            f"WORLD_SIZE={size} is not allowed: a cell trains in one process; start run.py without "
-            "torchrun, once per GPU, and the processes share the sweep"
-        )
-
-
 def main() -> int:
     if list_options.asked_for(sys.argv[1:]):
         return list_options.main(sys.argv[1:])
@@ -87,7 +79,6 @@ def main() -> int:
         if {"--help", "-h"} & set(sys.argv):
             show_help()
             return 0
-        check_alone()
         refuse_classes(sys.argv[1:])
         cell()
         for error in bad_input:
@@ -96,7 +87,8 @@ def main() -> int:
         ours = (BadInput, HydraException, OmegaConfBaseException)
         if FULL_ERROR or not (isinstance(error, ours) or raised_by_hydra(error)):
             raise
-        print(f"error: {one_sentence(error)}", file=sys.stderr)
+        if launch.reports():
+            print(f"error: {one_sentence(error)}", file=sys.stderr)
         return 2
     return 0 if all(outcome.status in ("complete", "skipped") for outcome in outcomes) else 1
 
@@ -104,4 +96,6 @@ def main() -> int:
 if __name__ == "__main__":
     # otherwise Hydra prints errors itself and exits with 1
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.exit(ended(main))
+    code = ended(main)
+    launch.leave(code)
+    sys.exit(code)

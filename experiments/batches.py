@@ -18,7 +18,7 @@ from experiments.devices import use
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.progress import Screen
 from sympo.pipelines.result import RunResult
-from sympo.process import start_worker
+from sympo.process import cores, start_worker
 
 # larger batches are no faster on a CPU (results/benchmarks/cells_per_second.json), and smaller
 # ones spread evenly over its cores
@@ -114,20 +114,12 @@ def useful_processes(planned: Sequence[Planned], devices: int = 1) -> int:
         return 1
     worth = int(sum(cell.job.starts(cell) for cell in cells))
     threads = max(cell.config["threads"] or 1 for cell in cells)
-    return max(1, min(_cores() // threads, worth))
+    return max(1, min(cores() // threads, worth))
 
 
 def share_of_cores(processes: int) -> int:
     """The CPU threads of each of so many processes."""
-    return max(1, _cores() // processes)
-
-
-def _cores() -> int:
-    """The CPU cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
+    return max(1, cores() // processes)
 
 
 def run_in_processes(

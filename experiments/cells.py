@@ -16,6 +16,7 @@ from experiments.report_settings import read_report
 from experiments.run_data import shares_training, warn_of_shared
 from experiments.settings import GROUPS, SETTINGS, build, check_keys, check_size, kept, resolved
 from sympo.disk import check_folder
+from sympo.distributed import launch
 from sympo.pipelines.cell import Cell, assemble, resolve_device
 from sympo.pipelines.result import RunResult
 from sympo.process import CUBLAS_WORKSPACE
@@ -59,6 +60,12 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
             for group in (*GROUPS, *(["filter"] if settings["filter"] is not None else []))
         }
     parts.setdefault("filter", None)
+    strategy = settings["distributed"]
+    if not parts["job"].distributes:
+        launch.refuse(strategy, str(choices["job"]))
+    if settings["dry_run"] and strategy != "none":
+        raise BadInput(f"distributed={strategy} is not allowed with dry_run=true: leave it out")
+    launch.join(strategy, settings["device"])
     judge = _judge(choices["judge"], settings, parts["job"], parts["dataset"])
     options = {group: str(option) for group, option in choices.items()}
     with within("job"):

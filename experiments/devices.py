@@ -14,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from sympo.distributed import processes
 from sympo.types import BadInput
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -64,8 +65,8 @@ def reserved(
     if not named and not any_one:  # on the CPU
         yield []
         return
-    if any_one and "LOCAL_RANK" in os.environ:  # one of several processes, with a device of its own
-        named, any_one = sorted({*named, int(os.environ["LOCAL_RANK"])}), False
+    if any_one and (own := _own()) is not None:  # one of several processes, with its own device
+        named, any_one = sorted({*named, own}), False
     locks = [FileLock(folder() / f"{name}.lock") for name in visible()]
     taken: list[int] = []
     try:
@@ -79,6 +80,13 @@ def reserved(
         _empty_cache()
         for number in taken:
             locks[number].release()
+
+
+def _own() -> int | None:
+    """The device of this process among those that a launcher started; None if it is alone."""
+    if processes.joined():
+        return processes.local_rank()
+    return int(os.environ["LOCAL_RANK"]) if "LOCAL_RANK" in os.environ else None
 
 
 def _wait(

@@ -20,6 +20,7 @@ from typing_extensions import get_protocol_members, is_protocol
 
 from experiments.suggestions import elsewhere
 from sympo.classes import class_at
+from sympo.distributed.launch import Strategy
 from sympo.protocols.cleaning import Filter
 from sympo.protocols.data import Dataset, NoiseModel
 from sympo.protocols.jobs import Job
@@ -57,6 +58,7 @@ SETTINGS: dict[str, Any] = {
     "dry_run": bool,
     "allow_external_targets": bool,
     "deterministic": bool,
+    "distributed": Strategy,
     "filter": dict | None,
     "judge": dict | None,
     "wandb": {"mode": str, "project": str, "entity": str | None, "group": str | None},

@@ -58,8 +58,8 @@ class BatchedLauncher(Launcher):
         screen = Terminal(sys.stdout)
         found: list[Any] = [None] * len(planned)
         processes = self.processes or batches.useful_processes(planned, devices.count())
-        if any(one.cell.judge is not None for one in planned):
-            processes = 1  # the judge's cost is counted in one process
+        if any(one.cell.judge is not None or one.cell.distributed for one in planned):
+            processes = 1  # the judge's cost is counted in one process; cells are trained by all
         named = [one.cell.device for one in planned]
         with devices.reserved(named, processes, partial(screen.line, 0)) as taken:
             if taken and not self.processes:

@@ -32,6 +32,7 @@ from experiments.report_settings import check_settings_exist, report_of
 from experiments.settings import refuse_classes, sizes_of, unknown_override
 from experiments.sweep_names import differing, group_name, settings_of
 from experiments.tracked import track_sweep
+from sympo.distributed import processes
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.result import RunResult
 from sympo.types import BadInput
@@ -92,10 +93,12 @@ class CellSweeper(Sweeper):
         while waiting := [i for i, outcome in enumerate(found) if outcome.status == "busy"]:
             # other processes hold these: take them once they are released
             time.sleep(SECONDS_BETWEEN_LOOKS)
-            if free := [i for i in waiting if not cells[i].folder.busy]:
+            if free := processes.from_first(partial(_free, cells, waiting)):
                 for i, outcome in zip(free, self._launch([jobs[i] for i in free]), strict=True):
                     found[i] = outcome
         outcomes.extend(found)
+        if not processes.first():
+            return found
         chosen = self.config.hydra.runtime.choices
         note = SMALL if chosen.size == "small" else ""
         provenance = partial(cell_provenance, arguments)
@@ -224,6 +227,10 @@ class CellSweeper(Sweeper):
 def _check_size(cells: int, sweep: str) -> None:
     if cells > MOST_CELLS:
         raise BadInput(f"{sweep}: a sweep has at most {MOST_CELLS:,} cells, and this one has more")
+
+
+def _free(cells: Sequence[Cell], waiting: Sequence[int]) -> list[int]:
+    return [number for number in waiting if not cells[number].folder.busy]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import run
 from experiments.report import outcomes, report
 from sympo.analysis.__main__ import main
 from sympo.disk import check_folder, litter, remove_litter, temporary_name, write_atomically
@@ -141,19 +140,3 @@ def test_what_is_no_character_to_see_is_escaped() -> None:
     shown = io.StringIO()
     Terminal(shown).line(0, "loss=\x07\x1b]0;title")
     assert shown.getvalue() == "loss=\\x07\\x1b]0;title\n"
-
-
-@pytest.mark.parametrize("size", ["2", "many"])
-def test_one_of_several_processes_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], size: str
-) -> None:
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # which main sets, put back after this test
-    monkeypatch.setenv("WORLD_SIZE", size)
-    monkeypatch.setattr(sys, "argv", ["run.py"])
-    assert run.main() == 2
-    said = capsys.readouterr()
-    (line,) = said.err.splitlines()
-    assert line.startswith(f"error: WORLD_SIZE={size} is not allowed") and said.out == ""
-    for alone in ("", "1"):
-        monkeypatch.setenv("WORLD_SIZE", alone)
-        run.check_alone()

@@ -37,6 +37,7 @@ MAY_IMPORT = {
         "sympo.types", "sympo.protocols", "sympo.seeding", "sympo.numeric", "sympo.ranges",
     },
     "sympo.native": {"sympo.process"},
+    "sympo.distributed": {"sympo.types", "sympo.disk"},
     "sympo.models": set(),
     "sympo.models.images": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols", "sympo.native",
@@ -44,11 +45,11 @@ MAY_IMPORT = {
     "sympo.models.texts": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols", "sympo.native",
         "sympo.identity", "sympo.runs",  # for converted weights, which are a stage
-        "sympo.process",
+        "sympo.process", "sympo.distributed",
     },
     "sympo.sampling": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.models.texts", "sympo.protocols",
-        "sympo.sampling.settings", "sympo.sampling.responses",
+        "sympo.sampling.settings", "sympo.sampling.responses", "sympo.distributed",
     },
     "sympo.evaluation": {
         "sympo.types", "sympo.numeric", "sympo.seeding", "sympo.statistics", "sympo.protocols",
@@ -57,6 +58,7 @@ MAY_IMPORT = {
     "sympo.training": {
         "sympo.types", "sympo.seeding", "sympo.margins", "sympo.models.texts", "sympo.evaluation",
         "sympo.ranges", "sympo.outcomes", "sympo.objective", "sympo.protocols",
+        "sympo.distributed",
     },
     "sympo.cleaning": {
         "sympo.types", "sympo.ranges", "sympo.seeding", "sympo.protocols", "sympo.evaluation",
@@ -66,7 +68,7 @@ MAY_IMPORT = {
     },
     "sympo.runs": {
         "sympo.types", "sympo.identity", "sympo.disk", "sympo.validity", "sympo.outcomes",
-        "sympo.evaluation", "sympo.classes", "sympo.secrets", "sympo.process",
+        "sympo.evaluation", "sympo.classes", "sympo.secrets", "sympo.process", "sympo.distributed",
     },
     "sympo.tracking": {
         "sympo.types", "sympo.identity", "sympo.metrics", "sympo.outcomes", "sympo.evaluation",
@@ -86,7 +88,7 @@ MAY_IMPORT = {
         "sympo.process", "sympo.objective", "sympo.protocols", "sympo.losses", "sympo.margins",
         "sympo.noise", "sympo.data", "sympo.models", "sympo.sampling", "sympo.evaluation",
         "sympo.training", "sympo.runs", "sympo.judges", "sympo.numeric", "sympo.cleaning",
-        "sympo.secrets", "sympo.tracking",
+        "sympo.secrets", "sympo.tracking", "sympo.distributed",
     },
     "sympo.analysis": {
         "sympo.types", "sympo.runs", "sympo.evaluation", "sympo.outcomes", "sympo.statistics",

@@ -28,7 +28,7 @@ from sympo.models.texts.policies import Policy
 from sympo.models.texts.scorers import AUTOCAST
 from sympo.sampling import VLLM, Sampling, Transformers
 from sympo.sampling.base import BaseSampler
-from sympo.sampling.transformers import padded
+from sympo.sampling.padding import padded
 from sympo.types import Vocabulary
 
 SAMPLERS: dict[str, BaseSampler] = {"transformers": Transformers(), "vllm": VLLM()}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sympo.distributed import processes
 from sympo.evaluation.rewards import agreement, clustered_error, gaps
 from sympo.identity import joined
 from sympo.models.texts.tfidf import Tfidf
@@ -62,11 +63,12 @@ def _rewards_of_words(shared: Shared, training: Texts, test: Texts) -> np.ndarra
     there are no features."""
 
     def make(folder: Path) -> None:
-        shared.on_step("baselines: fitting TF-IDF")
-        np.savez(folder / "tfidf.npz", rewards=_fitted(training, test))
+        if processes.first():
+            shared.on_step("baselines: fitting TF-IDF")
+            np.savez(folder / "tfidf.npz", rewards=_fitted(training, test))
 
     # takes seconds: not worth a permanent line
-    stages = Stages(shared.stages.root, _say_nothing, shared.stages.since)
+    stages = Stages(shared.stages.root, _say_nothing, shared.stages.since, together=True)
     key = joined(training=_digest(training), test=_digest(test), fitted=FITTED)
     with np.load(stages.get("baselines", key, make) / "tfidf.npz") as found:
         rewards: np.ndarray = found["rewards"]

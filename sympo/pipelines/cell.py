@@ -43,6 +43,16 @@ class Cell:
     judge_name: str = ""
 
     @property
+    def distributed(self) -> bool:
+        """Whether it is trained by a group of processes together."""
+        return bool(self.config["distributed"] != "none")
+
+    @property
+    def divided(self) -> bool:
+        """Whether the processes divide the weights of its models among them."""
+        return bool(self.config["distributed"] == "fsdp")
+
+    @property
     def since(self) -> float:
         """Results older than this are made again. With force, it is the start of the sweep, so that
         each cell is made once even if several processes share the sweep."""

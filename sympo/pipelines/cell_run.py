@@ -4,7 +4,7 @@ import resource
 import shutil
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 import yaml
 
+from sympo.distributed import processes, watch
 from sympo.evaluation.selection import reported
 from sympo.judges.judged_runs import CACHE, Verdicts
 from sympo.pipelines.cell import Cell
@@ -56,6 +57,23 @@ class CellRun:
         """Lock the cell for this process, unless it is complete or another process holds it."""
         if self.at == 1 and (line := hint(self.cell.config["wandb"]["mode"])):
             self.progress.screen.line(self.progress.place, line)
+        self._by_first(lambda: self._take(wait))
+        if self.done and self.outcome is None and self.folder.other_sampler:
+            try:
+                self._sample_again()
+            except Exception as error:
+                self.fail(error)
+
+    def _by_first(self, work: Callable[[], None]) -> None:
+        """Do in the first process what is decided or written once; all take over its outcome."""
+
+        def outcome() -> tuple[RunResult | None, bool]:
+            work()
+            return self.outcome, self.done
+
+        self.outcome, self.done = processes.from_first(outcome)
+
+    def _take(self, wait: bool) -> None:
         try:
             folder, since = self.folder, self.cell.since
             if line := adopt_run(folder, self._config_yaml):
@@ -73,12 +91,10 @@ class CellRun:
                 if fault := folder.set_aside_damaged():
                     self.progress.note(f"{fault}; set aside as *.damaged, running the cell again")
             self.done = folder.completed_since(since)
-            if self.done and folder.other_sampler:
-                self._sample_again()
-            elif self.done:
+            if self.done and not folder.other_sampler:
                 self._found_complete()
         except Exception as error:
-            self.fail(error)
+            self._failed(error)
 
     def _sample_again(self) -> None:
         """Draw the responses of a complete cell again with the requested sampler; a cell without
@@ -92,12 +108,15 @@ class CellRun:
             self.done = False
             return
         self.progress.note(f"its responses were drawn by sampler={other}; sampling again")
-        shutil.rmtree(self.folder.unfinished, ignore_errors=True)  # of a killed forced run
-        self.folder.unfinished.mkdir()
-        self.folder.replace_samples(job.sample_again(self.cell, self.progress))
-        self.folder.write_config(self._config_yaml())
-        self.summary = self.folder.summary()
-        self._mirror()
+        if processes.first():
+            shutil.rmtree(self.folder.unfinished, ignore_errors=True)  # of a killed forced run
+            self.folder.unfinished.mkdir()
+        found = job.sample_again(self.cell, self.progress)
+        if processes.first():
+            self.folder.replace_samples(found)
+            self.folder.write_config(self._config_yaml())
+            self.summary = self.folder.summary()
+            self._mirror()
         self.progress.end("sampled again")
 
     def _track(self) -> None:
@@ -135,14 +154,16 @@ class CellRun:
     def start(self) -> None:
         """Open the folder and the W&B run."""
         self.evaluations, self.outcomes = [], []
-        self.folder.start(self._config_yaml(), self.cell.since)
-        self._track()
+        if processes.first():
+            self.folder.start(self._config_yaml(), self.cell.since)
+            self._track()
+        processes.wait()  # the others may read what is left there
 
     def record(self, epoch: float, found: Evaluation) -> None:
         """Record one evaluation."""
-        assert self.tracker is not None
-        self.folder.log(epoch, found.metrics)
-        self.tracker.log(epoch, found.metrics)
+        if self.tracker is not None:
+            self.folder.log(epoch, found.metrics)
+            self.tracker.log(epoch, found.metrics)
         self.evaluations.append({"epoch": epoch, **found.metrics})
         self.outcomes.append(found.outcomes)
 
@@ -157,6 +178,9 @@ class CellRun:
         places = reported(self.evaluations, self.cell.job.selected_by)
         last, selected = (self.evaluations[place] for place in places)
         outcomes = (self.outcomes[place] for place in places)
+        self.done = True
+        if not processes.first():
+            return
         self.folder.finish(
             last,
             selected,
@@ -165,11 +189,11 @@ class CellRun:
             environment=environment(self.cell.device),
             peak_memory_bytes=peak_memory(self.cell.device),
             trained_together=trained_together,
+            processes=processes.size(),
             epochs=self.cell.job.epochs,
             outcomes=dict(zip(("last", "selected"), outcomes, strict=True)),
         )
         self.summary = self.folder.summary()
-        self.done = True
         self.progress.end(
             f"{self.headline} {percent(last[self.headline])} at the last epoch, "
             f"{percent(selected[self.headline])} at epoch {selected['epoch']:g} (noisy validation)"
@@ -183,8 +207,10 @@ class CellRun:
 
     def judge(self) -> None:
         """Judge the responses if requested, and set the outcome of the cell."""
-        if self.outcome is not None:
-            return
+        if self.outcome is None:
+            self._by_first(self._judge)
+
+    def _judge(self) -> None:
         try:
             found = None
             if self.cell.judge is not None:
@@ -203,13 +229,19 @@ class CellRun:
                     self._mirror()
                 self._end("skipped" if self.summary is None else "complete")
         except Exception as error:
-            self.fail(error)
+            self._failed(error)
 
     def fail(self, error: Exception) -> None:
-        """Record that the cell failed; the others continue."""
+        """Record that the cell failed; the others continue. A failure of one of several processes
+        ends them all."""
+        watch.agree(error, self.folder.fail)
+        self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
         reason = redacted(reason_of(error))
-        with suppress(OSError):  # a full disk must not stop the other cells
-            self.folder.fail(error)
+        if processes.first():
+            with suppress(OSError):  # a full disk must not stop the other cells
+                self.folder.fail(error)
         self.progress.note(f"failed: {reason} ({self.folder.error_log})")
         self.outcome = RunResult(
             self.name, self.folder.path, "failed", reason, self.folder.error_log

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sympo import seeding
+from sympo.distributed import processes
 from sympo.evaluation.flips import filter_metrics
 from sympo.identity import joined, part_identity
 from sympo.pipelines.cell import Cell
@@ -41,7 +42,8 @@ def cleaned(
         seed = cell.name.seed
         seeds = [seeding.derive(seed, "filter", str(number)) for number in range(chosen.models)]
         suspects = chosen.suspects(models(seeds, epochs), noisy.pairs.ids, seed)
-        np.savez(folder / "suspects.npz", suspects=suspects)
+        if processes.first():
+            np.savez(folder / "suspects.npz", suspects=suspects)
 
     key = joined(
         **{name: own[name] for name in ("dataset", "noise_model", "model")},
@@ -51,7 +53,8 @@ def cleaned(
         seed=cell.name.seed,
         labels=_digest(noisy),
     )
-    stages = Stages(Path(cell.config["results_dir"]) / "stages", note, cell.since)
+    root = Path(cell.config["results_dir"]) / "stages"
+    stages = Stages(root, note, cell.since, together=True)
     with np.load(stages.get("filter", key, make) / "suspects.npz") as found:
         suspects = found["suspects"]
     if chosen.action == "remove" and suspects.all():

@@ -56,6 +56,8 @@ def compile_layers(
     tokens: that the scorer will be trained on, or will score if its weights are frozen. longest:
     tokens of a sequence.
     """
+    if scorer.divided:
+        return ""
     sizes = [(p.numel(), p.requires_grad) for p in scorer.model.parameters()]
     weights = sum(size for size, _ in sizes)
     work = flops(weights, sum(size for size, trained in sizes if trained), tokens)

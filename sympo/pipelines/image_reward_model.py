@@ -49,6 +49,7 @@ class RewardModelJob(Schedule):
     headlines: ClassVar[tuple[str, ...]] = ("test/order_accuracy",)
     selected_by: ClassVar[str] = "validation/noisy_accuracy"
     leaves_samples: ClassVar[bool] = False
+    distributes: ClassVar[bool] = False
 
     def check(self, cell: Cell) -> None:
         """Refuse a cell that cannot run; raises BadInput."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
+from sympo.identity import stable_name
 from sympo.margins import DPO, BaseMargin
 from sympo.models.texts.policies import Policy
 from sympo.models.texts.row_grids import TOKENS_ON_GPU
@@ -44,6 +45,7 @@ class PolicyJob(PreferenceJob):
 
     headlines: ClassVar[tuple[str, ...]] = ("policy/win_rate", "test/implicit_accuracy")
     leaves_samples: ClassVar[bool] = True
+    distributes: ClassVar[bool] = True
 
     def check(self, cell: Cell) -> None:
         """Refuse a cell that cannot run; raises BadInput."""
@@ -61,6 +63,13 @@ class PolicyJob(PreferenceJob):
                 "job/margin=ipo"
             )
         cell.sampler.check(cell.device)
+        if cell.distributed and not cell.sampler.shares:
+            raise BadInput(
+                f"sampler={stable_name(type(cell.sampler))} cannot be shared by processes: use "
+                "sampler=transformers, or distributed=none"
+            )
+        if cell.divided:
+            self._check_divided(cell)
         self.check_parts(cell)
         sampled = cell.dataset.max_prompt_length + self.sampling.max_new_tokens + 1
         check_lengths(
@@ -72,6 +81,20 @@ class PolicyJob(PreferenceJob):
                 "dataset.max_prompt_length + job.sampling.max_new_tokens + 1": sampled,
             },
         )
+
+    def _check_divided(self, cell: Cell) -> None:
+        """Refuse what models whose weights are divided do not do; raises BadInput."""
+        adapters, compiled = cell.model.lora_rank, self.compile is True
+        for refused, setting in (
+            (adapters is not None, f"model.lora_rank={adapters}"),
+            (compiled, "job.compile=true"),
+            (cell.filter is not None, "a filter"),
+        ):
+            if refused:
+                raise BadInput(
+                    f"{setting} is not allowed with distributed=fsdp: use distributed=ddp, or "
+                    "leave it out"
+                )
 
     def content(self) -> str | None:
         return None
@@ -115,7 +138,8 @@ class PolicyJob(PreferenceJob):
     def trained_with(self, cell: Cell) -> str | None:
         """A key of the cells that are trained together with this one: those of its seed, which see
         the same pairs. None for models, samplers and ways to compute that need a cell alone."""
-        together = is_plain(self) and cell.model.stacks and cell.sampler.stacks
+        alone = not cell.distributed
+        together = alone and is_plain(self) and cell.model.stacks and cell.sampler.stacks
         return f"seed={cell.name.seed}" if together else None
 
     def starts(self, cell: Cell) -> float:
@@ -138,7 +162,7 @@ class PolicyJob(PreferenceJob):
         shared = self.shared(cell, reporter)
         responses, found = ResponseEvaluation(cell, self, shared), {}
         for which, name in WEIGHTS.items():
-            policy = _policy(cell, shared, partial(_trained, cell, name))
+            policy = _policy(cell, shared, partial(_trained, cell, shared, name))
             drawn, found[which] = responses.of(policy)
             responses.write(cell.folder.unfinished, which, drawn)
         return found
@@ -150,9 +174,9 @@ def _untrained(cell: Cell, shared: Shared, seed: int) -> Policy:
 
 def _policy(cell: Cell, shared: Shared, made: Callable[[Any], Any]) -> Policy:
     """A policy on the cell's device; `made` turns the reference model into its model."""
-    model = made(cell.model.load(shared.reference_folder()))
-    return shared.source.policy(model, cell.dataset.max_length, cell.device)
+    placement = shared.placement
+    return placement.policy(made(placement.loaded(cell.model, shared.reference_folder())))
 
 
-def _trained(cell: Cell, name: str, base: Any) -> Any:
-    return cell.model.restored(base, cell.folder.path / name)
+def _trained(cell: Cell, shared: Shared, name: str, base: Any) -> Any:
+    return shared.placement.restored(cell.model, base, cell.folder.path / name)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from sympo.distributed import processes
 from sympo.evaluation.policy_metrics import displacement_metrics, implicit_metrics
 from sympo.evaluation.rewards import agreement, gaps
 from sympo.outcomes import Scored, prompt_keys
@@ -62,8 +63,9 @@ class PolicyRun(Run):
     ) -> None:
         self.save_policy, self.inputs, self.fixed = job.save_policy, inputs, inputs.baselines
         tell_account(cell, inputs.data.account, listener.note)
-        cell.folder.keep_test_set(inputs.responses.scored.test_set)
-        cell.folder.keep_test_set(inputs.scored.test_set)
+        if processes.first():
+            cell.folder.keep_test_set(inputs.responses.scored.test_set)
+            cell.folder.keep_test_set(inputs.scored.test_set)
         self.drawn: Responses = inputs.responses.reference
         pairs = {name: getattr(inputs.data, name).pairs for name in SPLITS}
         lengths = {name: rows.lengths for name, rows in inputs.rows.items()}

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from sympo.distributed import processes
 from sympo.evaluation.flips import split_margins
 from sympo.evaluation.gradients import gradient_metrics
 from sympo.evaluation.rewards import gaps, label_metrics
@@ -41,6 +42,8 @@ from sympo.types import (
 )
 
 Metrics = dict[str, float | None]
+# the losses since the last evaluation, and the evaluations by epoch
+Record = tuple[list[float], list[tuple[float, Evaluation]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,18 +264,23 @@ class Run(ABC):
         self.keep("last", scorer)
         if self._accuracy(found) > best:
             self.keep("selected", scorer)
-        if epoch == self.job.epochs:
+        if epoch == self.job.epochs and processes.first():
             self._keep_suspects(rewards["train"], train)
         self.listener.evaluation(self.place, epoch, found)
 
-    def checkpoint(self, trainer: type, own: Mapping[str, Any]) -> None:
-        """Save a checkpoint with the cell's own state of a trainer."""
-        evaluations = checkpoints.kept(self.evaluations, self.job.selected_by)
-        state = {"trainer": own, "losses": self.losses, "evaluations": evaluations}
-        checkpoints.save(state, self.cell.folder, trainer)
+    @property
+    def record(self) -> Record:
+        """What a checkpoint keeps beside the state of a trainer, as it is now."""
+        return [*self.losses], [*self.evaluations]
+
+    def state(self, record: Record | None = None) -> dict[str, Any]:
+        """A record, by default as it is now, in the form that a checkpoint keeps."""
+        losses, evaluations = record or self.record
+        kept = checkpoints.kept(evaluations, self.job.selected_by)
+        return {"losses": losses, "evaluations": kept}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore what `checkpoint` saved, but for the trainer."""
+        """Restore a `state`."""
         self.losses = state["losses"]
         self.evaluations = [(epoch, Evaluation(*found)) for epoch, *found in state["evaluations"]]
         for epoch, found in self.evaluations:

@@ -2,19 +2,23 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
+from sympo.distributed import watch
 from sympo.objective import Objective
 from sympo.pipelines import compiling
 from sympo.pipelines.preference import Run
+from sympo.pipelines.training_checkpoints import OneFile, PartsByProcess, TrainingCheckpoints
 from sympo.protocols.models import Scorer, Splittable
-from sympo.runs import checkpoints
 from sympo.runs.stopping import checkpoint_due, stop_if_asked
-from sympo.training.pairwise import PreferenceTrainer
 from sympo.training.pass_memory import scoring_tokens
 from sympo.training.passes import Passes
+
+# that the main thread may take from an update of the weights to the record of its loss
+SECONDS_TO_SETTLE = 5.0
 
 
 class Training:
@@ -35,9 +39,13 @@ class Training:
             self.listener.note(line)
         objective = Objective(run.margin, run.cell.loss)
         self.trainer = run.trainer(rows["train"], scorer, objective, run.job, run.cell.name.seed)
+        kind = PartsByProcess if scorer.divided else OneFile
+        self.checkpoints: TrainingCheckpoints = kind(run, self.trainer)
         longest = max(int(own.tokens.max()) for own in rows.values())
         tokens = scoring_tokens(run.job.tokens_per_pass, scorer.device)
-        self.scoring = Passes(tokens, longest, scorer.device, run.listener.note)
+        self.scoring = Passes(
+            tokens, longest, scorer.device, run.listener.note, divided=scorer.divided
+        )
         self.saved = time.monotonic()
 
     @property
@@ -48,15 +56,18 @@ class Training:
         run = self.run
         if note := self.job.slow_start(len(self.rows["train"])):
             self.listener.note(note)
-        state = checkpoints.load(run.cell.folder, PreferenceTrainer, self.listener.note)
+        state = self.checkpoints.restore(self.listener.note)
         if state is not None:
-            self.trainer.restore(state["trainer"])
             self.listener.resumed(self.epoch)
             run.restore(state)
+            if self._is_due() and run.evaluations[-1][0] != self.epoch:  # stopped before it
+                self._evaluate()
         else:
             self.listener.step(self.epoch)  # training begins
             self._evaluate()
-        self.trainer.train(self._after_step)
+        self._settle()
+        with nullcontext() if self.scorer.divided else watch.saved_by(self._rescue):
+            self.trainer.train(self._after_step)
         run.save(self.scorer)
         self.listener.trained(run.place, PreferenceScorer(self))
 
@@ -66,15 +77,40 @@ class Training:
         return self.scoring.run(lambda tokens: self.scorer.score(rows, tokens, pairs))
 
     def _after_step(self, loss: float) -> None:
-        trainer = self.trainer
         self.run.losses.append(loss)
-        if self.run.due(trainer.done, trainer.steps, trainer.steps_per_epoch):
+        self._settle()
+        if self._is_due():
             self._evaluate()
+            self._settle()
         self.listener.step(self.epoch)
-        if checkpoint_due(self.saved, 60 * self.job.checkpoint_minutes):
-            self.run.checkpoint(PreferenceTrainer, trainer.state())
+        late = checkpoint_due(self.saved, 60 * self.job.checkpoint_minutes)
+        if self.checkpoints.takes_part(late):
+            with self.trainer.changing:
+                self.checkpoints.save()
             self.saved = time.monotonic()
             stop_if_asked()
+
+    def _is_due(self) -> bool:
+        trainer = self.trainer
+        return self.run.due(trainer.done, trainer.steps, trainer.steps_per_epoch)
+
+    def _settle(self) -> None:
+        """Let the work up to here be what `_rescue` saves."""
+        self.settled = self.trainer.done, self.run.record
+
+    def _rescue(self) -> str:
+        """Save a checkpoint after the last whole step, from another thread; returns words about
+        it, or nothing if it cannot."""
+        trainer, until = self.trainer, time.monotonic() + SECONDS_TO_SETTLE
+        while time.monotonic() < until:
+            with trainer.changing:
+                done, record = self.settled
+                if trainer.done == done and not trainer.torn:
+                    with trainer.readable():
+                        self.checkpoints.save(record)
+                    return f"saved a checkpoint at epoch {self.epoch:.3g}"
+            time.sleep(0.05)
+        return ""
 
     def _evaluate(self) -> None:
         scores = {name: self.score(name, pairs) for name, pairs in self.run.counted.items()}

@@ -11,6 +11,7 @@ import numpy as np
 
 from sympo import seeding
 from sympo.disk import write_atomically
+from sympo.distributed import processes
 from sympo.evaluation.policy_metrics import mean_metrics, wins
 from sympo.models.texts.packed_rows import PackedRows
 from sympo.models.texts.policies import Policy
@@ -108,6 +109,8 @@ class ResponseEvaluation:
     def write(self, folder: Path, which: str, drawn: Responses) -> None:
         """Write everything that judging the responses needs to `samples/<which>.jsonl` in a run
         folder."""
+        if not processes.first():
+            return
         decode, tokenizer = self.dataset.text, self.shared.tokenizer
         lines = [
             {

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from sympo.distributed import processes
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.cell_run import CellRun, reason_of
 from sympo.pipelines.forecast import Forecast, evaluations
 from sympo.pipelines.progress import Progress, Screen, Terminal, duration, percent
 from sympo.pipelines.result import RunResult
-from sympo.process import deterministic_algorithms, keep_freed_memory
+from sympo.process import cores, deterministic_algorithms, keep_freed_memory
 from sympo.protocols.jobs import TrainedScorer
 from sympo.types import Evaluation
 
@@ -81,7 +82,7 @@ def _attempt(runs: Sequence[CellRun], after: float) -> str:
 
 def _train_together(runs: Sequence[CellRun], after: float) -> None:
     cell = runs[0].cell
-    torch.set_num_threads(cell.config["threads"] or THREADS)
+    torch.set_num_threads(own_threads(cell.config["threads"]))
     keep_freed_memory()
     if cell.device != "cpu":
         torch.cuda.reset_peak_memory_stats(cell.device)
@@ -93,6 +94,14 @@ def _train_together(runs: Sequence[CellRun], after: float) -> None:
     for run in runs:
         if run.outcome is None:
             run.finish((time.monotonic() - started) / len(runs), len(runs))
+
+
+def own_threads(threads: int | None) -> int:
+    """This process's part of the CPU threads of a cell; None for all that it may use."""
+    if threads is None:
+        # torchrun sets one thread; srun gives each process its own cores
+        threads = cores() if processes.launcher() == "torchrun" else THREADS
+    return max(1, threads // processes.local_size())
 
 
 class Recorder:

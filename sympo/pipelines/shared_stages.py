@@ -13,6 +13,7 @@ import torch
 from sympo import seeding
 from sympo.data import row_account
 from sympo.disk import write_atomically
+from sympo.distributed import processes
 from sympo.identity import Identity, identity_of, joined, part_identity
 from sympo.models.texts import adapters
 from sympo.models.texts.packed_rows import PackedRows
@@ -31,6 +32,7 @@ from sympo.pipelines.pair_files import (
     save_ids,
     save_pairs,
 )
+from sympo.pipelines.placement import Placement, placement
 from sympo.pipelines.reference import Reference
 from sympo.runs.stages import Stages
 from sympo.sampling import Responses, Transformers
@@ -67,7 +69,8 @@ class Shared:
     ) -> None:
         self.cell, self.made_by, self.dataset = cell, reference, cell.dataset
         self.on_step = on_step
-        self.stages = Stages(Path(cell.config["results_dir"]) / "stages", note, cell.since)
+        root = Path(cell.config["results_dir"]) / "stages"
+        self.stages = Stages(root, note, cell.since, together=True)
         content = cell.contents["model"]
         if reference is not None:
             content = reference.model.fingerprint()
@@ -91,6 +94,16 @@ class Shared:
     def source(self) -> Reference:
         assert self.made_by is not None
         return self.made_by
+
+    @property
+    def placement(self) -> Placement:
+        """Where the weights of the cell's policies are."""
+        return placement(self.source, self.cell)
+
+    @property
+    def _stacks(self) -> bool:
+        """Whether the reference is computed as small models are that are trained together."""
+        return self.source.plain and self.source.model.stacks and not self.cell.distributed
 
     @property
     def _sft_key(self) -> Identity:
@@ -133,7 +146,7 @@ class Shared:
 
     def _make_reference(self, folder: Path) -> None:
         source, model, sft = self.source, self.source.model, self.source.sft
-        built = model.build(self.vocabulary, sft.seed)
+        built = self.placement.built(self.vocabulary)
         if sft.epochs:
             rows = PackedRows(self.dataset.corpus(self.tokenizer))
             adapted = model.adapt(built, seeding.derive(sft.seed, "fine-tuning"))
@@ -141,11 +154,11 @@ class Shared:
             if warning := sft.slow_start(len(rows)):
                 note(warning)
             policy: StackedScorer | Policy
-            if source.plain and model.stacks:
+            if self._stacks:
                 policy = StackedScorer(StackedLlama.of(built.to(self._device), 1), rows)
                 tokens = int(rows.tokens.sum())  # it divides the rows itself
             else:
-                policy = source.policy(adapted, self.dataset.max_length, self.cell.device)
+                policy = self.placement.policy(adapted)
                 if line := self._compile(policy, sft.epochs * int(rows.tokens.sum())):
                     note(line)
                 tokens = training_tokens(source.tokens_per_pass, policy, rows, sft.batch_size, note)
@@ -162,8 +175,8 @@ class Shared:
             else:
                 policy.use_default_attention()
                 built = adapters.merged(adapted)
-        built.save_pretrained(folder)
-        if self.tokenizer is not None:
+        self.placement.write(built, folder)
+        if processes.first() and self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
 
     def _compile(self, policy: Policy, tokens: int) -> str:
@@ -172,10 +185,8 @@ class Shared:
 
     def reference(self) -> Policy:
         """The reference policy."""
-        model = self.source.model.load(self.reference_folder())
-        return self.source.policy(
-            model.requires_grad_(False), self.dataset.max_length, self.cell.device
-        )
+        model = self.placement.loaded(self.source.model, self.reference_folder())
+        return self.placement.policy(model.requires_grad_(False))
 
     def stacked_reference(self, cells: int) -> StackedLlama:
         """Copies of the reference policy to train together."""
@@ -207,14 +218,15 @@ class Shared:
 
         def answer(prompts: Any, seed: int) -> Responses:
             assert exact is not None
-            if self.source.plain and self.source.model.stacks:  # the same draws, but faster
+            if self._stacks:  # the same draws, but faster
                 return sample_stacked(stacked(), prompts, self.vocabulary, exact, seed)[0].responses
             return PAIRS_DRAWN_BY.sample(reference(), prompts, self.vocabulary, exact, seed)
 
         made = self.dataset.preferences(self.cell.name.seed, self.tokenizer, answer)
-        for name in SPLITS:
-            save_pairs(folder, name, getattr(made, name))
-        (folder / ACCOUNT).write_text(row_account.text(made.account))
+        if processes.first():
+            for name in SPLITS:
+                save_pairs(folder, name, getattr(made, name))
+            (folder / ACCOUNT).write_text(row_account.text(made.account))
 
     def rows(self) -> dict[str, PackedRows]:
         """The pairs of each split as packed rows."""
@@ -253,7 +265,9 @@ class Shared:
 
     def _logps(self, key: Identity, made: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
         def make(folder: Path) -> None:
-            np.savez(folder / "logps.npz", **made())
+            found = made()
+            if processes.first():
+                np.savez(folder / "logps.npz", **found)
 
         with np.load(self.stages.get("reference-logps", key, make) / "logps.npz") as found:
             return {name: found[name] for name in SPLITS}
@@ -275,7 +289,9 @@ class Shared:
     def scored(self, policy: Policy, rows: PackedRows) -> np.ndarray:
         """A policy's log-probabilities of the responses of rows; (rows, sides)."""
         tokens = scoring_tokens(self.source.tokens_per_pass, policy.device)
-        passes = Passes(tokens, int(rows.tokens.max()), policy.device, self.stages.note)
+        longest = int(rows.tokens.max())
+        note, divided = self.stages.note, policy.divided
+        passes = Passes(tokens, longest, policy.device, note, divided=divided)
         return passes.run(partial(policy.score, rows))
 
     def reference_answers(self) -> Responses:
@@ -289,7 +305,8 @@ class Shared:
                 self.source.sampling,
                 seeding.derive(self.cell.name.seed, "reference answers"),
             )
-            save_ids(folder / "answers.npz", answers.ids, truncated=answers.truncated)
+            if processes.first():
+                save_ids(folder / "answers.npz", answers.ids, truncated=answers.truncated)
 
         folder = self.stages.get("reference-answers", self._answers_key, make)
         with np.load(folder / "answers.npz") as found:
@@ -309,7 +326,8 @@ class Shared:
 def tell_account(cell: Cell, found: Account, note: Callable[[str], None]) -> None:
     """Write the account of rows to a cell's outputs, and show it once per process."""
     text = row_account.text(found)
-    write_atomically(cell.folder.unfinished / ACCOUNT, text)
+    if processes.first():
+        write_atomically(cell.folder.unfinished / ACCOUNT, text)
     if text not in _shown:
         _shown.add(text)
         for line in row_account.lines(found, cell.dataset.on_rendered):
@@ -318,7 +336,9 @@ def tell_account(cell: Cell, found: Account, note: Callable[[str], None]) -> Non
 
 @contextmanager
 def drawing(device: str, seed: int, purpose: str) -> Iterator[None]:
-    """Seed the dropout of adapters inside the context, without affecting draws outside."""
+    """Seed the dropout of adapters inside the context, without affecting draws outside; each
+    process draws its own."""
+    own = (str(processes.rank()),) if processes.rank() else ()
     with torch.random.fork_rng(devices=[] if device == "cpu" else [device]):
-        torch.manual_seed(seeding.derive(seed, purpose))
+        torch.manual_seed(seeding.derive(seed, purpose, *own))
         yield

@@ -136,7 +136,8 @@ class _Pass:
         if checkpoint_due(self.saved, 60 * self.job.checkpoint_minutes):
             states = trainer.state()
             for cell, run in self._left():
-                run.checkpoint(StackedPreferenceTrainer, states[cell])
+                state = {"trainer": states[cell], **run.state()}
+                checkpoints.save(state, run.cell.folder, StackedPreferenceTrainer)
             self.saved = time.monotonic()
             stop_if_asked()
 

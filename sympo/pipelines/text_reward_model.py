@@ -55,6 +55,7 @@ class TextRewardModelJob(PreferenceJob):
 
     headlines: ClassVar[tuple[str, ...]] = ("test/order_accuracy", "test/label_accuracy")
     leaves_samples: ClassVar[bool] = False
+    distributes: ClassVar[bool] = False
 
     def check(self, cell: Cell) -> None:
         """Refuse a cell that cannot run; raises BadInput."""

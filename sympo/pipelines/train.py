@@ -235,6 +235,7 @@ def _train(
             "results_dir": str(root),
             "force": force,
             "deterministic": False,
+            "distributed": "none",
             "wandb": {"mode": "disabled", "project": "sympo", "entity": None, "group": None},
             "progress": {"cell": 1, "cells": 1, "started": time.time() if force else None},
             "filter": None,

@@ -61,11 +61,13 @@ class Job(Protocol):
     headlines: metrics in order of preference; progress shows the first one that the data set
     supports. selected_by: the metric on noisy validation pairs that selects an epoch.
     leaves_samples: whether run folders hold responses, which judges read.
+    distributes: whether several processes can train a cell together.
     """
 
     headlines: ClassVar[tuple[str, ...]]
     selected_by: ClassVar[str]
     leaves_samples: ClassVar[bool]
+    distributes: ClassVar[bool]
 
     @property
     def epochs(self) -> int: ...

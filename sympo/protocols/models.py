@@ -216,12 +216,14 @@ class Scorer(Protocol):
     """A model that scores the answers of rows; what it trains on is a difference of two scores.
 
     exact: whether it scores both answers of a row in one pass. note: one line about how it scores
-    if that is not the fastest way; empty otherwise.
+    if that is not the fastest way; empty otherwise. divided: whether processes divide its weights,
+    and must take equally many passes.
     """
 
     model: Any
     exact: bool
     note: str
+    divided: bool
 
     @property
     def device(self) -> torch.device: ...
@@ -250,6 +252,11 @@ class Sampler(Protocol):
     @property
     def stacks(self) -> bool:
         """Whether `sample_stacked` makes its draws for policies that are trained together."""
+        ...
+
+    @property
+    def shares(self) -> bool:
+        """Whether several processes can draw its responses together."""
         ...
 
     def check(self, device: str) -> None:

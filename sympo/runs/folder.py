@@ -109,6 +109,7 @@ class RunFolder:
         self.error_log = self.path / "error.log"
         self.unfinished = self.path / "unfinished"
         self.checkpoint = self.unfinished / "checkpoint.pt"
+        self.divided_checkpoint = self.unfinished / "checkpoint"
         self._metrics = self.path / "metrics.jsonl"
         self._lock = FileLock(self.path / ".lock")
         self._summary = self.path / "summary.json"
@@ -303,8 +304,9 @@ class RunFolder:
         Jobs write their outputs to `unfinished`. The outputs of an earlier, unfinished run survive
         only if it left a checkpoint made after `since`.
         """
-        made = self.checkpoint.stat().st_mtime if self.checkpoint.is_file() else -math.inf
-        if made < since:
+        made = (self.checkpoint, self.divided_checkpoint / "checkpoint.json")
+        times = (file.stat().st_mtime for file in made if file.is_file())
+        if max(times, default=-math.inf) < since:
             shutil.rmtree(self.unfinished, ignore_errors=True)
         self.unfinished.mkdir(exist_ok=True)
         self._metrics = self.path / ("metrics.jsonl.new" if self.complete else "metrics.jsonl")
@@ -362,6 +364,7 @@ class RunFolder:
         }
         for kept in (self.checkpoint, self.checkpoint.with_suffix(".new")):
             kept.unlink(missing_ok=True)
+        shutil.rmtree(self.divided_checkpoint, ignore_errors=True)
         self._take_over_unfinished()
         self._metrics = self._metrics.replace(self.path / "metrics.jsonl")
         summary["files"] = self._digests(self.path)

@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sympo.disk import set_aside, write_atomically
+from sympo.distributed import processes
 from sympo.identity import FORMAT, NAME, Identity
 from sympo.runs.adoption import BESIDE, old_stages
 
@@ -32,18 +33,40 @@ class Stages:
     digests: these are trusted, and their digests recorded.
 
     note: receives a line on the origin of each stage. since: stages made before this moment, in
-    seconds since the epoch, are made again.
+    seconds since the epoch, are made again. together: whether the processes that train a cell
+    together ask for each stage at the same point, so that they can share its making.
     """
 
-    def __init__(self, root: str | Path, note: Callable[[str], None], since: float = 0.0) -> None:
-        self.root, self.note, self.since = Path(root), note, since
+    def __init__(
+        self,
+        root: str | Path,
+        note: Callable[[str], None],
+        since: float = 0.0,
+        together: bool = False,
+    ) -> None:
+        self.root, self.note, self.since, self.together = Path(root), note, since, together
 
     def get(self, name: str, key: Identity, make: Callable[[Path], None]) -> Path:
         """The folder of a stage, filled by `make(folder)` if it does not exist.
 
         key: everything that determines the stage. One process makes it while others wait; a stage
-        is either complete or absent.
+        is either complete or absent. Processes that train a cell together all call `make`, which
+        shares the work, and of which only the first process writes to the folder.
         """
+        if not self.together or not processes.several():
+            return self._get(name, key, make)
+        if not processes.first():
+            return _follow(make)
+
+        def announced(folder: Path) -> None:
+            processes.tell((False, folder))
+            make(folder)
+
+        found = self._get(name, key, announced)
+        processes.tell((True, found))
+        return found
+
+    def _get(self, name: str, key: Identity, make: Callable[[Path], None]) -> Path:
         folder = self.root / f"{name}-{key.digest(8)}"
         if self._there(folder) and not _fault(folder, key):
             if folder not in _reported:
@@ -125,6 +148,16 @@ class Stages:
         finally:
             shutil.rmtree(made, ignore_errors=True)
         self.note(f"{name}: made in {time.monotonic() - started:.1f} s, {folder}")
+
+
+def _follow(make: Callable[[Path], None]) -> Path:
+    """Share the making of a stage until the first process has it ready."""
+    while True:
+        found: tuple[bool, Path] = processes.told()
+        ready, folder = found
+        if ready:
+            return folder
+        make(folder)
 
 
 def _write_key(folder: Path, name: str, key: Identity, **more: str) -> None:

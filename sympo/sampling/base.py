@@ -20,6 +20,11 @@ class BaseSampler(ABC):
         """Whether `sample_stacked` makes its draws for policies that are trained together."""
         return False
 
+    @property
+    def shares(self) -> bool:
+        """Whether several processes can draw its responses together."""
+        return False
+
     @abstractmethod
     def check(self, device: str) -> None:
         """Raise BadInput if it cannot sample from a policy on this device."""

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from sympo.models.texts.compiled_llama import CompiledLlama
 from sympo.models.texts.stacked_llama import StackedLlama
+from sympo.sampling.padding import by_length, padded
 from sympo.sampling.responses import Responses
 from sympo.sampling.settings import Sampling
-from sympo.sampling.transformers import padded
 from sympo.types import Vocabulary
 
 # noise that compiled sampling draws at once, 64 MiB
@@ -40,15 +40,13 @@ def sample_stacked(
 ) -> list[Drawn]:
     """One response per cell and prompt: what `Transformers` draws from each cell's policy, but for
     rounding."""
-    order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
     ids: list[list[np.ndarray]] = [
         [np.empty(0, np.int64)] * len(prompts) for _ in range(model.cells)
     ]
     logps = np.zeros((model.cells, len(prompts)))
     # a policy whose responses all end early leaves the generator at another place
     states = [torch.Generator(model.device).manual_seed(seed).get_state()] * model.cells
-    for start in range(0, len(order), sampling.batch_size):
-        batch = order[start : start + sampling.batch_size]
+    for batch in by_length(prompts, sampling.batch_size):
         own_prompts = [prompts[i] for i in batch]
         compiled = _compiled(model, len(batch), sampling)
         for cells in _groups(states, model.device, compiled is not None):

@@ -8,8 +8,11 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
+from sympo.distributed import processes
 from sympo.models.texts.policies import Policy
 from sympo.sampling.base import BaseSampler
+from sympo.sampling.divided import draw_divided
+from sympo.sampling.padding import by_length, padded
 from sympo.sampling.settings import Sampling
 from sympo.types import BadArgument, BadInput, Vocabulary
 
@@ -24,7 +27,8 @@ class Transformers(BaseSampler):
     on the batches.
 
     compile: whether decoding is compiled, with a cache of fixed size; only on CUDA. `auto`: if
-        there are many tokens to decode and the model attends to all of them.
+        there are many tokens to decode and the model attends to all of them. Several processes
+        that draw together do not compile.
     """
 
     identity: ClassVar[str] = "transformers"
@@ -39,6 +43,10 @@ class Transformers(BaseSampler):
     @property
     def stacks(self) -> bool:
         return type(self) is Transformers  # a subclass may draw otherwise
+
+    @property
+    def shares(self) -> bool:
+        return True
 
     def check(self, device: str) -> None:
         if self.compile is True and torch.device(device).type != "cuda":
@@ -63,6 +71,8 @@ class Transformers(BaseSampler):
         sampling: Sampling,
         seed: int,
     ) -> list[np.ndarray]:
+        if processes.several():
+            return draw_divided(policy, prompts, vocabulary, sampling, seed)
         if self._compiles(policy.device, len(prompts), sampling):
             try:
                 return _drawn(policy, prompts, vocabulary, sampling, seed, compiled=True)
@@ -84,14 +94,12 @@ def _drawn(
     compiled: bool,
 ) -> list[np.ndarray]:
     device, size = policy.device, min(sampling.batch_size, len(prompts))
-    lengths = np.array([len(prompt) for prompt in prompts])
-    order = np.argsort(lengths, kind="stable")
     found: list[np.ndarray] = [np.empty(0, np.int64)] * len(prompts)
-    fixed = policy.fixed_cache(int(lengths.max()) + sampling.max_new_tokens) if compiled else None
+    longest = max(map(len, prompts)) + sampling.max_new_tokens
+    fixed = policy.fixed_cache(longest) if compiled else None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        for start in range(0, len(order), size):
-            batch = order[start : start + size]
+        for batch in by_length(prompts, size):
             # a compiled step has one shape, so the last batch is filled up
             rows = batch if fixed is None else np.resize(batch, size)
             ids, mask = padded([prompts[i] for i in rows], vocabulary.pad)
@@ -111,13 +119,3 @@ def _drawn(
             for i, answer in zip(batch, answers, strict=True):
                 found[i] = answer
     return found
-
-
-def padded(prompts: Sequence[np.ndarray], pad: int) -> tuple[np.ndarray, np.ndarray]:
-    """Prompts padded on the left, and which tokens are real, 0 or 1; both (n, longest)."""
-    width = max(map(len, prompts))
-    ids = np.full((len(prompts), width), pad, np.int64)
-    for row, prompt in zip(ids, prompts, strict=True):
-        row[width - len(prompt) :] = prompt
-    real = np.arange(width) >= width - np.array([[len(prompt)] for prompt in prompts])
-    return ids, real.astype(np.int64)

@@ -70,11 +70,13 @@ def batches(
 class Optimizer:
     """AdamW on the trainable weights of a model, over `steps` steps of a recipe.
 
+    divided: whether processes divide the weights.
+
     Gradients are read once for their norm and once by AdamW, which divides them.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, steps: int) -> None:
-        self.recipe, self.steps, self.done = recipe, steps, 0
+    def __init__(self, model: nn.Module, recipe: Recipe, steps: int, divided: bool = False) -> None:
+        self.recipe, self.steps, self.done, self.divided = recipe, steps, 0, divided
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.adam = torch.optim.AdamW(
             self.parameters,
@@ -103,9 +105,16 @@ class Optimizer:
         whole = torch.tensor(divisor, dtype=torch.float32, device=self.parameters[0].device)
         if self.recipe.max_grad_norm is None or not gradients:
             return whole
-        norm = nn.utils.get_total_norm(gradients) / whole
+        norm = self._norm(gradients) / whole
         # 1e-6 as in `torch.nn.utils.clip_grad_norm_`
         return whole / (self.recipe.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+
+    def _norm(self, gradients: list[Tensor]) -> Tensor:
+        if self.divided:
+            from sympo.distributed import global_norm
+
+            return global_norm(self.parameters)
+        return nn.utils.get_total_norm(gradients)
 
     def discard(self) -> None:
         """Drop the gradients of an interrupted step."""

@@ -1,21 +1,25 @@
 """Trains a scorer of texts on pairs: scores, margins, a loss of the margins, a step."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sympo import seeding
+from sympo.distributed import processes, sums
+from sympo.distributed.level import leveled
 from sympo.models.texts.packed_rows import send
 from sympo.objective import Objective, among_weighted
 from sympo.protocols.models import Scorer, Splittable
-from sympo.training import processes
 from sympo.training.diverged import Diverged
 from sympo.training.optimizer import Optimizer, Recipe, batches
-from sympo.training.passes import Passes
+from sympo.training.passes import Passes, RandomState, random_state, set_random_state
 
 # of a step; smaller sums are those of a step without weight
 LEAST_WEIGHT = 1e-30
@@ -57,9 +61,18 @@ class PreferenceTrainer:
         )
         self.steps_per_epoch = recipe.steps_per_epoch(len(rows))
         self.steps = recipe.epochs * self.steps_per_epoch
-        self.optimizer = Optimizer(scorer.model, recipe, self.steps)
+        self.optimizer = Optimizer(scorer.model, recipe, self.steps, scorer.divided)
         longest = int(rows.tokens.max())
-        self.passes = Passes(tokens, longest, scorer.device, note, self.optimizer.discard)
+        self.passes = Passes(
+            tokens, longest, scorer.device, note, self.optimizer.discard, scorer.divided
+        )
+
+        # held while weights and moments change; whether that was interrupted
+        self.changing, self.torn = Lock(), False
+        on_gpu = scorer.device.type == "cuda"
+        self.updated = torch.cuda.Event() if on_gpu else None  # type: ignore[no-untyped-call]
+        # the random state after the last step
+        self.random: RandomState | None = None
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float32).to(self.scorer.device)
@@ -71,6 +84,7 @@ class PreferenceTrainer:
 
     def train(self, on_step: Callable[[float], None], steps: int | None = None) -> None:
         """Take the remaining steps, or so many of them; on_step(loss of the step) after each."""
+        self.random = random_state(self.scorer.device)
         left = batches(len(self.rows), self.recipe, self.seed, "preferences", self.done)
         for batch in islice(left, steps):
             self.scorer.model.train()
@@ -88,18 +102,30 @@ class PreferenceTrainer:
         # by length, so that the rows of a pass attend in few groups; a step's sums have no order
         own = own[np.argsort(self.rows.tokens[own], kind="stable")]
         largest, total, seen = self.passes.run(lambda tokens: self._add_gradients(own, tokens))
-        total = processes.add_up(self.optimizer.parameters, largest, total)
-        self.optimizer.step(max(total, LEAST_WEIGHT))  # of a step without weight: gradient 0
-        weight = None if self.weight is None else self.weight[send(self.scorer.device, own)]
-        gathered = None if weight is None else processes.gather(weight)
-        return float(self.objective.reduced(processes.gather(torch.cat(seen)), gathered))
+        total = sums.add_up(self.optimizer.parameters, largest, total, self.scorer.divided)
+        losses = sums.gather(torch.cat(seen))
+        weight = None
+        if self.weight is not None:
+            weight = sums.gather(self.weight[send(self.scorer.device, own)])
+        self._update(max(total, LEAST_WEIGHT))  # of a step without weight: gradient 0
+        return float(self.objective.reduced(losses, weight))
+
+    def _update(self, divisor: float) -> None:
+        with self.changing:
+            self.torn = True
+            self.optimizer.step(divisor)
+            self.random = random_state(self.scorer.device)
+            if self.updated is not None:
+                self.updated.record()
+            self.torn = False
 
     def _add_gradients(self, rows: np.ndarray, tokens: int) -> tuple[float, float, list[Tensor]]:
         """Add the gradients of rows, in units of the largest weight; returns its logarithm, the
         total weight in its units, and the losses of each pass."""
         objective, parameters = self.objective, self.optimizer.parameters
         largest, total, seen = -math.inf, 0.0, [torch.empty(0, device=self.scorer.device)]
-        for part in self.rows.batches(rows, tokens):
+        divided = self.scorer.divided
+        for part, counts in leveled(self.rows.batches(rows, tokens), divided):
             index = send(self.scorer.device, part)
             scores = self.scorer.scores(self.rows, part)
             reference, weight, probability = (
@@ -114,16 +140,20 @@ class PreferenceTrainer:
             log_weights = objective.log_weights(losses.detach())
             if weight is not None:
                 log_weights = among_weighted(log_weights, weight)
-            before, largest = largest, max(largest, float(log_weights.max()))
-            processes.rescale(parameters, math.exp(before - largest))
+            top = float(log_weights.max()) if counts else -math.inf
+            if divided:  # gradients are summed over processes in every pass
+                top = sums.largest(top, self.scorer.device)
+            before, largest = largest, max(largest, top)
+            sums.rescale(parameters, math.exp(before - largest))
             total *= math.exp(before - largest)
-            weights = torch.exp(log_weights - largest)
+            weights = torch.exp(log_weights - largest) if counts else torch.zeros_like(losses)
             if weight is not None:
                 weights = weights * weight
             # before the backward pass: a GPU computes it while the next rows are packed
             total += float(weights.sum())
             torch.autograd.backward((weights * losses).sum())
-            seen.append(losses.detach())
+            if counts:
+                seen.append(losses.detach())
         return largest, total, seen
 
     def weigh(self, weight: np.ndarray) -> None:
@@ -134,14 +164,34 @@ class PreferenceTrainer:
         """Everything that the remaining steps depend on."""
         model = self.scorer.model
         weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-        device = self.scorer.device
-        cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        cpu, cuda = self._random
         return {
             "weights": weights,
             "optimizer": self.optimizer.state(),
-            "rng": torch.get_rng_state(),
+            "rng": cpu,
             "cuda_rng": cuda,
         }
+
+    def progress(self) -> dict[str, Any]:
+        """What the remaining steps depend on besides weights and moments."""
+        cpu, cuda = self._random
+        return {"done": self.done, "rng": cpu, "cuda_rng": cuda}
+
+    @property
+    def _random(self) -> RandomState:
+        return self.random or random_state(self.scorer.device)
+
+    @contextmanager
+    def readable(self) -> Iterator[None]:
+        """Read weights and moments of a GPU inside the context, although it may be waiting for
+        another process."""
+        if self.updated is None:
+            yield
+            return
+        beside = torch.cuda.Stream(self.scorer.device)  # type: ignore[no-untyped-call]
+        beside.wait_event(self.updated)
+        with torch.cuda.stream(beside):
+            yield
 
     @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
@@ -150,6 +200,15 @@ class PreferenceTrainer:
             if parameter.requires_grad:
                 parameter.copy_(state["weights"][name])
         self.optimizer.restore(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] is not None:
-            torch.cuda.set_rng_state(state["cuda_rng"], self.scorer.device)
+        self._restore_random(state)
+
+    def restore_progress(self, state: dict[str, Any]) -> None:
+        """Resume from a `progress`, once weights and moments are loaded."""
+        self.optimizer.done = state["done"]
+        self._restore_random(state)
+
+    def _restore_random(self, state: dict[str, Any]) -> None:
+        if processes.rank():  # dropout of its own
+            torch.manual_seed(seeding.derive(self.seed, str(processes.rank()), str(self.done)))
+        else:
+            set_random_state((state["rng"], state["cuda_rng"]), self.scorer.device)

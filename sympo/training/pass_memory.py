@@ -177,7 +177,7 @@ def training_tokens(
     """
     if setting != "auto":
         return setting
-    if scorer.device.type != "cuda":
+    if scorer.device.type != "cuda" or scorer.divided:  # a trial would need all processes
         return USUAL
     fit = measured_pass(scorer, rows, per_step, CudaMeter(scorer.device))
     note(str(fit))

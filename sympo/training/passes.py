@@ -12,7 +12,8 @@ class Passes:
     """How many tokens pass through a model at a time.
 
     tokens: at first. longest: tokens of the longest row, than which a pass cannot be smaller.
-    undo: drops what interrupted work has left behind. note: shows a message.
+    undo: drops what interrupted work has left behind. note: shows a message. divided: whether other
+    processes take part in each pass, which cannot be repeated then.
     """
 
     def __init__(
@@ -22,8 +23,9 @@ class Passes:
         device: torch.device,
         note: Callable[[str], None],
         undo: Callable[[], None] = lambda: None,
+        divided: bool = False,
     ) -> None:
-        self.tokens, self.longest = tokens, longest
+        self.tokens, self.longest, self.divided = tokens, longest, divided
         self.device, self.note, self.undo = device, note, undo
 
     def run(self, work: Callable[[int], Found]) -> Found:
@@ -36,6 +38,9 @@ class Passes:
             try:
                 return work(self.tokens)
             except torch.OutOfMemoryError as error:
+                if self.divided:
+                    error.add_note(f"job.tokens_per_pass={self.tokens} is too many here: set less")
+                    raise
                 if self.tokens <= self.longest:
                     error.add_note(
                         f"the longest row alone, {self.longest} tokens, does not fit: "

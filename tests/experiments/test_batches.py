@@ -81,7 +81,7 @@ def test_small_policies_of_a_seed_go_together(tmp_path: Path) -> None:
 
 
 def test_small_sweeps_need_no_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_cores", lambda: 4)
+    monkeypatch.setattr(batches, "cores", lambda: 4)
     small, large = planned(tmp_path), planned(tmp_path, "job.epochs=1000")
     assert batches.useful_processes(small) == 1
     assert batches.useful_processes(large) == 4

@@ -202,7 +202,7 @@ def test_processes_get_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
         def end(self) -> None: ...
 
     monkeypatch.setattr(batches, "_Worker", Worker)
-    monkeypatch.setattr(batches, "_cores", lambda: 8)
+    monkeypatch.setattr(batches, "cores", lambda: 8)
     for processes, taken, expected in [
         (2, [], [(4, None), (4, None)]),
         (3, [1, 0], [(2, 1), (2, 0), (2, 1)]),

@@ -40,10 +40,11 @@ def trainer(
     tokens: int = 10_000,
     margin: Any = DPO(beta=0.5),  # noqa: B008, frozen
     precision: str = "float32",
+    policy: Policy | None = None,
     **recipe: Any,
 ) -> PreferenceTrainer:
     settings = {"epochs": 2, "batch_size": 12, "learning_rate": 1e-2, "max_grad_norm": 1.0}
-    policy = Policy(TINY.build(VOCABULARY, 0), precision)
+    policy = policy or Policy(TINY.build(VOCABULARY, 0), precision)
     labels = np.where(np.arange(PAIRS) % 3 == 0, -1.0, 1.0)
     reference = policy.score(rows, 10_000)
     return PreferenceTrainer(

@@ -1,6 +1,6 @@
 """Causal language models as policies: log-probabilities of answers, in one pass per row."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,27 +79,37 @@ class Policy(PretrainedScorer):
 
     @torch.no_grad()
     def generate(
-        self, input_ids: Tensor, mask: Tensor, cache: "FixedCache | None" = None, **settings: Any
+        self,
+        input_ids: Tensor,
+        mask: Tensor,
+        cache: "FixedCache | None" = None,
+        choose: Callable[[Tensor, Tensor], Tensor] | None = None,
+        ends: Callable[..., Tensor] | None = None,
+        **settings: Any,
     ) -> Tensor:
         """`transformers`' generation with exactly these settings: a penalty in the model's own
         `generation_config`, for example, would change the distribution that is sampled.
 
         input_ids, mask: (n, length), padded on the left. cache: emptied first; None for the
-        model's usual one. Returns (n, length + new).
+        model's usual one. choose, ends: a logits processor and a stopping criterion of
+        `transformers`. Returns (n, length + new).
         """
-        from transformers import GenerationConfig
+        from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
         self.model.eval()
         own, attention = self._base.generation_config, self._base.config._attn_implementation
         self._base.generation_config = GenerationConfig(**settings)  # type: ignore[no-untyped-call]
-        caches = {} if (used := self._cache(cache)) is None else {"past_key_values": used}
+        more: dict[str, Any] = {
+            "logits_processor": None if choose is None else LogitsProcessorList([choose]),
+            "stopping_criteria": None if ends is None else StoppingCriteriaList([ends]),
+        }
+        if (used := self._cache(cache)) is not None:
+            more["past_key_values"] = used
         try:
             if cache is not None:  # our attention is not made to be compiled
                 self.use_default_attention()
             with self._computing(), self._eager_layers():
-                made: Tensor = self.model.generate(
-                    input_ids=input_ids, attention_mask=mask, **caches
-                )
+                made: Tensor = self.model.generate(input_ids=input_ids, attention_mask=mask, **more)
                 return made
         finally:
             self._base.generation_config = own

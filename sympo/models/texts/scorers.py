@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from sympo import seeding
+from sympo.distributed import processes
+from sympo.distributed.level import leveled
 from sympo.models.texts import adapters
 from sympo.models.texts.cudnn_attention import without_cudnn_attention
 from sympo.models.texts.packed_rows import PackedBatch, PackedRows
@@ -35,12 +37,14 @@ class BaseScorer(ABC):
     """A model that scores the answers of rows.
 
     model: the weights that are trained. exact: whether it scores both answers of a row in one pass.
-    note: one line about how it scores if that is not the fastest way; empty otherwise.
+    note: one line about how it scores if that is not the fastest way; empty otherwise. divided:
+    whether processes divide its weights, and must take equally many passes.
     """
 
     model: Any
     exact: bool = True
     note: str = ""
+    divided: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -53,7 +57,8 @@ class BaseScorer(ABC):
 
     @torch.no_grad()
     def score(self, rows: Splittable, tokens: int, first: int | None = None) -> np.ndarray:
-        """`scores` of all rows, or the first ones, without gradients, `tokens` at a time.
+        """`scores` of all rows, or the first ones, without gradients, `tokens` at a time; several
+        processes share the rows.
 
         Returns (rows, sides) float64.
         """
@@ -61,8 +66,12 @@ class BaseScorer(ABC):
         found = np.empty((len(rows.tokens[:first]), rows.sides))
         # sorted by length, so that the rows of a pass form few groups in attention
         order = np.argsort(rows.tokens[:first], kind="stable")
-        for index in rows.batches(order, tokens):
-            found[index] = self.scores(rows, index).double().cpu().numpy()
+        own = processes.share(order)
+        for index, counts in leveled(rows.batches(own, tokens), self.divided):
+            scores = self.scores(rows, index).double().cpu().numpy()
+            if counts:
+                found[index] = scores
+        processes.fill(found, own)
         return found
 
     def compile_layers(self, longest: int) -> str:
@@ -235,7 +244,8 @@ class PretrainedScorer(BaseScorer):
         attention = self._base.config._attn_implementation
         self.use_default_attention()
         try:
-            self.model.save_pretrained(folder)
+            if processes.first():
+                self.model.save_pretrained(folder)
         finally:
             self._base.set_attn_implementation(attention)
 

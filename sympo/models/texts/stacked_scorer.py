@@ -15,6 +15,8 @@ class StackedScorer:
     model: of one cell.
     """
 
+    divided = False
+
     def __init__(self, model: StackedLlama, rows: PackedRows) -> None:
         self.model, self._table = model, RowTable(rows, model.device, model.weights.dtype)
 
