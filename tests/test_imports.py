@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "sympo.process": set(),
     "sympo.ranges": {"sympo.types"},
     "sympo.disk": {"sympo.types"},
-    "sympo.validity": {"sympo.metrics"},
+    "sympo.validity": {"sympo.metrics", "sympo.disk"},
     "sympo.report_settings": {"sympo.types", "sympo.disk", "sympo.metrics"},
     "sympo.sampling.settings": {"sympo.types", "sympo.ranges"},
     "sympo.sampling.responses": {"sympo.types"},
@@ -50,7 +50,7 @@ MAY_IMPORT = {
         "sympo.sampling.settings", "sympo.sampling.responses",
     },
     "sympo.evaluation": {
-        "sympo.types", "sympo.numeric", "sympo.seeding", "sympo.statistics", "sympo.protocols",
+        "sympo.types", "sympo.disk", "sympo.numeric", "sympo.seeding", "sympo.statistics", "sympo.protocols",
     },
     "sympo.training": {
         "sympo.types", "sympo.seeding", "sympo.margins", "sympo.models.texts", "sympo.evaluation",
