@@ -50,7 +50,8 @@ MAY_IMPORT = {
         "sympo.sampling.settings", "sympo.sampling.responses",
     },
     "sympo.evaluation": {
-        "sympo.types", "sympo.disk", "sympo.numeric", "sympo.seeding", "sympo.statistics", "sympo.protocols",
+        "sympo.types", "sympo.disk", "sympo.numeric", "sympo.seeding", "sympo.statistics",
+        "sympo.protocols",
     },
     "sympo.training": {
         "sympo.types", "sympo.seeding", "sympo.margins", "sympo.models.texts", "sympo.evaluation",
