@@ -52,8 +52,8 @@ MAY_IMPORT = {
         "sympo.sampling.settings", "sympo.sampling.responses", "sympo.distributed",
     },
     "sympo.evaluation": {
-        "sympo.types", "sympo.numeric", "sympo.seeding", "sympo.statistics", "sympo.protocols",
-        "sympo.disk",
+        "sympo.types", "sympo.disk", "sympo.numeric", "sympo.seeding", "sympo.statistics",
+        "sympo.protocols",
     },
     "sympo.training": {
         "sympo.types", "sympo.seeding", "sympo.margins", "sympo.models.texts", "sympo.evaluation",

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -182,7 +182,9 @@ def test_settings_of_the_launcher_are_checked(tmp_path: Path, setting: str) -> N
 class Killing(Lines):
     """Kills the first worker when it first reports its progress."""
 
-    workers: ClassVar[list[subprocess.Popen[bytes]]] = []
+    def __init__(self, workers: list[subprocess.Popen[bytes]]) -> None:
+        super().__init__()
+        self.workers = workers
 
     def live(self, place: int, text: str) -> None:
         if not self.said:
@@ -193,14 +195,16 @@ class Killing(Lines):
 def test_a_process_that_dies_takes_only_its_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    workers: list[subprocess.Popen[bytes]] = []
+
     def starts(*arguments: Any) -> subprocess.Popen[bytes]:
-        Killing.workers.append(start_worker(*arguments))
-        return Killing.workers[-1]
+        workers.append(start_worker(*arguments))
+        return workers[-1]
 
     monkeypatch.setattr(batches, "start_worker", starts)
     found = planned(tmp_path, "job.epochs=150")[:3] + planned(tmp_path)[3:]
     work = [found[:3], found[3:6], found[6:]]
-    ended = batches.run_in_processes(work, 1, Killing())
+    ended = batches.run_in_processes(work, 1, Killing(workers))
     states = [[one.status for one in batch] for batch in ended]
     assert states == [["failed"] * 3, ["complete"] * 3, ["complete"] * 3]
     assert "exited with code -9" in ended[0][0].error
