@@ -178,8 +178,8 @@ class CellRun:
         places = reported(self.evaluations, self.cell.job.selected_by)
         last, selected = (self.evaluations[place] for place in places)
         outcomes = (self.outcomes[place] for place in places)
-        self.done = True
         if not processes.first():
+            self.done = True
             return
         self.folder.finish(
             last,
@@ -194,6 +194,7 @@ class CellRun:
             outcomes=dict(zip(("last", "selected"), outcomes, strict=True)),
         )
         self.summary = self.folder.summary()
+        self.done = True
         self.progress.end(
             f"{self.headline} {percent(last[self.headline])} at the last epoch, "
             f"{percent(selected[self.headline])} at epoch {selected['epoch']:g} (noisy validation)"

@@ -165,7 +165,7 @@ def test_launchers_that_pickle_get_configs_without_locks(tmp_path: Path) -> None
     base = OmegaConf.create({"hydra": {"overrides": {"task": []}}})
     sweeper = sys.modules["hydra_plugins.sympo_sweeper"]  # as Hydra has loaded it
     prepared = sweeper.PreparedConfigs()
-    prepared.add(sweeper.Job(["loss=ramp"], base, OmegaConf.create({"loss": "ramp"})), one.cell)
+    prepared.add(sweeper.Job(["loss=ramp"], base, OmegaConf.create({"loss": "ramp"}), {}), one.cell)
     sent = pickle.loads(pickle.dumps(prepared))
     assert sent.load_sweep_config(base, ["loss=ramp"]).loss == "ramp"
 
@@ -277,9 +277,8 @@ def test_a_killed_batch_goes_on_from_its_checkpoint(
         assert len(lines[0]) == 4
         for a, b in zip(*lines, strict=True):
             assert a == pytest.approx(b, abs=1e-6)
-        assert {file.name for file in one.folder.path.iterdir()} == {
-            file.name for file in other.folder.path.iterdir()
-        }
+        left, also = ({file.name for file in cell.folder.path.iterdir()} for cell in (one, other))
+        assert also - left <= {"checkpoint.pt.damaged"} and left <= also
 
 
 def test_cells_are_numbered_in_the_order_in_which_they_run() -> None:
