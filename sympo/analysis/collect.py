@@ -21,6 +21,7 @@ from sympo.analysis.judge_estimates import Judging, judging
 from sympo.analysis.judged_files import JudgedFiles
 from sympo.analysis.outcome_files import OUTCOMES, read_outcomes, sets_of, write_outcomes
 from sympo.analysis.paper_values import PaperValues
+from sympo.analysis.provenance import Provenance
 from sympo.analysis.run_files import read_runs, warn_of_damage
 from sympo.runs.folder import CORRECTED, run_folders
 from sympo.types import BadArgument
@@ -49,6 +50,7 @@ class Collection:
         setting distinguishes.
     damaged: a sentence per damaged file; such cells count as incomplete.
     paper_values: numbers of a paper to show beside these.
+    folders: of the cells, in their order; none if read from CSVs. provenance: how they were made.
 
     For example, from a sweep to its table and a figure:
 
@@ -68,6 +70,8 @@ class Collection:
     damaged: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
     paper_values: Sequence[PaperValues] = ()
+    folders: Sequence[str] = ()
+    provenance: Provenance = field(default_factory=Provenance)
 
     @classmethod
     def from_runs(cls, runs: str | Path | Iterable[str | Path]) -> "Collection":
@@ -110,6 +114,7 @@ class Collection:
             there["incomplete"],
             Judging(there["judges"], there["agreement"], there["judged_differences"]),
             read_outcomes(out, len(cells)),
+            provenance=Provenance.read(out),
         )
 
     def _sometimes(self) -> dict[str, pd.DataFrame]:
@@ -182,6 +187,8 @@ def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
         set_aside,
         runs.damaged,
         runs.incomplete,
+        folders=runs.complete,
+        provenance=Provenance.of(runs.summaries),
     )
 
 
