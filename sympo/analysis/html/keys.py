@@ -14,6 +14,7 @@ from sympo.analysis.frames import group_columns, implied, show, variants
 from sympo.analysis.style import SOLID, Dashes, LossStyle, Marker, ordered, styles
 
 Json = dict[str, object]
+BESIDE = tuple(one.title for one in BASELINES.values())  # rows beside the losses
 _COMMANDS = {Outline.MOVETO: "M", Outline.LINETO: "L", Outline.CURVE3: "Q", Outline.CURVE4: "C"}
 
 
@@ -31,10 +32,10 @@ class Keys:
     def of(cls, cells: pd.DataFrame, more: Sequence[str] = (), rates: Sequence[float] = ()) -> "Keys":
         """Of the cells; more: variants without cells, such as baselines; rates: further ones."""
         by = group_columns(cells)
-        names = ordered({*variants(cells).unique(), *more} - _baselines())
+        names = ordered({*variants(cells).unique(), *more} - set(BESIDE))
         return cls(
             cells[by].drop_duplicates().sort_values(by).reset_index(drop=True),
-            [*names, *(name for name in _baselines() if name in more)],
+            [*names, *(name for name in BESIDE if name in more)],
             sorted({*cells["noise"].unique().tolist(), *rates}),
             sorted(cells["seed"].unique().tolist()),
         )
@@ -82,7 +83,7 @@ class Keys:
 
     def looks(self) -> list[Json]:
         """Name and style of each variant; baselines have no marker."""
-        known = styles(name for name in self.variants if name not in _baselines())
+        known = styles(name for name in self.variants if name not in BESIDE)
         return [
             look(name, known[name]) if name in known else {"name": name, "baseline": True}
             for name in self.variants
@@ -122,10 +123,6 @@ def outline(marker: Marker) -> str:
             written = " ".join(f"{value:.2f}" for value in flipped)
             parts.append(f"{_COMMANDS[Outline.code_type(code)]}{written}")
     return "".join(parts)
-
-
-def _baselines() -> dict[str, None]:
-    return dict.fromkeys(one.title for one in BASELINES.values())
 
 
 def _places(values: pd.Series, order: Sequence[object]) -> list[int]:

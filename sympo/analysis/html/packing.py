@@ -3,7 +3,6 @@
 import base64
 import gzip
 import json
-from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +22,6 @@ def numbers(values: npt.ArrayLike, factor: float = 1.0) -> list[float | None]:
             given.tolist(), np.nan_to_num(places).tolist(), np.isfinite(given).tolist(), strict=True
         )
     ]
-
-
-def codes(values: Iterable[object]) -> list[int]:
-    return [int(str(value)) for value in values]
 
 
 def packed(content: object) -> str:
