@@ -109,7 +109,7 @@ class JudgeJob:
         outcomes.extend(found)
         report(
             found, Path(settings["report_dir"]), partial(_provenance, name, judge, overrides),
-            ("runs", "judged", "already judged"),
+            ("runs", "judged", "already judged"), typed=command("", overrides),
         )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ def report(
     asked: "ReportSettings | None" = None,
     note: str = "",
     paper_values: "Sequence[PaperValues]" = (),
+    typed: str = "",
 ) -> None:
     """Report on many runs: write tables and figures, print counts and failures with their logs.
 
@@ -45,10 +46,11 @@ def report(
     asked: comparisons and claims beside the standing figures.
     note: a sentence to put below the table and every standing figure.
     paper_values: numbers of a paper to show beside ours.
+    typed: the command, for the top of the page.
     """
     folders = list(dict.fromkeys(outcome.folder for outcome in found))
     try:
-        _draw(folders, out, provenance, asked, note, paper_values)
+        _draw(folders, out, provenance, asked, note, paper_values, typed)
     except Exception as error:  # the cells are safe in their folders, and listed below
         if isinstance(error, OSError):  # such as a full disk: a traceback would not help
             print(f"error: {printable(f'could not report to {out}: {error}')}", file=sys.stderr)
@@ -77,6 +79,7 @@ def _draw(
     asked: "ReportSettings | None",
     note: str,
     paper_values: "Sequence[PaperValues]",
+    typed: str,
 ) -> None:
     from sympo.analysis import Collection, write_report
 
@@ -86,7 +89,8 @@ def _draw(
     if collection.cells.empty:
         print("", *collection.set_aside, sep="\n")
         return
-    beside = replace(collection, paper_values=paper_values)
+    made = replace(collection.provenance, command=typed)
+    beside = replace(collection, paper_values=paper_values, provenance=made)
     written = write_report(beside, out, asked, note)
     incomplete = set(collection.unfinished)
     name, text = provenance([folder for folder in folders if str(folder) not in incomplete])
@@ -96,6 +100,7 @@ def _draw(
         print(f"{sentence}\n")
     for figure in written.figures:
         print(figure)
+    print(f"\nreport: {written.page}")
 
 
 def command(flags: str, overrides: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cells import Planned, prepare
-from experiments.report import SMALL, cell_provenance, outcomes, report
+from experiments.report import SMALL, cell_provenance, command, outcomes, report
 from experiments.report_settings import check_settings_exist, report_of
 from experiments.settings import refuse_classes, sizes_of, unknown_override
 from sympo.pipelines.cell import Cell
@@ -95,7 +95,10 @@ class CellSweeper(Sweeper):
         note = SMALL if chosen.size == "small" else ""
         provenance = partial(cell_provenance, arguments)
         out = Path(self.config.report_dir)
-        report(found, out, provenance, asked=asked, note=note, paper_values=paper)
+        report(
+            found, out, provenance, asked=asked, note=note, paper_values=paper,
+            typed=command("-m ", arguments),
+        )  # fmt: skip
         if chosen.experiment and (others := {*sizes_of(chosen.experiment)} - {chosen.size}):
             print(f"size={chosen.size}; this experiment also has size={', '.join(sorted(others))}")
         return found

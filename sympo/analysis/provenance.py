@@ -71,7 +71,7 @@ class Provenance:
         found = [
             ("Trained", f"{' to '.join(dict.fromkeys(dates))} UTC" if dates else ""),
             ("Command", self.command),
-            ("Commit", ", ".join(self.commits)),
+            ("Commit", ", ".join(map(_short, self.commits))),
             ("Device", ", ".join(self.devices)),
             ("Training time", duration(self.wall_seconds) if self.wall_seconds else ""),
             ("Versions", ", ".join(self.versions)),
@@ -85,6 +85,11 @@ def duration(seconds: float) -> str:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def _short(commit: str) -> str:
+    digest, dash, rest = commit.partition("-")
+    return digest[:12] + dash + rest
 
 
 def _distinct(table: pa.Table, name: str) -> tuple[str, ...]:

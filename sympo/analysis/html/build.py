@@ -9,6 +9,8 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sympo.analysis.canvas import DRAWN
+from sympo.analysis.canvas import caption as set_caption
 from sympo.analysis.collect import Collection
 from sympo.analysis.comparisons import Drawn
 from sympo.analysis.figures import Standing
@@ -90,26 +92,34 @@ def _standing(one: Standing, keys: Keys, metrics: Sequence[str]) -> _Content | N
         return None
     at = keys.experiment(one.rows.head(1))[0]
     if one.axis is None:
-        return _content(one.name, one.figure, at, {"svg": _svg(one.figure)})
+        return _content(one.name, one.figure, at, keys.title(at), {"svg": _svg(one.figure)})
     chart = standing_chart(one, keys)
-    return chart and _content(one.name, one.figure, at, chart)
+    return chart and _content(one.name, one.figure, at, keys.title(at), chart)
 
 
 def _compared(drawn: Drawn, figure: Figure) -> _Content:
-    return _content(drawn.name, figure, None, comparison_chart(drawn, figure))
+    return _content(drawn.name, figure, None, drawn.context, comparison_chart(drawn, figure))
 
 
-def _content(name: str, figure: Figure, experiment: int | None, content: Json) -> _Content:
-    what, _, of = str(figure.get_label()).partition(": ")
+def _content(
+    name: str, figure: Figure, experiment: int | None, of: str, content: Json
+) -> _Content:
+    what = str(figure.get_label()).removesuffix(f": {of}")
     caption = " ".join(figure.get_supxlabel().split())
     part = f"figure-{name}"
     return _Content(Shown(name, what, of, caption, experiment, part), packed(content))
 
 
 def _svg(figure: Figure) -> str:
+    """A figure without its title and its caption, which the page has as text."""
+    title, caption = figure.get_suptitle(), figure.get_supxlabel()
     made = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "sympo"}):
+    with mpl.rc_context({**DRAWN, "svg.hashsalt": "sympo"}):
+        figure.suptitle("")
+        figure.supxlabel("")
         figure.savefig(made, format="svg", metadata={"Date": None, "Creator": None})
+        figure.suptitle(title)
+        set_caption(figure, caption)
     return made.getvalue()
 
 
@@ -145,6 +155,6 @@ def _counts(collection: Collection, summary: pd.DataFrame) -> dict[str, int]:
         "complete": len(collection.cells),
         "failed": failed,
         "unfinished": len(collection.incomplete) - failed,
-        "missing from the grid, those included": missing_cells(summary),
+        "missing": missing_cells(summary),
     }
 

@@ -57,7 +57,7 @@ class Keys:
 
     def settings(self) -> list[Json]:
         """The settings in which the experiments differ, with their values."""
-        left_out = set(implied(self.experiments)) if len(self.experiments) > 1 else set()
+        left_out = set(implied(self.experiments))
         return [
             {"name": name, "values": list(dict.fromkeys(self._shown(name)))}
             for name in self.experiments
@@ -67,19 +67,22 @@ class Keys:
     def described(self) -> list[Json]:
         """The title of each experiment and its places in the values of the settings."""
         settings = [(str(one["name"]), one["values"]) for one in self.settings()]
-        redundant = implied(self.experiments) if len(self.experiments) > 1 else []
-        frame = self.experiments.drop(columns=redundant).assign(loss="")
         shown = {name: self._shown(name) for name, _ in settings}
         return [
             {
-                "title": title(frame.iloc[[place]]),
+                "title": self.title(place),
                 "at": [
                     list(dict.fromkeys(shown[name])).index(shown[name][place])
                     for name, _ in settings
                 ],
             }
-            for place in range(len(frame))
+            for place in range(len(self.experiments))
         ]
+
+    def title(self, experiment: int) -> str:
+        """The title of an experiment, as figures and tables have it."""
+        frame = self.experiments.drop(columns=implied(self.experiments))
+        return title(frame.iloc[[experiment]].assign(loss=""))
 
     def looks(self) -> list[Json]:
         """Name and style of each variant; baselines have no marker."""

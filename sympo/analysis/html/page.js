@@ -79,8 +79,7 @@
     unit === "%" ? value.toFixed(1) : String(Number(value.toPrecision(3)));
   const signed = (value, unit) => (value > 0 ? "+" : "") + format(value, unit);
   const seedsInWords = k => k === 1 ? "1 seed" : `${k} seeds`;
-  const few = k => k === 1 ? "1 seed: says nothing about training" :
-    k === 2 ? "2 seeds: too few for a t interval" : "";
+  const few = k => k === 1 ? "one seed only" : k === 2 ? "two seeds only" : "";
 
   // ---- tips, by pointer, keyboard and touch -------------------------------------------------
   const tip = $("tip");
@@ -111,7 +110,8 @@
   function visible(color) {
     const rgb = [1, 3, 5].map(at => parseInt(color.slice(at, at + 2), 16));
     const light = (0.2126 * rgb[0] + 0.7152 * rgb[1] + 0.0722 * rgb[2]) / 255;
-    return dark.matches && light < 0.3 ? `color-mix(in srgb, ${color} 55%, white)` : color;
+    if (!dark.matches || light > 0.3) return color;
+    return `color-mix(in srgb, ${color} ${light < 0.08 ? 15 : 60}%, white)`;
   }
   const face = look => look.family ? visible(look.color) :
     `color-mix(in srgb, ${visible(look.color)} 30%, var(--card))`;
@@ -288,9 +288,9 @@
       ["name", "Loss", "The loss with the settings that differ. *: the loss or the filter was given the true noise rate (oracle). In italics: baselines on the same test pairs, without rank.",
         row => row.name + (row.oracle ? " *" : "")],
       ["mean", unit ? `Mean (${unit})` : "Mean", "Mean over the seeds.", row => format(row.mean, unit)],
-      ["low", "95% interval", "Interval of the mean; how it was made is in the tip of each row. It says how far another run with other seeds could differ.",
-        row => row.low === null ? "none" : `${format(row.low, unit)} to ${format(row.high, unit)}`],
-      ["k", "Seeds", "Runs that the mean is over. Two seeds are too few for a t interval, whose factor is then 12.7; one seed says nothing about training.",
+      ["low", "95% interval", "Interval of the mean; point at a row to read how it was made. Two seeds are too few for a t interval; one seed says nothing about how training varies.",
+        row => row.low === null ? (row.beside ? "" : "none") : `${format(row.low, unit)} to ${format(row.high, unit)}`],
+      ["k", "n", "Seeds that the mean is over. Two seeds are too few for a t interval, whose factor is then 12.7; one seed says nothing about training.",
         row => row.beside ? "" : row.k],
       ["d", `Minus ${base}`, `Difference to ${base} in ${points || "the metric's unit"}: mean over seeds of the difference at the same seed, with its 95% interval. An interval without 0 separates the two.`,
         row => row.d === null ? (row.v === state.base ? "–" : "") : signed(row.d, unit)],
@@ -577,7 +577,7 @@
         `${panel.xlabel}: ${category ?? x}`,
         `${format(p.y[i], unit)}${unit === "%" ? "%" : unit ? ` ${unit}` : ""}, ${interval}`,
         `${seedsInWords(p.k[i])}${p.missing[i] ? `, ${p.missing[i]} missing` : ""}` +
-          (few(p.k[i]) && p.k[i] === 2 ? ", too few for a t interval" : ""),
+          (p.k[i] === 2 ? ", too few for a t interval" : ""),
       ].join("\n");
     };
     function go(point, x, y) {
@@ -661,19 +661,22 @@
     }
     if (!shown.length) body.append(el("p", {}, "No complete cell."));
   }
-  function cellNode(cell) {
-    const e = cells.e[cell], parts = [];
-    for (const m of metricsOf(e)) {
-      for (const w of [0, 1]) {
-        const value = cells.values[`${m}.${w}`]?.[cell];
-        const metric = board.metrics[m];
-        if (value !== null && value !== undefined && !(w && sameEpochs())) {
-          parts.push(`${metric.label} ${format(value, metric.unit)}${metric.unit === "%" ? "%" : ""}${w ? " at the chosen epoch" : ""}`);
-        }
-      }
+  // value of each metric at the last and, if it differs, at the chosen epoch
+  function valuesOf(cell) {
+    const found = [];
+    for (const m of metricsOf(cells.e[cell])) {
+      const metric = board.metrics[m], unit = metric.unit === "%" ? "%" : "";
+      const [last, chosen] = [0, 1].map(w => cells.values[`${m}.${w}`]?.[cell] ?? null);
+      if (last === null && chosen === null) continue;
+      const other = chosen !== null && chosen !== last ? `, ${format(chosen, metric.unit)}${unit} at the chosen epoch` : "";
+      found.push([metric.label, `${last === null ? "none" : format(last, metric.unit) + unit}${other}`]);
     }
-    const made = el("details", { class: "cell" }, el("summary", {},
-      `${board.variants[cells.v[cell]].name}, noise ${board.noises[cells.n[cell]]}, seed ${board.seeds[cells.s[cell]]}: ${parts.join("; ")}`));
+    return found;
+  }
+  function cellNode(cell) {
+    const values = valuesOf(cell), main = values[0] ? `: ${values[0].join(" ")}` : "";
+    const name = `${board.variants[cells.v[cell]].name}, noise ${board.noises[cells.n[cell]]}, seed ${board.seeds[cells.s[cell]]}`;
+    const made = el("details", { class: "cell" }, el("summary", {}, name + main));
     made.addEventListener("toggle", () => { if (made.open && made.children.length === 1) fill(made, cell); });
     return made;
   }
@@ -681,6 +684,8 @@
     const name = `details-${cells.e[cell]}-${cells.v[cell]}-${cells.n[cell]}`;
     const found = holds(name) ? (await unpacked(name))[cell] : null;
     const inside = el("div");
+    const values = valuesOf(cell).slice(1);
+    if (values.length) inside.append(el("ul", { class: "values" }, ...values.map(([label, text]) => el("li", {}, `${label} ${text}`))));
     if (found) {
       inside.append(el("p", {}, el("code", {}, found.folder), el("br"), found.made));
       if (found.curves.length) inside.append(el("h4", {}, "Along training"), curvesNode(found.curves));
@@ -740,7 +745,10 @@
   }
   function sampleNode(sample) {
     const made = el("div", { class: "sample" });
-    for (const [role, text] of sample.prompt) made.append(textNode(text, role || "prompt"));
+    const turns = sample.prompt.map(([role, text]) => textNode(text, role || "prompt"));
+    const last = turns.pop();
+    if (turns.length) made.append(folding(turns.length === 1 ? "1 earlier turn" : `${turns.length} earlier turns`, el("div", {}, ...turns)));
+    if (last) made.append(last);
     const answers = el("div", { class: "answers" });
     for (const [whose, text] of Object.entries(sample.answers)) answers.append(textNode(text, whose));
     made.append(answers);
@@ -748,6 +756,8 @@
     if (verdicts.length) made.append(el("p", { class: "role" }, `Verdicts on the policy: ${verdicts.join("; ")}`));
     return made;
   }
+
+  for (const node of document.querySelectorAll("[data-tip]")) explained(node, node.dataset.tip);
 
   // ---- downloads ----------------------------------------------------------------------------
   for (const link of document.querySelectorAll("a[download]")) {

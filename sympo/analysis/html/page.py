@@ -12,6 +12,13 @@ from pathlib import Path
 from sympo.analysis.html.packing import packed_bytes
 
 LARGEST = 10_000_000  # bytes of a page
+_COUNTS = {
+    "complete": "Cells that were trained and evaluated to the end.",
+    "failed": "Cells that ended with an error; their logs are below.",
+    "unfinished": "Cells that began and did not end: interrupted, or still running.",
+    "missing": "Cells of the grid of losses, noise rates and seeds without a number, failed and "
+    "unfinished ones included.",
+}
 _ROOM = 200_000  # for the page's own source and its words
 # a page goes by mail
 _MOST_OF_FILES = 3_000_000
@@ -117,8 +124,8 @@ def _top(page: Page, notes: Sequence[str]) -> str:
         for name, value in page.facts
     )
     counts = "".join(
-        f'<li class="{"" if name == "complete" else "bad" if count else "none"}">'
-        f"<b>{count:,}</b> {html.escape(name)}</li>"
+        f'<li class="{"" if name == "complete" else "bad" if count else "none"}" tabindex="0" '
+        f'data-tip="{_COUNTS[name]}"><b>{count:,}</b> {name}</li>'
         for name, count in page.counts.items()
     )
     failures = "".join(
