@@ -85,13 +85,14 @@ def failure(folder: Path) -> tuple[str, str]:
 
 
 def data_of(folder: Path) -> str:
-    """The numbers of pairs of a run's splits: `2,000 train, 500 test pairs`; empty if unknown."""
-    splits = _json(folder / "data.json").get("splits")
-    counts = {
-        name: split["pairs"]
-        for name, split in (splits if isinstance(splits, dict) else {}).items()
-        if isinstance(split, dict) and isinstance(split.get("pairs"), int)
-    }
+    """The numbers of pairs of a run's splits, `256 train, 128 test pairs`, as its account of rows
+    or its config has them; empty if neither does."""
+    splits = _json(folder / "data.json").get("splits", {})
+    counts = {name: split["pairs"] for name, split in splits.items()}
+    if not counts:
+        dataset = _json(folder / "summary.json").get("config", {}).get("dataset", {})
+        named = {name: f"{name}_pairs" for name in ("train", "validation", "test")}
+        counts = {name: dataset[key] for name, key in named.items() if dataset.get(key)}
     written = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     return f"{written} pairs" if written else ""
 

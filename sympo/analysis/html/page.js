@@ -795,7 +795,7 @@
     await update();
     for (const figure of document.querySelectorAll("#figures figure")) watcher.observe(figure);
     dark.addEventListener("change", () => update());
-    document.body.dataset.ready = "true";
+    document.body.dataset.ready = performance.now().toFixed(0);
   }
   begin();
 })();
