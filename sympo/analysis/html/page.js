@@ -612,7 +612,11 @@
     svg.addEventListener("blur", leave);
     svg.addEventListener("click", event => { const point = nearest(event); if (point) open(point); });
     svg.addEventListener("keydown", event => {
-      if (event.key === "Enter" && at >= 0) { open(points[at]); return; }
+      if (event.key === "Enter" && at >= 0) {
+        event.preventDefault();  // or Enter would press the dialog's first button, Close
+        open(points[at]);
+        return;
+      }
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       const line = { ArrowDown: 1, ArrowUp: -1 }[event.key];
       if (!points.length || (!step && !line)) return;
@@ -772,6 +776,20 @@
     });
   }
 
+  let drawnFor = "";
+  function renderFigures() {
+    // figures follow the filters, not the order or the baseline of the leaderboard
+    const now = JSON.stringify([state.at, [...state.losses], [...state.noises], dark.matches]);
+    if (now === drawnFor) return;
+    drawnFor = now;
+    const shown = new Set(shownExperiments().map(String));
+    for (const figure of document.querySelectorAll("#figures figure")) {
+      figure.hidden = "experiment" in figure.dataset && !shown.has(figure.dataset.experiment);
+      stale.add(figure);
+      if (inView.has(figure) && !figure.hidden) drawFigure(figure);
+    }
+  }
+
   // ---- updates ------------------------------------------------------------------------------
   async function update(focus = "") {
     hideTip();
@@ -780,12 +798,7 @@
     press();
     renderBoard();
     if (focus) document.querySelector(focus)?.focus();
-    const shown = new Set(shownExperiments().map(String));
-    for (const figure of document.querySelectorAll("#figures figure")) {
-      figure.hidden = "experiment" in figure.dataset && !shown.has(figure.dataset.experiment);
-      stale.add(figure);
-      if (inView.has(figure) && !figure.hidden) drawFigure(figure);
-    }
+    renderFigures();
     document.body.dataset.updated = (performance.now() - begun).toFixed(1);
   }
   async function begin() {
