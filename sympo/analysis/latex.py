@@ -38,9 +38,7 @@ def _table(metric: str, rows: pd.DataFrame, experiment: str) -> str:
     text = rows.assign(text=[_cell(row, unit.factor) for row in rows.to_dict("records")])
     wide = text.pivot(index="variant", columns="noise", values="text").fillna("--")
     heading = " & ".join(["loss", *(f"noise {show(float(rate))}" for rate in wide.columns)])
-    lines = [
-        " & ".join([_escaped(loss), *wide.loc[loss]]) + r" \\" for loss in ordered(wide.index)
-    ]
+    lines = [" & ".join([_escaped(loss), *wide.loc[loss]]) + r" \\" for loss in ordered(wide.index)]
     columns = "l" + "r" * len(wide.columns)
     return "\n".join(
         [

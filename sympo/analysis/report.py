@@ -124,8 +124,8 @@ def write_report(
         drawn = [(one, comparison_figure(one, settings.size)) for one in compared]
         for one in alone if note else ():
             mark(one.figure, note)
-        for one, _ in drawn:
-            write_csv(one.csv(), made / f"{one.name}.csv")
+        for comparison in compared:
+            write_csv(comparison.csv(), made / f"{comparison.name}.csv")
         if settings:
             settings.write(made)
         for name, frame in (("claims", claims.claims), ("comparisons", claims.comparisons)):
@@ -137,7 +137,8 @@ def write_report(
         page = build(
             collection, numbers, paired, alone, drawn, said, list(filter(None, notes)), made, files
         )
-        figures = {one.name: one.figure for one in alone} | {one.name: of for one, of in drawn}
+        figures = {one.name: one.figure for one in alone}
+        figures |= {comparison.name: figure for comparison, figure in drawn}
         images = [save_figure(figure, made / name)[0] for name, figure in figures.items()]
         (made / "report.html").write_text(render(page), encoding="utf-8")
         new = sorted(made.iterdir())

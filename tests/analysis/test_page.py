@@ -175,10 +175,15 @@ def test_a_point_leads_to_its_cells(policies, open_page):
     inside = page.locator("dialog .cell").first
     assert "policy/hh/" in inside.inner_text() and "over the chosen" in inside.inner_text()
     # what models wrote is text, whatever it says, and long texts fold
-    texts = inside.locator(".sample .answers .text").evaluate_all("all => all.map(one => one.textContent)")
+    texts = inside.locator(".sample .answers .text").evaluate_all(
+        "all => all.map(one => one.textContent)"
+    )
     assert texts[::2] == HOSTILE
     assert page.evaluate("window.ran") is None
-    assert inside.locator(".folded").count() and inside.locator("details:has-text('earlier turn')").count()
+    assert (
+        inside.locator(".folded").count()
+        and inside.locator("details:has-text('earlier turn')").count()
+    )
     inside.locator(".fold").first.click()
     assert "Show less" in inside.inner_text()
     page.click("#close")

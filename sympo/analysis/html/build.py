@@ -94,16 +94,16 @@ def _standing(one: Standing, keys: Keys, metrics: Sequence[str]) -> _Content | N
     if one.axis is None:
         return _content(one.name, one.figure, at, keys.title(at), {"svg": _svg(one.figure)})
     chart = standing_chart(one, keys)
-    return chart and _content(one.name, one.figure, at, keys.title(at), chart)
+    if chart is None:
+        return None
+    return _content(one.name, one.figure, at, keys.title(at), chart)
 
 
 def _compared(drawn: Drawn, figure: Figure) -> _Content:
     return _content(drawn.name, figure, None, drawn.context, comparison_chart(drawn, figure))
 
 
-def _content(
-    name: str, figure: Figure, experiment: int | None, of: str, content: Json
-) -> _Content:
+def _content(name: str, figure: Figure, experiment: int | None, of: str, content: Json) -> _Content:
     what = str(figure.get_label()).removesuffix(f": {of}")
     caption = " ".join(figure.get_supxlabel().split())
     part = f"figure-{name}"
@@ -130,12 +130,12 @@ def _title(cells: pd.DataFrame) -> str:
 
 def _data(collection: Collection) -> str:
     """The numbers of pairs of each data set, from the first of its cells that recorded them."""
-    sets = collection.cells["dataset"]
+    sets = collection.cells["dataset"].tolist()
     found = []
-    for name in sorted(sets.unique()):
-        first = next(iter(sets.index[sets == name]), None)
+    for name in sorted(set(sets)):
+        first = sets.index(name)
         counts = data_of(Path(collection.folders[first])) if collection.folders else ""
-        found.append(f"{name} ({counts})" if counts else str(name))
+        found.append(f"{name} ({counts})" if counts else name)
     return ", ".join(found)
 
 
@@ -146,7 +146,9 @@ def _grid(keys: Keys) -> str:
         (len(keys.seeds), "seed"),
     )  # fmt: skip
     plural = {"loss": "losses"}
-    return ", ".join(f"{n:,} {what if n == 1 else plural.get(what, f'{what}s')}" for n, what in counts)
+    return ", ".join(
+        f"{n:,} {what if n == 1 else plural.get(what, f'{what}s')}" for n, what in counts
+    )
 
 
 def _counts(collection: Collection, summary: pd.DataFrame) -> dict[str, int]:
@@ -157,4 +159,3 @@ def _counts(collection: Collection, summary: pd.DataFrame) -> dict[str, int]:
         "unfinished": len(collection.incomplete) - failed,
         "missing": missing_cells(summary),
     }
-

@@ -108,9 +108,7 @@ def _heights(rows: pd.DataFrame, factors: np.ndarray) -> Json:
     }
 
 
-def _panels(
-    figure: Figure, axis: Along, rows: pd.DataFrame, keys: Keys
-) -> list[tuple[Key, Json]]:
+def _panels(figure: Figure, axis: Along, rows: pd.DataFrame, keys: Keys) -> list[tuple[Key, Json]]:
     """The panels in the order of the figure, with their keys. A panel that shows what another one
     does, as the selected epoch does if it is the last of every cell, is left out."""
     found: list[tuple[Key, Json]] = []

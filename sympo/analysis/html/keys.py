@@ -11,7 +11,7 @@ from matplotlib.path import Path as Outline
 from sympo.analysis.baselines import BASELINES
 from sympo.analysis.captions import title
 from sympo.analysis.frames import group_columns, implied, show, variants
-from sympo.analysis.style import SOLID, Dashes, LossStyle, Marker, ordered, styles
+from sympo.analysis.style import Dashes, LossStyle, Marker, ordered, styles
 
 Json = dict[str, object]
 BESIDE = tuple(one.title for one in BASELINES.values())  # rows beside the losses
@@ -29,7 +29,9 @@ class Keys:
     seeds: list[int]
 
     @classmethod
-    def of(cls, cells: pd.DataFrame, more: Sequence[str] = (), rates: Sequence[float] = ()) -> "Keys":
+    def of(
+        cls, cells: pd.DataFrame, more: Sequence[str] = (), rates: Sequence[float] = ()
+    ) -> "Keys":
         """Of the cells; more: variants without cells, such as baselines; rates: further ones."""
         by = group_columns(cells)
         names = ordered({*variants(cells).unique(), *more} - set(BESIDE))
@@ -60,7 +62,7 @@ class Keys:
         left_out = set(implied(self.experiments))
         return [
             {"name": name, "values": list(dict.fromkeys(self._shown(name)))}
-            for name in self.experiments
+            for name in map(str, self.experiments)
             if name not in left_out and self.experiments[name].nunique(dropna=False) > 1
         ]
 
@@ -109,7 +111,7 @@ def look(name: str, style: LossStyle) -> Json:
 
 def dashes(line: Dashes) -> list[float]:
     """Lengths of dashes and gaps in widths of the line; empty if it is solid."""
-    return [] if isinstance(line, str) or line == SOLID else list(line[1])
+    return [] if isinstance(line, str) else list(line[1])
 
 
 def outline(marker: Marker) -> str:

@@ -21,17 +21,12 @@ def outcome(cells: pd.DataFrame, summary: pd.DataFrame, differences: pd.DataFram
     own = own[~own["metric"].map(is_baseline)]
     redundant = implied(own[by].drop_duplicates()) if len(own) else []
     sentences = []
-    for values, rows in own.groupby(by, dropna=False):
+    for _, rows in own.groupby(by, dropna=False):
         first = rows[rows["metric"] == rows["metric"].iloc[0]]
         top = first[first["noise"] == first["noise"].max()].sort_values("mean", ascending=False)
-        same = np.logical_and.reduce(
-            [
-                (differences[name] == value) | (differences[name].isna() & pd.isna(value))
-                for name, value in zip(by, values, strict=True)
-            ]
-        )
+        same = differences.merge(rows[by].head(1), on=by)  # missing settings match, too
         shown = title(rows.drop(columns=redundant))
-        sentences.append(f"{shown}: {_sentence(top, differences[same])}")
+        sentences.append(f"{shown}: {_sentence(top, same)}")
     more = len(sentences) - MOST
     return [*sentences[:MOST], *([f"And {more} more experiments, below."] if more > 0 else [])]
 
@@ -66,9 +61,7 @@ def _sentence(top: pd.DataFrame, differences: pd.DataFrame) -> str:
         if pd.notna(row["p_holm"]) and row["p_holm"] < _LEVEL
         else "too little to separate the two"
     )
-    return (
-        f"{said}, the highest, {gap:.1f}{points} above {second['variant']}{over}: {verdict}."
-    )
+    return f"{said}, the highest, {gap:.1f}{points} above {second['variant']}{over}: {verdict}."
 
 
 def _value(value: float, unit: Metric) -> str:

@@ -326,15 +326,15 @@
     const columns = columnsOf(metric.unit, rows);
     const head = el("tr");
     for (const [name, label, help] of columns) {
-      const button = explained(el("button", { type: "button" }, label), help);
+      const arrow = state.sort !== name ? "" : state.down ? "\u00a0▾" : "\u00a0▴";
+      const button = explained(el("button", { type: "button" }, label + arrow), help);
       button.addEventListener("click", () => {
         state.down = state.sort === name ? !state.down : ["mean", "d", "k"].includes(name);
         state.sort = name;
         update(`#tables [data-table="${e}-${n}"] thead [data-column="${name}"] button`);
       });
       const sort = state.sort === name ? (state.down ? "descending" : "ascending") : "none";
-      head.append(el("th", { scope: "col", "aria-sort": sort, "data-column": name }, button,
-        sort === "none" ? "" : state.down ? " ▾" : " ▴"));
+      head.append(el("th", { scope: "col", "aria-sort": sort, "data-column": name }, button));
     }
     const body = el("tbody");
     for (const row of sorted(rows)) body.append(rowNode(row, columns, metric, e, n));

@@ -110,7 +110,11 @@ def _within(page: Page) -> tuple[dict[str, str], list[str]]:
         keep(name, text, name)
     room = min(room, _MOST_OF_FILES)
     names = [one.name for one in page.figures]
-    for name in [*page.files, *(f"{name}.pdf" for name in names), *(f"{name}.png" for name in names)]:
+    for name in [
+        *page.files,
+        *(f"{name}.pdf" for name in names),
+        *(f"{name}.png" for name in names),
+    ]:
         file = page.folder / name
         if file.is_file() and file.stat().st_size < _LARGEST_FILE:
             keep(f"file-{name}", packed_bytes(file.read_bytes()), "")
@@ -162,7 +166,7 @@ def _figure(one: Shown) -> str:
     alt = html.escape(f"{one.title}: {one.of}. {one.caption}")
     return (
         f'<figure id="figure-{html.escape(one.name)}" data-part="{one.part}"{at}>'
-        f"<figcaption><h3>{title}</h3><p class=\"of\">{of}</p></figcaption>"
+        f'<figcaption><h3>{title}</h3><p class="of">{of}</p></figcaption>'
         f'<div class="drawing" role="group" aria-label="{alt}"></div>'
         f'<p class="caption">{html.escape(one.caption)}</p><p class="files">{files}</p></figure>'
     )
