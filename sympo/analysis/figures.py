@@ -16,6 +16,7 @@ from sympo.analysis.frames import WHICH, group_columns, implied, show
 from sympo.analysis.judge_plots import agreement_matrix, judged_vs_noise, position_bias
 from sympo.analysis.noise_plots import accuracy_vs_noise
 from sympo.analysis.paper_values import with_paper_values
+from sympo.analysis.style import declared
 from sympo.analysis.training_panel import training_estimates, training_panel
 from sympo.analysis.training_plots import metric_vs_epochs, metric_vs_kl, reward_vs_digit
 
@@ -118,6 +119,11 @@ def draw(collection: Collection) -> dict[str, Figure]:
 
 def standing(collection: Collection) -> list[Standing]:
     """The figures of `draw` with their estimates."""
+    with declared(collection.symmetric):
+        return _standing(collection)
+
+
+def _standing(collection: Collection) -> list[Standing]:
     by = group_columns(collection.cells)
     experiments = collection.cells[by].drop_duplicates()
     redundant = implied(experiments)

@@ -22,6 +22,7 @@ from sympo.analysis.frames import WHICH, group_columns, judge_of
 from sympo.analysis.html import build, render
 from sympo.analysis.latex import latex_table
 from sympo.analysis.paper_values import not_shown, with_paper_values
+from sympo.analysis.style import declared
 from sympo.analysis.tables import format_table, unfinished
 from sympo.disk import remove_litter, temporary_name
 from sympo.metrics import HEADLINES, metric_of
@@ -121,7 +122,8 @@ def write_report(
         write_csv(paired, made / "differences.csv")
         (made / "summary.tex").write_text(latex_table(numbers))
         alone = _standing(collection, settings)
-        drawn = [(one, comparison_figure(one, settings.size)) for one in compared]
+        with declared(collection.symmetric):
+            drawn = [(one, comparison_figure(one, settings.size)) for one in compared]
         for one in alone if note else ():
             mark(one.figure, note)
         for comparison in compared:
@@ -134,9 +136,10 @@ def write_report(
         said = claims.sentences
         notes = [note, *collection.set_aside, *why_not]
         files = {name: what for name, what in _FILES.items() if (made / name).exists()}
-        page = build(
-            collection, numbers, paired, alone, drawn, said, list(filter(None, notes)), made, files
-        )
+        with declared(collection.symmetric):
+            page = build(
+                collection, numbers, paired, alone, drawn, said, [*filter(None, notes)], made, files
+            )
         figures = {one.name: one.figure for one in alone}
         figures |= {comparison.name: figure for comparison, figure in drawn}
         images = [save_figure(figure, made / name)[0] for name, figure in figures.items()]

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 _TOGETHER = 2048  # files parsed at a time
 _AT_ONCE = 1 << 15  # bytes, enough for nearly every file in one read
-_MADE = ["git_commit", "device", "started", "wall_seconds", "versions"]
+_MADE = ["git_commit", "device", "started", "wall_seconds", "versions", "symmetric_loss"]
 _READ = [
     *KEYS, "hash", "config", "last", "model", "protocol", "selected", "outcomes", "at_default",
     *_MADE,

@@ -148,6 +148,7 @@ class CellRun:
             peak_memory_bytes=peak_memory(self.cell.device),
             trained_together=trained_together,
             epochs=self.cell.job.epochs,
+            symmetric_loss=self.cell.loss.properties.symmetric,
             outcomes=dict(zip(("last", "selected"), outcomes, strict=True)),
         )
         self.summary = self.folder.summary()

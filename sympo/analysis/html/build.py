@@ -61,15 +61,12 @@ def build(
         *(_compared(drawn, figure) for drawn, figure in compared),
     ]
     figures = [one for one in contents if one is not None]
-    values = cell_values(collection, keys, metrics)
+    details = packed_details(collection.folders, groups(cells, keys), _DETAILS)
     parts = {
         "board": packed(board(summary, differences, keys, metrics)),
         **{one.shown.part: one.part for one in figures},
-        "cells": packed(values),
-        **{
-            f"details-{name}": part
-            for name, part in packed_details(collection.folders, groups(values), _DETAILS).items()
-        },
+        "cells": packed(cell_values(collection, keys, metrics)),
+        **{f"details-{name}": part for name, part in details.items()},
     }
     return Page(
         title=_title(cells),

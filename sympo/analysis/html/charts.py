@@ -112,12 +112,12 @@ def _panels(figure: Figure, axis: Along, rows: pd.DataFrame, keys: Keys) -> list
     """The panels in the order of the figure, with their keys. A panel that shows what another one
     does, as the selected epoch does if it is the last of every cell, is left out."""
     found: list[tuple[Key, Json]] = []
-    seen: list[pd.DataFrame] = []
+    seen: list[pd.Series] = []
     several = axis != "noise" and rows["metric"].nunique() > 1
     for key, ax in zip(_order(axis, rows), figure.axes, strict=False):
         metric, rate = key
         own = rows[(rows["metric"] == metric) & ((rows["noise"] == rate) | (axis == "noise"))]
-        means = own.set_index(["variant", "noise"])["mean"].sort_index().round(9)
+        means: pd.Series = own.set_index(["variant", "noise"])["mean"].sort_index().round(9)
         if several and axis in metric_of(metric).figures:  # has a figure of its own
             continue
         if own.empty or (axis == "noise" and any(means.equals(other) for other in seen)):
@@ -168,7 +168,7 @@ def _panel(ax: Axes) -> Json:
 
 def _ticks(axis: Axis, low: float, high: float) -> list[list[object]]:
     places = axis.get_majorticklocs()
-    labels = axis.get_major_formatter().format_ticks(places)
+    labels = axis.get_major_formatter().format_ticks(list(places))
     scaled = axis.get_transform().transform(np.asarray(places, dtype=float))
     return [
         [place, label.replace("\u2212", "-").replace("$", "")]

@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sympo.analysis.frames import flatten, show
-from sympo.analysis.html.keys import Json
+import pandas as pd
+
+from sympo.analysis.frames import flatten, show, variants
+from sympo.analysis.html.keys import Json, Keys
 from sympo.analysis.html.packing import numbers, packed
 from sympo.evaluation import judged_content
 from sympo.metrics import figures, metric_of
@@ -20,10 +22,11 @@ _VERDICTS = {1.0: "win", 0.5: "tie", 0.0: "loss", None: "invalid"}
 CURVES = tuple(dict.fromkeys(one.metric.path for one in figures() if one.axis == "epochs"))
 
 
-def groups(places: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+def groups(cells: pd.DataFrame, keys: Keys) -> dict[str, list[int]]:
     """The cells of each experiment, loss and noise rate, by the name of the group's part."""
     found: dict[str, list[int]] = {}
-    for cell, key in enumerate(zip(places["e"], places["v"], places["n"], strict=True)):
+    losses, rates = keys.variant(variants(cells)), keys.noise(cells["noise"])
+    for cell, key in enumerate(zip(keys.experiment(cells), losses, rates, strict=True)):
         found.setdefault("-".join(map(str, key)), []).append(cell)
     return found
 
