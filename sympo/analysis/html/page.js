@@ -802,6 +802,10 @@
     document.body.dataset.updated = (performance.now() - begun).toFixed(1);
   }
   async function begin() {
+    if (!holds("board")) {
+      $("board-hint").textContent = "The numbers are too many for this page: see summary.csv.";
+      return;
+    }
     board = await unpacked("board");
     index();
     buildFilters();

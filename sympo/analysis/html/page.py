@@ -97,7 +97,8 @@ def _within(page: Page) -> tuple[dict[str, str], list[str]]:
     """The parts and files that fit, and the names of the others."""
     kept: dict[str, str] = {}
     left_out: list[str] = []
-    room = LARGEST - _ROOM - sum(len(one.caption) + len(one.title) for one in page.figures) * 2
+    words = sum(2 * len(one.title + one.of + one.caption) + 600 for one in page.figures)
+    room = LARGEST - _ROOM - words
 
     def keep(name: str, text: str, label: str) -> None:
         nonlocal room
