@@ -56,11 +56,12 @@ def _sentence(top: pd.DataFrame, differences: pd.DataFrame) -> str:
     gap = unit.factor * sign * row["difference"]
     over = f" (paired, 95% interval {ends[0]:.1f} to {ends[1]:.1f})" if np.isfinite(ends[0]) else ""
     points = " points" if unit.unit == "%" else f" {unit.unit}".rstrip()
-    verdict = (
-        "the difference is significant after Holm's correction"
-        if pd.notna(row["p_holm"]) and row["p_holm"] < _LEVEL
-        else "too little to separate the two"
-    )
+    if not np.isfinite(ends[0]):
+        verdict = "the difference has no interval"
+    elif row["p_holm"] < _LEVEL:
+        verdict = "the difference is significant after Holm's correction"
+    else:
+        verdict = "too little to separate the two"
     return f"{said}, the highest, {gap:.1f}{points} above {second['variant']}{over}: {verdict}."
 
 

@@ -76,7 +76,7 @@
 
   // ---- words --------------------------------------------------------------------------------
   const format = (value, unit) => value === null || value === undefined ? "" :
-    unit === "%" ? value.toFixed(1) : String(Number(value.toPrecision(3)));
+    unit === "%" ? value.toFixed(1).replace(/^-0\.0$/, "0.0") : String(Number(value.toPrecision(3)));
   const signed = (value, unit) => (value > 0 ? "+" : "") + format(value, unit);
   const seedsInWords = k => k === 1 ? "1 seed" : `${k} seeds`;
   const few = k => k === 1 ? "one seed only" : k === 2 ? "two seeds only" : "";
