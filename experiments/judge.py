@@ -120,6 +120,7 @@ class JudgeJob:
             found, Path(settings["report_dir"]),
             partial(_provenance, name, judge, overrides, data_of),
             ("runs", "judged", "already judged"), figures=settings["figures"],
+            typed=command("", overrides),
         )  # fmt: skip
 
 

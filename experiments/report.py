@@ -39,6 +39,7 @@ def report(
     note: str = "",
     paper_values: "Sequence[PaperValues]" = (),
     figures: bool = True,
+    typed: str = "",
 ) -> bool:
     """Report on many runs: write tables and figures, print counts and failures with their logs.
     Returns whether a report was written.
@@ -49,11 +50,12 @@ def report(
     note: a sentence to put below the table and every standing figure.
     paper_values: numbers of a paper to show beside ours.
     figures: whether to draw them.
+    typed: the command, for the top of the page.
     """
     folders = list(dict.fromkeys(outcome.folder for outcome in found))
     written = False
     try:
-        written = _draw(folders, out, provenance, asked, note, paper_values, figures)
+        written = _draw(folders, out, provenance, asked, note, paper_values, figures, typed)
     except Exception as error:  # the cells are safe in their folders, and listed below
         if isinstance(error, OSError):  # such as a full disk: a traceback would not help
             print(f"error: {printable(f'could not report to {out}: {error}')}", file=sys.stderr)
@@ -84,6 +86,7 @@ def _draw(
     note: str,
     paper_values: "Sequence[PaperValues]",
     figures: bool,
+    typed: str,
 ) -> bool:
     from sympo.analysis import Collection, write_report
 
@@ -93,7 +96,8 @@ def _draw(
     if collection.cells.empty:
         print("", *collection.set_aside, sep="\n")
         return False
-    beside = replace(collection, paper_values=paper_values)
+    made = replace(collection.provenance, command=typed)
+    beside = replace(collection, paper_values=paper_values, provenance=made)
     written = write_report(beside, out, asked, note, figures)
     incomplete = set(collection.unfinished)
     name, text = provenance([folder for folder in folders if str(folder) not in incomplete])
@@ -103,6 +107,7 @@ def _draw(
         print(f"{sentence}\n")
     for figure in written.figures:
         print(figure)
+    print(f"\nreport: {written.page}")
     return True
 
 

@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cells import Planned, prepare
 from experiments.external_targets import SWITCH
-from experiments.report import SMALL, cell_provenance, outcomes, report
+from experiments.report import SMALL, cell_provenance, command, outcomes, report
 from experiments.report_settings import check_settings_exist, report_of
 from experiments.settings import refuse_classes, sizes_of, unknown_override
 from experiments.sweep_names import differing, group_name, settings_of
@@ -103,10 +103,10 @@ class CellSweeper(Sweeper):
         note = SMALL if chosen.size == "small" else ""
         provenance = partial(cell_provenance, arguments)
         out = Path(self.config.report_dir)
-        drawn = bool(self.config.figures)
         written = report(
-            found, out, provenance, asked=asked, note=note, paper_values=paper, figures=drawn
-        )
+            found, out, provenance, asked=asked, note=note, paper_values=paper,
+            figures=bool(self.config.figures), typed=command("-m ", arguments),
+        )  # fmt: skip
         track_sweep(cells, found, out if written else None, arguments, chosen.experiment)
         if chosen.experiment and (others := {*sizes_of(chosen.experiment)} - {chosen.size}):
             print(f"size={chosen.size}; this experiment also has size={', '.join(sorted(others))}")

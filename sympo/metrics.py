@@ -74,7 +74,7 @@ class Metric:
 
     @property
     def label(self) -> str:
-        """`Test order accuracy (%)`."""
+        """`Test pairwise accuracy (%)`."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
@@ -90,7 +90,7 @@ class MetricFigure:
 METRICS = (
     Metric("epoch", low=0),
     Metric(
-        "order_accuracy", "test", "Test order accuracy", "%", 100, 0, 1,
+        "order_accuracy", "test", "Test pairwise accuracy", "%", 100, 0, 1,
         figures=("noise", "epochs"), figure="accuracy", section=0, headline=True,
         baseline="order_accuracy",
     ),

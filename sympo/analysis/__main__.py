@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     for sentence in (report.table, *report.claims):
         print(f"{sentence}\n")
-    print("figures:", *report.figures, sep="\n")
+    print("figures:", *report.figures, "", f"report: {report.page}", sep="\n")
     return 1 if collection.set_aside or collection.damaged else 0
 
 

@@ -21,7 +21,9 @@ from sympo.analysis.judge_estimates import Judging, judging
 from sympo.analysis.judged_files import JudgedFiles
 from sympo.analysis.outcome_files import OUTCOMES, read_outcomes, sets_of, write_outcomes
 from sympo.analysis.paper_values import PaperValues
+from sympo.analysis.provenance import Provenance
 from sympo.analysis.run_files import read_runs, warn_of_damage
+from sympo.analysis.style import styles
 from sympo.runs.folder import CORRECTED, run_folders
 from sympo.types import BadArgument
 
@@ -37,7 +39,8 @@ class Collection:
     """The cells of some run folders.
 
     cells: one row per complete cell: `KEYS`, every config leaf that differs (dotted names),
-        `oracle` (the loss or the filter was given the true noise rate), `last/<metric>`,
+        `oracle` (the loss or the filter was given the true noise rate), `symmetric` (the loss
+        declares that it is) if some loss is not drawn so by its name, `last/<metric>`,
         `selected/<metric>`, `last/judge/<judge>/<metric>` if it was judged.
     curves: one row per complete cell and evaluation: the same columns up to `oracle`, then `epoch`
         and the scalar metrics.
@@ -49,6 +52,7 @@ class Collection:
         setting distinguishes.
     damaged: a sentence per damaged file; such cells count as incomplete.
     paper_values: numbers of a paper to show beside these.
+    folders: of the cells, in their order; none if read from CSVs. provenance: how they were made.
 
     For example, from a sweep to its table and a figure:
 
@@ -68,6 +72,8 @@ class Collection:
     damaged: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
     paper_values: Sequence[PaperValues] = ()
+    folders: Sequence[str] = ()
+    provenance: Provenance = field(default_factory=Provenance)
 
     @classmethod
     def from_runs(cls, runs: str | Path | Iterable[str | Path]) -> "Collection":
@@ -110,7 +116,16 @@ class Collection:
             there["incomplete"],
             Judging(there["judges"], there["agreement"], there["judged_differences"]),
             read_outcomes(out, len(cells)),
+            provenance=Provenance.read(out),
         )
+
+    @property
+    def symmetric(self) -> dict[str, bool]:
+        """Whether the loss of each variant is symmetric, if `cells` says so."""
+        if "symmetric" not in self.cells:
+            return {}
+        every = self.cells["symmetric"].groupby(variants(self.cells)).all()
+        return {str(name): bool(value) for name, value in every.items()}
 
     def _sometimes(self) -> dict[str, pd.DataFrame]:
         """The frames that can be empty."""
@@ -155,7 +170,8 @@ def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
         for name in runs.summaries.column_names
         if name.startswith(f"{which}.")
     }
-    cells = pd.concat([keys, _numbers(metrics, len(keys)), judged_metrics], axis=1)
+    symmetric = _symmetric(keys, _values(runs.summaries, "symmetric_loss"))
+    cells = pd.concat([keys, symmetric, _numbers(metrics, len(keys)), judged_metrics], axis=1)
     cells = cells.copy()  # into one block per type: pandas warns when a column joins a hundred
     of_cell = runs.evaluations["cell"].to_numpy()
     # the mean reward per item belongs to the end of a run
@@ -182,7 +198,17 @@ def _collect(folders: list[str], set_aside: Sequence[str] = ()) -> Collection:
         set_aside,
         runs.damaged,
         runs.incomplete,
+        folders=runs.complete,
+        provenance=Provenance.of(runs.summaries),
     )
+
+
+def _symmetric(keys: pd.DataFrame, recorded: Sequence[bool | None]) -> pd.DataFrame:
+    """The column `symmetric`; none if names say the same, or not every cell recorded it."""
+    named = [look.family for look in map(styles(keys["loss"]).get, keys["loss"]) if look]
+    if None in recorded or list(recorded) == named:
+        return pd.DataFrame(index=keys.index)
+    return pd.DataFrame({"symmetric": np.array(recorded, dtype=bool)}, index=keys.index)
 
 
 def _of_one_seed(keys: pd.DataFrame) -> list[np.ndarray]:

@@ -31,7 +31,8 @@ class Drawn:
         in `summarise`, and against a metric x_low, x_high. x is NaN for cells that do not have the
         setting; their lines are level.
     settings: the values of the settings of each row of `table`. labels: those of the cells.
-    context: what all cells share, and what this figure alone has.
+    context: what all cells share, and what this figure alone has. members: the cells of each row of
+        `table`, by their rows in the collection.
     """
 
     comparison: Comparison
@@ -40,6 +41,7 @@ class Drawn:
     settings: pd.DataFrame
     labels: Labels
     context: str
+    members: list[list[int]]
 
     def csv(self) -> pd.DataFrame:
         """The numbers drawn, under the names of settings and metrics."""
@@ -72,7 +74,7 @@ def compare(collection: Collection, comparison: Comparison) -> list[Drawn] | str
         frame = frame.assign(**{name: frame[name].where(both) for name in columns})
     roles = Roles.of(frame, comparison)
     return [
-        _drawn(rows, roles, comparison, name, context, outcomes)
+        _drawn(rows, roles, comparison, name, context, outcomes, len(collection.cells))
         for name, context, rows in _figures(frame, roles, comparison.name)
     ]
 
@@ -102,6 +104,7 @@ def _drawn(
     name: str,
     context: str,
     outcomes: Outcomes,
+    cells: int,
 ) -> Drawn:
     labels = Labels.of(frame, roles)
     relabelled = labels.frame.rename(columns={"line": "loss", "x": "noise"})
@@ -129,9 +132,20 @@ def _drawn(
     )
     settings = table[list(raw)].rename(columns=lambda key: key.removeprefix("setting "))
     table = table.drop(columns=list(raw))
+    members = _members(labels.frame, table, cells)
     if "x_mean" in table:
         table["x"] = table.pop("x_mean")
-    return Drawn(comparison, name, table, settings, labels, context)
+    return Drawn(comparison, name, table, settings, labels, context, members)
+
+
+def _members(labels: pd.DataFrame, table: pd.DataFrame, cells: int) -> list[list[int]]:
+    """The cells of each row; long cells have all `cells` once for each epoch."""
+    rows = labels[POINT].assign(cell=labels.index % cells)
+    rows = rows.merge(table[POINT].assign(row=range(len(table))), on=POINT)
+    found: list[list[int]] = [[] for _ in range(len(table))]
+    for row, cell in zip(rows["row"].tolist(), rows["cell"].tolist(), strict=True):
+        found[row].append(cell)
+    return found
 
 
 def _estimates(frame: pd.DataFrame, comparison: Comparison, outcomes: Outcomes) -> pd.DataFrame:

@@ -82,7 +82,7 @@ def against_kl(
 def reward_by_item(
     cells: pd.DataFrame, which: str = "last", incomplete: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Mean learned reward at each level of the true reward (digits: each digit), with `summarise`'s
+    """Mean learned reward at each level of the true reward, with `summarise`'s
     columns and `item`, the true reward.
 
     Each cell is standardised first, (r - mean r) / sd r over its items, because rewards are

@@ -16,17 +16,32 @@ from sympo.analysis.frames import WHICH, group_columns, implied, show
 from sympo.analysis.judge_plots import agreement_matrix, judged_vs_noise, position_bias
 from sympo.analysis.noise_plots import accuracy_vs_noise
 from sympo.analysis.paper_values import with_paper_values
+from sympo.analysis.style import declared
 from sympo.analysis.training_panel import training_estimates, training_panel
 from sympo.analysis.training_plots import metric_vs_epochs, metric_vs_kl, reward_vs_digit
 
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """A figure: how to estimate its numbers from a collection, and how to draw them."""
+    """A figure: how to estimate its numbers from a collection, and how to draw them.
+
+    axis: of a figure with a point for each loss and noise rate along it; None of other figures.
+    """
 
     name: str
     estimate: Callable[[Collection], pd.DataFrame]
     draw: Callable[[pd.DataFrame], Figure]
+    axis: metrics.Axis | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A figure of one experiment with the estimates that it shows."""
+
+    name: str
+    rows: pd.DataFrame
+    figure: Figure
+    axis: metrics.Axis | None
 
 
 def _vs_noise(metric: str, collection: Collection) -> pd.DataFrame:
@@ -77,10 +92,15 @@ _ALONG: dict[
 }
 FIGURES = [
     *(
-        FigureSpec(one.name, partial(_ALONG[one.axis][0], one.metric.path), _ALONG[one.axis][1])
+        FigureSpec(
+            one.name,
+            partial(_ALONG[one.axis][0], one.metric.path),
+            _ALONG[one.axis][1],
+            one.axis,
+        )
         for one in metrics.figures()
     ),
-    FigureSpec("training_panel", training_estimates, training_panel),
+    FigureSpec("training_panel", training_estimates, training_panel, "epochs"),
     FigureSpec("judge_position_bias", lambda made: made.judging.judges, position_bias),
     FigureSpec("judge_agreement", lambda made: made.judging.agreement, agreement_matrix),
 ]
@@ -96,19 +116,29 @@ def draw(collection: Collection, only: Iterable[str] = ()) -> dict[str, Figure]:
 
     only: the names of the figures to draw, such as accuracy_vs_noise; none for all.
     """
-    wanted = set(only)
+    return {one.name: one.figure for one in standing(collection, only)}
+
+
+def standing(collection: Collection, only: Iterable[str] = ()) -> list[Standing]:
+    """The figures of `draw` with their estimates."""
+    with declared(collection.symmetric):
+        return _standing(collection, set(only))
+
+
+def _standing(collection: Collection, wanted: set[str]) -> list[Standing]:
     by = group_columns(collection.cells)
     experiments = collection.cells[by].drop_duplicates()
     redundant = implied(experiments)
     experiments = experiments.drop(columns=redundant)
-    figures = {}
+    figures = []
     for spec in [*FIGURES, *_of_judges(collection)]:
         if wanted and spec.name not in wanted:
             continue
         estimated = spec.estimate(collection)
         for _, rows in estimated.groupby(by, dropna=False) if len(estimated) else ():
             suffix = _suffix(rows.iloc[0], experiments) if len(experiments) > 1 else ""
-            figures[spec.name + suffix] = spec.draw(rows.drop(columns=redundant))
+            figure = spec.draw(rows.drop(columns=redundant))
+            figures.append(Standing(spec.name + suffix, rows, figure, spec.axis))
     return figures
 
 
@@ -118,6 +148,7 @@ def _of_judges(collection: Collection) -> list[FigureSpec]:
             f"judge_{_file_name(judge)}_win_rate_vs_noise",
             partial(_judged_vs_noise, judge),
             judged_vs_noise,
+            "noise",
         )
         for judge in judges_in(collection)
     ]

@@ -1,6 +1,5 @@
 """From a collection to a report: CSVs, figures, one HTML page."""
 
-import html
 import re
 import tempfile
 from collections.abc import Callable
@@ -9,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from sympo.analysis import estimates, paired
 from sympo.analysis.baselines import summarise_baselines
@@ -19,9 +17,12 @@ from sympo.analysis.collect import Collection
 from sympo.analysis.comparison_plots import comparison_figure
 from sympo.analysis.comparisons import Drawn, compare
 from sympo.analysis.csv import write_csv
-from sympo.analysis.figures import FILES, draw, judges_in
+from sympo.analysis.figures import FILES, Standing, judges_in, standing
 from sympo.analysis.frames import WHICH, group_columns, judge_of
+from sympo.analysis.html import build, render
+from sympo.analysis.latex import latex_table
 from sympo.analysis.paper_values import not_shown, with_paper_values
+from sympo.analysis.style import declared
 from sympo.analysis.tables import format_table, unfinished
 from sympo.disk import remove_litter, temporary_name
 from sympo.metrics import HEADLINES, metric_of
@@ -31,14 +32,14 @@ from sympo.types import BadInput, printable
 # files that only some reports have
 _SOMETIMES = re.compile(
     r"((incomplete|judges|agreement|judged_differences|outcomes|test_sets|claims|comparisons)\.csv"
-    rf"|{re.escape(FILE)})"
+    rf"|summary\.tex|{re.escape(FILE)})"
 )
 
 
 @dataclass(frozen=True)
 class Report:
     """A written report; table: the closing table as text; figures: the PNGs; claims: a sentence of
-    outcome for each."""
+    outcome for each; page: report.html."""
 
     folder: Path
     summary: pd.DataFrame
@@ -46,6 +47,10 @@ class Report:
     figures: list[Path]
     table: str
     claims: list[str] = field(default_factory=list)
+
+    @property
+    def page(self) -> Path:
+        return self.folder / "report.html"
 
 
 def summary(collection: Collection) -> pd.DataFrame:
@@ -118,40 +123,46 @@ def write_report(
         collection.write(made)
         write_csv(numbers, made / "summary.csv")
         write_csv(paired, made / "differences.csv")
-        figures = _standing(collection, settings) if draws else {}
-        for figure in figures.values() if note else ():
-            mark(figure, note)
-        for drawn in compared:
-            if draws:
-                figures[drawn.name] = comparison_figure(drawn, settings.size)
-            write_csv(drawn.csv(), made / f"{drawn.name}.csv")
+        (made / "summary.tex").write_text(latex_table(numbers))
+        alone = _standing(collection, settings) if draws else []
+        with declared(collection.symmetric):
+            drawn = [(one, comparison_figure(one, settings.size)) for one in compared if draws]
+        for one in alone if note else ():
+            mark(one.figure, note)
+        for comparison in compared:
+            write_csv(comparison.csv(), made / f"{comparison.name}.csv")
         if settings:
             settings.write(made)
         for name, frame in (("claims", claims.claims), ("comparisons", claims.comparisons)):
             if len(frame):
                 write_csv(frame, made / f"{name}.csv")
         said = claims.sentences
-        page = _page(
-            table, said, figures, [name for name in _CSVS if (made / f"{name}.csv").exists()]
-        )
-        (made / "report.html").write_text(page)
+        notes = [note, *collection.set_aside, *why_not]
+        files = {name: what for name, what in _FILES.items() if (made / name).exists()}
+        with declared(collection.symmetric):
+            page = build(
+                collection, numbers, paired, alone, drawn, said, [*filter(None, notes)], made, files
+            )
+        figures = {one.name: one.figure for one in alone}
+        figures |= {comparison.name: figure for comparison, figure in drawn}
         images = [save_figure(figure, made / name)[0] for name, figure in figures.items()]
-        files = sorted(made.iterdir())
+        (made / "report.html").write_text(render(page), encoding="utf-8")
+        new = sorted(made.iterdir())
         compared_before = _names_before(out)
         for old in out.iterdir():
             ours = _is_ours(old.name) or compared_before.fullmatch(old.name)
             if ours and not (made / old.name).exists():
                 old.unlink()
-        for file in files:
+        for file in new:
             file.replace(out / file.name)
     return Report(out, numbers, paired, [out / image.name for image in images], table, said)
 
 
-def _standing(collection: Collection, settings: ReportSettings) -> dict[str, Figure]:
+def _standing(collection: Collection, settings: ReportSettings) -> list[Standing]:
     """The standing figures. Beside comparisons, which put several experiments into one figure,
     those of each experiment apart are left out."""
     experiments = collection.cells[group_columns(collection.cells)].drop_duplicates()
-    return {} if settings.comparisons and len(experiments) > 1 else draw(collection)
+    return [] if settings.comparisons and len(experiments) > 1 else standing(collection)
 
 
 def _compared(collection: Collection, settings: ReportSettings) -> tuple[list[Drawn], list[str]]:
@@ -203,40 +214,16 @@ def _of_headlines(
     return pd.concat(tables, ignore_index=True)
 
 
-_CSVS = {
-    "summary": "summary",
-    "differences": "differences, paired over seeds",
-    "judges": "judges",
-    "agreement": "agreement between judges",
-    "judged_differences": "judged differences, paired by prompt, with intervals over the prompts",
-    "claims": "claims",
-    "comparisons": "comparisons of the claims, paired over seeds",
-    "cells": "cells",
-    "curves": "curves",
+_FILES = {
+    "summary.csv": "means and intervals",
+    "summary.tex": "the same as a table in LaTeX (needs booktabs)",
+    "differences.csv": "differences between losses, paired over seeds",
+    "judges.csv": "judges",
+    "agreement.csv": "agreement between judges",
+    "judged_differences.csv": "judged differences, paired by prompt",
+    "claims.csv": "claims",
+    "comparisons.csv": "comparisons of the claims, paired over seeds",
+    "incomplete.csv": "cells that are not complete",
+    "cells.csv": "every cell",
+    "curves.csv": "every evaluation of every cell",
 }
-
-
-def _page(table: str, claims: list[str], figures: dict[str, Figure], csvs: list[str]) -> str:
-    images = "\n".join(_image(name, figure) for name, figure in figures.items())
-    links = ", ".join(f'<a href="{name}.csv">{_CSVS[name]}</a>' for name in csvs)
-    return (
-        '<!doctype html><meta charset="utf-8"><title>sympo report</title>\n'
-        '<body style="max-width: 60rem; margin: 2rem auto; font-family: sans-serif">\n'
-        f"<h1>Results</h1>\n{_paragraphs(claims)}<pre>{html.escape(table)}</pre>\n{images}\n"
-        f"<p>Numbers: {links}.</p>\n"
-        "</body>\n"
-    )
-
-
-def _paragraphs(claims: list[str]) -> str:
-    return "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in claims)
-
-
-def _image(name: str, figure: Figure) -> str:
-    words = html.escape(str(figure.get_label()))
-    # in inches, so that small and large figures have letters of one size
-    size = f"width: {figure.get_figwidth():g}in; max-width: 100%"
-    return (
-        f'<h2 style="font-size: 1.1rem">{words}</h2>\n'
-        f'<p><img src="{name}.png" alt="{words}" style="{size}"></p>'
-    )

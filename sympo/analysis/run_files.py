@@ -38,7 +38,11 @@ log = logging.getLogger(__name__)
 
 _TOGETHER = 2048  # files parsed at a time
 _AT_ONCE = 1 << 15  # bytes, enough for nearly every file in one read
-_READ = [*KEYS, "hash", "config", "last", "model", "protocol", "selected", "outcomes", "at_default"]
+_MADE = ["git_commit", "device", "started", "wall_seconds", "versions", "symmetric_loss"]
+_READ = [
+    *KEYS, "hash", "config", "last", "model", "protocol", "selected", "outcomes", "at_default",
+    *_MADE,
+]  # fmt: skip
 _FINITE = sys.float_info.max
 _SHOWN = 20  # sentences on damaged files
 _NO_CONFIG = b"x:"  # stands in for a missing config, which is not garbled
@@ -52,7 +56,7 @@ class Runs:
         cells that failed before writing anything; damaged: a sentence per damaged file.
     summaries: a row for each complete folder: its keys, `config.<setting>` (a list as
         JSON text), `at_default` (as `Defaults.of` takes it), `last.<metric>`, `selected.<metric>`,
-        `outcomes.<last or selected>.<metric>`.
+        `outcomes.<last or selected>.<metric>`; where and when it was made.
     evaluations: a row for each evaluation: `cell`, the row of its folder; `epoch`; metrics.
     """
 

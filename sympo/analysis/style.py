@@ -7,9 +7,12 @@ and filled markers; every other loss has a broken line and pale markers.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from itertools import cycle, product
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -64,6 +67,8 @@ LOSSES = {
 _OTHER_COLORS = ["#AA4499", "#6699CC", "#117733", "#882255", "#DDAA33", "#004488"]
 # of the second setting of lines in comparisons
 _KINDS: list[Dashes] = [SOLID, DASHED, DOTTED, DASHDOT, LONG, DASHDOTDOT]
+# estimates, from which figures are drawn, hold the names of losses only
+_SYMMETRIC: ContextVar[Mapping[str, bool]] = ContextVar("symmetric", default=MappingProxyType({}))
 _SHAPES = list(product("vDPX<>phd8*", [DASHED, DOTTED, DASHDOT]))
 
 
@@ -72,13 +77,27 @@ def styles(variants: Iterable[str]) -> dict[str, LossStyle]:
 
     An unknown name gets its style from its hash; `cdpo (assumed_rate=0.2)` keeps the colour of cdpo
     and gets marker and line from its hash. If two in one figure clash, the later takes the next
-    free style.
+    free style. Within `declared`, what a loss declares decides whether it has the family's look.
     """
     chosen: dict[str, LossStyle] = {}
     for name in ordered(variants):
         known = LOSSES.get(name) or LOSSES.get(name.removesuffix(" (oracle)"))
-        chosen[name] = known or _free(name, {(s.marker, s.line) for s in chosen.values()})
+        look = known or _free(name, {(s.marker, s.line) for s in chosen.values()})
+        symmetric = _SYMMETRIC.get().get(name, look.family)
+        if symmetric != look.family:
+            look = replace(look, line=SOLID if symmetric else DASHED, family=symmetric)
+        chosen[name] = look
     return chosen
+
+
+@contextmanager
+def declared(symmetric: Mapping[str, bool]) -> Iterator[None]:
+    """Draw variants as their losses declare themselves: symmetric or not."""
+    token = _SYMMETRIC.set(symmetric)
+    try:
+        yield
+    finally:
+        _SYMMETRIC.reset(token)
 
 
 def ordered(variants: Iterable[str]) -> list[str]:

@@ -80,6 +80,24 @@ def _footnotes(summary: pd.DataFrame) -> str:
     if COLUMN in summary:
         sources = ", ".join(sorted(summary[f"{COLUMN}_source"].dropna().unique()))
         notes.append(f"[]: the paper's number ({sources})")
+    measured, blocks = _coverage(summary)
+    if missing := int(measured["missing"].sum()):
+        notes.append(f"missing: {missing} cell{'s' * (missing != 1)}")
+    for judge, same in blocks.groupby("judge"):
+        judged = same.groupby("experiment")["n_seeds"].max()
+        cells = measured["n_seeds"].reindex(judged.index)
+        if (judged < cells).any():
+            notes.append(f"{judge} judged {judged.sum()} of {cells.sum()} cells")
+    return "\n".join(notes)
+
+
+def missing_cells(summary: pd.DataFrame) -> int:
+    """The number of cells of the expected grids without a value."""
+    return int(_coverage(summary)[0]["missing"].sum())
+
+
+def _coverage(summary: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """n_seeds and missing of each experiment, and of each of its metrics with its judge."""
     by = before(summary, "loss")
     summary = summary[~summary["metric"].map(is_baseline)]
     rows = summary.assign(
@@ -90,15 +108,7 @@ def _footnotes(summary: pd.DataFrame) -> str:
     )
     # a cell that diverged after its selected epoch is missing from one block only
     measured = blocks[blocks["judge"].isna()].groupby("experiment")[["n_seeds", "missing"]].max()
-    if measured["missing"].any():
-        missing = int(measured["missing"].sum())
-        notes.append(f"missing: {missing} cell{'s' * (missing != 1)}")
-    for judge, same in blocks.groupby("judge"):
-        judged = same.groupby("experiment")["n_seeds"].max()
-        cells = measured["n_seeds"].reindex(judged.index)
-        if (judged < cells).any():
-            notes.append(f"{judge} judged {judged.sum()} of {cells.sum()} cells")
-    return "\n".join(notes)
+    return measured, blocks
 
 
 def unfinished(incomplete: pd.DataFrame) -> str:

@@ -42,7 +42,7 @@ def training_panel(curves: pd.DataFrame) -> Figure:
     The columns are the lowest, the middle and the highest of the rates.
     curves: `training_estimates` of one experiment.
     """
-    rates = _shown(np.sort(curves.loc[curves["n_seeds"] > 0, "noise"].unique()))
+    rates = shown_rates(np.sort(curves.loc[curves["n_seeds"] > 0, "noise"].unique()))
     curves = curves[curves["noise"].isin(rates)]
     names, looks = metrics_in(curves), styles(curves["variant"])
     size = (3.1 * len(rates) + 1.9, 1.75 * len(names) + 1.2)
@@ -73,7 +73,8 @@ def _draw(rows: pd.DataFrame, factor: float, looks: Mapping[str, LossStyle], ax:
         band(rows[rows["variant"] == variant], factor, look, place, ax, axis="epoch")
 
 
-def _shown(rates: np.ndarray) -> np.ndarray:
+def shown_rates(rates: np.ndarray) -> np.ndarray:
+    """The rates with a column, of all sorted ones."""
     if len(rates) <= MOST_RATES:
         return rates
     return rates[[0, len(rates) // 2, -1]]

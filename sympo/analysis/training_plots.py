@@ -67,15 +67,14 @@ def metric_vs_kl(trails: pd.DataFrame) -> Figure:
 
 @mpl.rc_context(DRAWN)
 def reward_vs_digit(rewards: pd.DataFrame) -> Figure:
-    """Standardised learned reward against the true reward (digits: the digit), a panel per noise
-    rate, beside the true reward itself.
+    """Standardised learned reward against the true reward, which of an image of a digit is the
+    digit; a panel per noise rate, beside the true reward itself.
 
     rewards: `reward_by_item` of one experiment.
     """
     truth = Line2D([], [], color="#9a9a9a", linewidth=6, alpha=0.45, label="true reward")
     items = np.sort(rewards["item"].dropna().unique())
-    label = "Digit" if np.array_equal(items, np.arange(10)) else "True reward"
-    figure = _bands(rewards, "item", label, truth)
+    figure = _bands(rewards, "item", "True reward", truth)
     for ax in figure.axes:
         true = (items - items.mean()) / items.std()
         ax.plot(items, true, color=truth.get_color(), linewidth=6, alpha=0.45, zorder=1.5)

@@ -191,6 +191,7 @@ class CellRun:
             trained_together=trained_together,
             processes=processes.size(),
             epochs=self.cell.job.epochs,
+            symmetric_loss=self.cell.loss.properties.symmetric,
             outcomes=dict(zip(("last", "selected"), outcomes, strict=True)),
         )
         self.summary = self.folder.summary()

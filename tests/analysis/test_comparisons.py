@@ -224,7 +224,7 @@ def test_reports_hold_comparisons_and_claims_and_are_redrawn_from_csv(
     assert {"rank.png", "rank.pdf", "rank.csv", "claims.csv", "comparisons.csv", FILE} <= made
     assert report.folder / "rank.png" in report.figures
     page = (report.folder / "report.html").read_text()
-    assert "Supported: Ramp ranks better (Theorem 2)" in page and 'src="rank.png"' in page
+    assert "Supported: Ramp ranks better (Theorem 2)" in page and 'href="rank.png"' in page
     before = {
         name: (report.folder / name).read_bytes()
         for name in ("rank.csv", "rank.png", "claims.csv", "comparisons.csv", FILE)

@@ -1,10 +1,13 @@
+import json
 from itertools import combinations
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from sympo.analysis.style import LOSSES, styles
+from sympo.analysis import Collection
+from sympo.analysis.style import LOSSES, SOLID, declared, styles
+from tests.analysis.synthetic import write_run
 
 POLICIES = ["logistic", "hinge", "sigmoid", "ramp", "cdpo", "rdpo", "ropo", "ipo", "dr_dpo"]
 # what is left of linear RGB without one kind of cone (Machado, Oliveira and Fernandes, 2009)
@@ -68,3 +71,31 @@ def test_variants_of_one_loss_share_its_colour_and_differ():
     looks = styles(names).values()
     assert {look.color for look in looks} == {LOSSES["cdpo"].color}
     assert len({(look.marker, look.line) for look in looks}) == 4
+
+
+def test_what_a_loss_declares_decides_the_family(tmp_path):
+    for loss, symmetric in (("mine", True), ("ramp", True), ("tempered_sigmoid", False)):
+        folder = write_run(tmp_path, loss=loss)
+        summary = json.loads((folder / "summary.json").read_text())
+        (folder / "summary.json").write_text(json.dumps(summary | {"symmetric_loss": symmetric}))
+    collection = Collection.from_runs(tmp_path)
+    assert collection.symmetric == {"mine": True, "ramp": True, "tempered_sigmoid": False}
+    with declared(collection.symmetric):
+        found = styles(collection.symmetric)
+    assert [found[name].family for name in ("mine", "ramp", "tempered_sigmoid")] == [
+        True,
+        True,
+        False,
+    ]
+    assert found["mine"].line == SOLID != found["tempered_sigmoid"].line
+    assert not styles(["mine"])["mine"].family
+    # written and read again
+    collection.write(tmp_path / "out")
+    assert Collection.read(tmp_path / "out").symmetric == collection.symmetric
+
+
+def test_losses_that_their_names_describe_add_no_column(tmp_path):
+    folder = write_run(tmp_path, loss="ramp")
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps(summary | {"symmetric_loss": True}))
+    assert "symmetric" not in Collection.from_runs(tmp_path).cells
