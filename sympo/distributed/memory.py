@@ -22,8 +22,8 @@ class Peaks:
     device_type: `cpu` or `cuda`. The records are those of torch's allocators, storages that are
     resized included; copies inside a communication library and mapped files are not among them.
 
-    largest: bytes of the largest single allocation; live: largest number of bytes held at a time
-    beyond those held before.
+    largest: bytes of the largest single allocation; live, held: bytes beyond those held before, at
+    most and at the end.
     """
 
     def __init__(self, device_type: str = "cpu") -> None:
@@ -31,7 +31,7 @@ class Peaks:
         self._profile = torch.profiler.profile(
             activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
         )
-        self.largest = self.live = 0
+        self.largest = self.live = self.held = 0
 
     def __enter__(self) -> "Peaks":
         self._profile.__enter__()  # type: ignore[no-untyped-call]
@@ -44,10 +44,9 @@ class Peaks:
         trace: TracebackType | None,
     ) -> None:
         self._profile.__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
-        live = 0
         for size in self._sizes():
-            live += size
-            self.largest, self.live = max(self.largest, size), max(self.live, live)
+            self.held += size
+            self.largest, self.live = max(self.largest, size), max(self.live, self.held)
 
     def _sizes(self) -> list[int]:
         """Bytes of each allocation, negative for each release, in their order."""

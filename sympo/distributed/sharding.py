@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import (
     FSDPModule,
@@ -13,6 +13,7 @@ from torch.distributed.fsdp import (
     fully_shard,
     register_fsdp_forward_method,
 )
+from torch.utils._pytree import tree_map_only
 
 from sympo.distributed import drawn_weights, file_weights
 from sympo.types import BadInput
@@ -75,10 +76,12 @@ def shard(model: "PreTrainedModel", mesh: DeviceMesh, precision: Precision = "fl
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     dtype = torch.float64 if precision == "float64" else torch.float32
     nn.Module.to(model, dtype)
-    # for saving; sharding changes the name of the class
-    model.config.architectures, model.config.dtype = [type(model).__name__], dtype
+    model.config.dtype = dtype  # for saving
     for unit in (*layers(model), model):
+        kind = type(unit)
         fully_shard(unit, mesh=mesh, mp_policy=policy)
+        # the class that takes its place: `transformers` looks classes up by name, and saves names
+        type(unit).__name__, type(unit).__module__ = kind.__name__, kind.__module__
         sharded = cast(FSDPModule, unit)
         # a plain sum over processes, which every backend has
         sharded.set_gradient_divide_factor(1.0)
@@ -115,4 +118,7 @@ def call_gathered(
 
 
 def _call(function: Callable[..., Any], *arguments: object) -> Any:
-    return function(*arguments)
+    # a write into a view would lose the hook of the backward pass
+    return tree_map_only(
+        Tensor, lambda found: found.clone() if found._is_view() else found, function(*arguments)
+    )
