@@ -5,24 +5,29 @@
 Counts the bytes of a process for Llama-3.2-3B by number of processes, without memory for weights:
 parameters, gradients and AdamW's moments in float32, and the largest unit that is whole at a time.
 Then a Llama of 30 M weights is read from a folder and trained for two steps by one and by two
-processes on the CPU, and what they allocate is recorded beside the same count. Activations are not
-part of either: the steps are on one short sequence with activation checkpointing. Writes
-results/benchmarks/sharded_memory.csv. Needs no GPU, data, account or network; takes a minute.
+processes on the CPU, and what a process holds is measured beside the same count, with the largest
+growth of its resident memory, which includes what gloo copies. The steps are on one short sequence
+with activation checkpointing, so activations hardly matter. Writes
+results/benchmarks/sharded_memory.csv. Needs Linux, and no GPU, data, account or network; takes a
+minute.
 """
 
 import argparse
 import csv
+import gc
 import io
 import os
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed import FileStore  # type: ignore[attr-defined]
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from experiments.benchmarks.engines import config
 from experiments.benchmarks.llama_flops import SHAPES, Shape
@@ -33,6 +38,7 @@ from sympo.pipelines.reference import checkpoint_activations
 
 LARGE, COUNTED = "llama-3.2-3b", (1, 2, 4, 8)
 SMALL, MEASURED = Shape(16_000, 512, 1408, 7, 8, 8, tied=True), (1, 2)
+TINY = Shape(64, 16, 24, 2, 2, 2, tied=True)
 TOKENS = 16
 COLUMNS = (
     "model", "how", "processes", "weights", "parameters", "gradients", "moments", "states",
@@ -71,39 +77,61 @@ def _columns(found: Counted) -> dict[str, int]:
 
 
 def train(folder: Path, rank: int, processes: int) -> dict[str, Any]:
-    """Read the model and take two steps; what this process allocated."""
-    store = dist.FileStore(str(folder / f"store-{processes}"), processes)
+    """Read the model and take two steps; what this process held."""
+    store = FileStore(str(folder / f"store-{processes}"), processes)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=processes)
     torch.set_num_threads(1)
     mesh = init_device_mesh("cpu", (processes,))
-    ids = torch.arange(TOKENS)[None]
-    with Peaks() as load:
-        model = load_sharded(folder, mesh)
+    _steps(folder / "tiny", mesh)  # loads code, which takes memory too
+    gc.collect()
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # begin a new peak
+    model, optimizer = _steps(folder, mesh)
+    most = _resident("VmHWM") - before
+    with Peaks() as peaks:
+        _steps(folder, mesh)
+    parts = {
+        "parameters": _bytes(model.parameters()),
+        "gradients": _bytes(p.grad for p in model.parameters()),
+        "moments": _bytes(
+            one
+            for state in optimizer.state.values()
+            for one in (state["exp_avg"], state["exp_avg_sq"])
+        ),
+    }
+    return {
+        "processes": processes,
+        **parts,
+        "states": sum(parts.values()),
+        "largest_tensor": peaks.largest,
+        "most_at_a_time": most,
+    }
+
+
+def _steps(folder: Path, mesh: DeviceMesh) -> tuple[Any, torch.optim.Optimizer]:
+    model = load_sharded(folder, mesh)
     checkpoint_activations(model)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    parts = [load]
+    ids = torch.arange(TOKENS)[None]
     for _ in range(2):
         optimizer.zero_grad()
-        with Peaks() as step:
-            torch.autograd.backward(model(ids).logits.log_softmax(-1)[..., 0].sum())
-            clip_by_global_norm(model.parameters(), 1.0)
-            optimizer.step()
-        parts.append(step)
-    rows = load.held
-    # gradients were released before the second step, which allocates them again
-    states = load.held + parts[1].held
-    return {
-        "processes": processes,
-        "parameters": rows,
-        "gradients": parts[2].held,
-        "moments": parts[1].held - parts[2].held,
-        "states": states,
-        "largest_tensor": max(part.largest for part in parts),
-        "most_at_a_time": max(
-            load.live, load.held + parts[1].live, states - parts[2].held + parts[2].live
-        ),
-    }
+        torch.autograd.backward(model(ids).logits.log_softmax(-1)[..., 0].sum())
+        clip_by_global_norm(model.parameters(), 1.0)
+        optimizer.step()
+    return model, optimizer
+
+
+def _resident(field: str) -> int:
+    """A field of Linux' account of this process's memory, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
+
+
+def _bytes(tensors: Iterable[Any]) -> int:
+    """Bytes of this process's rows; those of several weights may lie in one storage."""
+    storages = [one.to_local().untyped_storage() for one in tensors]
+    return sum({one.data_ptr(): one.nbytes() for one in storages}.values())
 
 
 def measured(folder: Path, processes: int) -> dict[str, Any]:
@@ -134,10 +162,11 @@ def main() -> None:
     rows = [counted(LARGE, SHAPES[LARGE], processes) for processes in COUNTED]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        small = skeleton(SMALL).to_empty(device="cpu")
-        small.init_weights()
-        small.save_pretrained(folder)
-        del small
+        for shape, place in ((SMALL, folder), (TINY, folder / "tiny")):
+            made = skeleton(shape).to_empty(device="cpu")
+            made.init_weights()
+            made.save_pretrained(place)
+            del made
         for processes in MEASURED:
             rows.append(counted("30 M weights", SMALL, processes))
             rows.append(measured(folder, processes))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sympo.distributed import clip_by_global_norm
 
 SIZES = {
-    "vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 6, "num_attention_heads": 4,
+    "vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4,
     "num_key_value_heads": 2, "intermediate_size": 56, "max_position_embeddings": 32,
     "pad_token_id": 3,
 }  # fmt: skip

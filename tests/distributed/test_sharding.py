@@ -13,9 +13,10 @@ import torch
 import torch.distributed as dist
 import transformers
 from safetensors import safe_open
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from sympo.distributed import draw_sharded, load_into, load_sharded, save_sharded
+from sympo.distributed import draw_sharded, load_into, load_sharded, save_sharded, shard
 from sympo.distributed.checkpoint_index import read_index
 from sympo.distributed.memory import count, units
 from sympo.types import BadInput
@@ -192,6 +193,32 @@ def keys_of(folder: Path) -> set[str]:
         return set(file.keys())
 
 
+def test_a_model_without_declared_layers_is_refused(mesh: DeviceMesh) -> None:
+    with torch.device("meta"):
+        model = llama(tied=True)
+    model._no_split_modules = None
+    with pytest.raises(BadInput, match="declares no layers"):
+        shard(model, mesh)
+
+
+def test_weights_drawn_outside_of_their_module_are_refused(mesh: DeviceMesh) -> None:
+    class Elsewhere(transformers.LlamaForCausalLM):
+        def _init_weights(self, module: nn.Module) -> None:
+            if module is self:
+                for one in self.parameters():
+                    transformers.initialization.normal_(one)
+
+    with pytest.raises(BadInput, match="cannot be drawn in parts"):
+        draw_sharded(lambda: Elsewhere(transformers.LlamaConfig(**SIZES)), mesh)
+
+
+def test_files_of_experts_are_refused(mesh: DeviceMesh, tmp_path: Path) -> None:
+    config = transformers.MixtralConfig(**SIZES, num_local_experts=2)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(BadInput, match="cannot read it by rows: use distributed=ddp"):
+        load_sharded(tmp_path, mesh)
+
+
 def test_a_damaged_checkpoint_is_refused(mesh: DeviceMesh, tmp_path: Path) -> None:
     model = draw_sharded(lambda: llama(tied=True), mesh)
     optimizer = adamw(model)
@@ -253,7 +280,7 @@ def test_memory_is_counted() -> None:
     assert units(model)["rest"] == 2 * 61 * 32 + 32
     layer = 2 * (32 * 32 + 16 * 32) + 3 * 32 * 56 + 2 * 32
     assert next(iter(units(model).values())) == layer
-    total = 6 * layer + 2 * 61 * 32 + 32
+    total = SIZES["num_hidden_layers"] * layer + 2 * 61 * 32 + 32
     alone, four = count(model, 1), count(model, 4)
     assert alone.parameters == 4 * total and alone.states == 16 * total
     # 61 rows give the largest of four shares 16
