@@ -22,12 +22,14 @@ def from_hub(model: "PreTrainedModel") -> Callable[[str], str]:
 
 def to_hub(model: "PreTrainedModel") -> Callable[[str], str]:
     """The name of a weight in a file, from the model's; raises BadInput as `from_hub` does."""
+    from transformers import core_model_loading
     from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import PrefixChange
 
     known = get_model_conversion_mapping(model, add_legacy=False)
-    # as `transformers` does with a model whose file's prefix is not known
-    used = [one for one in reversed(known) if not isinstance(one, PrefixChange)]
+    # left out as by `transformers`, as it is not known whether the file had the prefix; the first
+    # versions do not have such transforms
+    prefixes = getattr(core_model_loading, "PrefixChange", ())
+    used = [one for one in reversed(known) if not isinstance(one, prefixes)]
     return _renaming([one.reverse_transform() for one in used], model.config.model_type)
 
 

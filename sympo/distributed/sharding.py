@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Precision = Literal["float32", "bfloat16", "float64"]
+# which sums gradients over processes without dividing them
+LEAST_TORCH = "2.9"
 _CALL = "call_gathered"
 _Result = TypeVar("_Result")
 
@@ -68,9 +70,13 @@ def shard(model: "PreTrainedModel", mesh: DeviceMesh, precision: Precision = "fl
     precision: float32, float64, or bfloat16: float32 weights, gradients and sums over processes,
     products in bfloat16.
 
+    Raises BadInput for a model without such layers, and for a torch before 2.9.
+
     Gradients are sums over processes. A forward pass other than the model's own runs through
     `call_gathered`; all processes must take equally many forward and backward passes.
     """
+    if torch.__version__ < LEAST_TORCH:
+        raise BadInput(f"distributed=fsdp needs torch {LEAST_TORCH}; this is {torch.__version__}")
     policy = MixedPrecisionPolicy()
     if precision == "bfloat16":
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)

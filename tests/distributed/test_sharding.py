@@ -16,7 +16,14 @@ from safetensors import safe_open
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from sympo.distributed import draw_sharded, load_into, load_sharded, save_sharded, shard
+from sympo.distributed import (
+    clip_by_global_norm,
+    draw_sharded,
+    load_into,
+    load_sharded,
+    save_sharded,
+    shard,
+)
 from sympo.distributed.checkpoint_index import read_index
 from sympo.distributed.memory import count, units
 from sympo.types import BadInput
@@ -232,6 +239,14 @@ def test_a_damaged_checkpoint_is_refused(mesh: DeviceMesh, tmp_path: Path) -> No
             load_into(tmp_path, model, optimizer)
         file.write_bytes(sound)
     load_into(tmp_path, model, optimizer)
+    # of a process that was killed while it saved
+    unfinished = tmp_path / "contents-2"
+    unfinished.mkdir()
+    (unfinished / "__7_0.distcp").write_bytes(b"half")
+    assert load_into(tmp_path, model, optimizer) == {}
+    save_sharded(tmp_path, model, optimizer, {"done": 1})
+    assert load_into(tmp_path, model, optimizer) == {"done": 1}
+    assert not (unfinished / "__7_0.distcp").exists()
     index = tmp_path / "checkpoint.json"
     for text in ("", "[]", json.dumps({**json.loads(index.read_text()), "contents": "../x"})):
         index.write_text(text)
@@ -270,6 +285,21 @@ def test_files_that_do_not_fit_are_refused(folder: Path, mesh: DeviceMesh, tmp_p
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(BadInput, match="not a complete safetensors file"):
         load_sharded(tmp_path, mesh)
+
+
+def test_gradients_are_divided_and_clipped_as_torch_does() -> None:
+    ours, theirs = llama(tied=True), llama(tied=True)
+    for model in (ours, theirs):
+        torch.autograd.backward(model(IDS).logits.square().sum())
+    for most in (0.1, 1e6):
+        norm = clip_by_global_norm(ours.parameters(), most, divisor=3.0)
+        for one in theirs.parameters():
+            assert one.grad is not None
+            one.grad /= 3
+        expected = nn.utils.clip_grad_norm_(theirs.parameters(), most)
+        assert float(norm) == pytest.approx(float(expected), rel=1e-5)
+        for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            assert torch.allclose(mine.grad, other.grad, rtol=1e-5, atol=1e-9)
 
 
 def test_memory_is_counted() -> None:
