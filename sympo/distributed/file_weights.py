@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from sympo.distributed.hub_names import from_hub
 from sympo.distributed.rows import names_of_weights, own_rows, recompute_buffers
 from sympo.types import BadInput
 
@@ -42,7 +43,8 @@ def read_weights(model: "PreTrainedModel", folder: Path) -> None:
     another shape there.
     """
     with ExitStack() as stack:
-        stored = dict(_stored(folder, stack))
+        rename = from_hub(model)
+        stored = {rename(name): one for name, one in _stored(folder, stack)}
         for names, weight in names_of_weights(model):
             one = _find(stored, names, model.base_model_prefix, folder)
             if one.shape != tuple(weight.shape):
@@ -96,7 +98,7 @@ def _stored(folder: Path, stack: ExitStack) -> Iterator[tuple[str, _Stored]]:
         try:
             opened = stack.enter_context(file.open("rb"))
             yield from _header(opened, file.stat().st_size)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise BadInput(f"{file} is not a complete safetensors file: {reason}") from error
 

@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from sympo.disk import write_atomically
 from sympo.distributed.file_weights import DTYPES, INDEX, SINGLE
+from sympo.distributed.hub_names import to_hub
 from sympo.distributed.rows import names_of_weights
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def gather_to_folder(
     All processes must call it; each holds one whole weight at a time. bytes_per_file: of a
     safetensors file, which holds at least one weight.
     """
-    weights = [_Weight(names[0], one) for names, one in names_of_weights(model)]
+    rename = to_hub(model)
+    weights = [_Weight(rename(names[0]), one) for names, one in names_of_weights(model)]
     groups = list(_groups(weights, bytes_per_file))
     files = {_file(number, len(groups)): group for number, group in enumerate(groups, 1)}
     writes = dist.get_rank() == 0

@@ -17,13 +17,13 @@ _MOMENTS = 2
 
 
 class Peaks:
-    """Records the memory that a `with` block takes on a device, by torch's profiler.
+    """Records the allocations of a `with` block on a device, by torch's profiler.
 
     device_type: `cpu` or `cuda`. The records are those of torch's allocators, storages that are
-    resized included; copies inside a communication library and mapped files are not among them.
+    resized included, in the threads of the passes; copies inside a communication library and mapped
+    files are not among them.
 
-    largest: bytes of the largest single allocation; live: largest number of bytes held at a time
-    beyond those held before.
+    largest: bytes of the largest allocation.
     """
 
     def __init__(self, device_type: str = "cpu") -> None:
@@ -31,7 +31,7 @@ class Peaks:
         self._profile = torch.profiler.profile(
             activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
         )
-        self.largest = self.live = 0
+        self.largest = 0
 
     def __enter__(self) -> "Peaks":
         self._profile.__enter__()  # type: ignore[no-untyped-call]
@@ -44,20 +44,12 @@ class Peaks:
         trace: TracebackType | None,
     ) -> None:
         self._profile.__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
-        live = 0
-        for size in self._sizes():
-            live += size
-            self.largest, self.live = max(self.largest, size), max(self.live, live)
-
-    def _sizes(self) -> list[int]:
-        """Bytes of each allocation, negative for each release, in their order."""
         results: Any = self._profile.profiler
-        events = [
-            event
+        self.largest = max(
+            event.nbytes()
             for event in results.kineto_results.events()
             if event.name() == "[memory]" and int(event.device_type()) == self._device
-        ]
-        return [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+        )
 
 
 @dataclass(frozen=True)

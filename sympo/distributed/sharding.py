@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import (
     FSDPModule,
@@ -13,6 +13,7 @@ from torch.distributed.fsdp import (
     fully_shard,
     register_fsdp_forward_method,
 )
+from torch.utils._pytree import tree_map_only
 
 from sympo.distributed import drawn_weights, file_weights
 from sympo.types import BadInput
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Precision = Literal["float32", "bfloat16", "float64"]
+# which sums gradients over processes without dividing them
+LEAST_TORCH = "2.9"
 _CALL = "call_gathered"
 _Result = TypeVar("_Result")
 
@@ -67,18 +70,24 @@ def shard(model: "PreTrainedModel", mesh: DeviceMesh, precision: Precision = "fl
     precision: float32, float64, or bfloat16: float32 weights, gradients and sums over processes,
     products in bfloat16.
 
+    Raises BadInput for a model without such layers, and for a torch before 2.9.
+
     Gradients are sums over processes. A forward pass other than the model's own runs through
     `call_gathered`; all processes must take equally many forward and backward passes.
     """
+    if torch.__version__ < LEAST_TORCH:
+        raise BadInput(f"distributed=fsdp needs torch {LEAST_TORCH}; this is {torch.__version__}")
     policy = MixedPrecisionPolicy()
     if precision == "bfloat16":
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     dtype = torch.float64 if precision == "float64" else torch.float32
     nn.Module.to(model, dtype)
-    # for saving; sharding changes the name of the class
-    model.config.architectures, model.config.dtype = [type(model).__name__], dtype
+    model.config.dtype = dtype  # for saving
     for unit in (*layers(model), model):
+        kind = type(unit)
         fully_shard(unit, mesh=mesh, mp_policy=policy)
+        # the class that takes its place: `transformers` looks classes up by name, and saves names
+        type(unit).__name__, type(unit).__module__ = kind.__name__, kind.__module__
         sharded = cast(FSDPModule, unit)
         # a plain sum over processes, which every backend has
         sharded.set_gradient_divide_factor(1.0)
@@ -115,4 +124,7 @@ def call_gathered(
 
 
 def _call(function: Callable[..., Any], *arguments: object) -> Any:
-    return function(*arguments)
+    # a write into a view would lose the hook of the backward pass
+    return tree_map_only(
+        Tensor, lambda found: found.clone() if found._is_view() else found, function(*arguments)
+    )
