@@ -142,7 +142,8 @@ def test_seeds_and_baseline_change_means_and_differences(rewards, open_page):
     before = dict(zip(column(page, "name"), column(page, "d"), strict=True))
     assert before["ramp"] == "–" and before["logistic"].count("to") == 1
     page.click("#filters fieldset:has-text('Seeds') button:has-text('2')")
-    page.wait_for_function("document.querySelector('#board-hint').textContent.includes('chosen')")
+    # not wait_for_function, whose polling evaluates text, which the page's policy forbids
+    page.locator("#board-hint", has_text="chosen seeds").wait_for()
     assert set(column(page, "k")) == {"2"}
     assert all("two seeds only" in text for text in column(page, "low"))
     # against the cells themselves
