@@ -23,7 +23,7 @@ from experiments.list_help import show_help
 from experiments.quoting import quoted
 from experiments.report import outcomes
 from experiments.settings import refuse_classes
-from sympo.distributed import launch
+from sympo.distributed import launch, processes
 from sympo.types import BadInput
 
 FULL_ERROR = bool(os.environ.get("HYDRA_FULL_ERROR"))  # asked for by the user
@@ -51,7 +51,8 @@ def cell(config: DictConfig) -> Any:
             show_one(config, choices)
         else:
             outcomes.append(run_cell(config, choices, wait=True))
-            show_cell(outcomes[-1], config)
+            if processes.first():
+                show_cell(outcomes[-1], config)
     except (BadInput, OmegaConfBaseException) as error:
         # raised later: here Hydra would print its own lines
         bad_input.append(error)
