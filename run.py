@@ -84,7 +84,10 @@ def main() -> int:
         cell()
         for error in bad_input:
             raise error
-    except (HydraException, OmegaConfBaseException, ValueError, TypeError, OSError) as error:
+    except (
+        *(HydraException, OmegaConfBaseException, AssertionError),
+        *(ValueError, TypeError, OSError),
+    ) as error:
         ours = (BadInput, HydraException, OmegaConfBaseException)
         if FULL_ERROR or not (isinstance(error, ours) or raised_by_hydra(error)):
             raise

@@ -38,6 +38,8 @@ def _sentence(error: Exception) -> str:
     if match := re.match(r"Ambiguous value for argument '(.*)'\n", text):
         of_group = match[1].split("=")[0] in groups()
         return sweep_or_list(match[1], of_group, suggested(match[1], False))
+    if given := _verbosity(error):
+        return f"{given}: it must be true, false, a logger's name or a list of such names"
     # Hydra refuses lists of numbers, and drops the choice if given several names
     a_list = isinstance(error, TypeError) or "full_key: hydra.runtime.choices" in text
     lists = ("Config group override must be", "Multiple values for hydra/job_settings")
@@ -59,6 +61,15 @@ def _sentence(error: Exception) -> str:
         shown = argument if len(argument) <= 100 else f"{argument[:100]}..."
         return f"{shown}: this value cannot be read ({' '.join(text.split())})"
     return " ".join(text.split())
+
+
+def _verbosity(error: Exception) -> str | None:
+    """The override of `hydra.verbose` if Hydra failed on it: it asserts the value's type."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not any(frame.name == "configure_log" for frame in frames):
+        return None
+    given = [one for one in sys.argv if one.lstrip("+").startswith("hydra.verbose=")]
+    return given[-1] if given else None
 
 
 def _unreadable() -> str | None:

@@ -151,10 +151,10 @@ class ReportSettings:
         if not file.is_file():
             return cls()
         try:
-            made = json.loads(file.read_text())
-            size = str(made.pop("size", FULL))
-        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            made = _mapping(str(file), json.loads(file.read_text()))
+        except (OSError, ValueError, RecursionError) as error:
             raise BadInput(f"{file} cannot be read: {error}") from error
+        size = _text(f"{file}.size", made.pop("size", FULL))
         return cls.of(made, size, str(file))
 
     @classmethod

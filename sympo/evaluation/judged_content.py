@@ -5,6 +5,7 @@ A file ends with a digest of the rest; files older than digests have none.
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,7 +71,7 @@ def _item(place: str, item: Mapping[str, Any]) -> None:
 
 def _within(value: Any, low: float, high: float) -> bool:
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    return numeric and low <= value <= high and abs(value) < math.inf
+    return numeric and low <= value <= high and abs(value) <= sys.float_info.max
 
 
 def _check(fits: bool, what: str, value: Any) -> None:

@@ -71,6 +71,7 @@ LAST = "samples/last"
         (f"{LAST}/prompt_tokens", -1),
         (f"{LAST}/metrics", {}),
         (f"{LAST}/metrics/win_rate", 123.0),
+        (f"{LAST}/metrics/win_rate_se", 10**400),  # more than a float can hold
         (f"{LAST}/metrics/win_rate", "high"),
         (f"{LAST}/metrics/win_rate", float("nan")),
         (f"{LAST}/metrics/n", True),

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import math
 import os
 import re
@@ -68,7 +69,11 @@ def command(*arguments: str) -> tuple[int, list[Any], str]:
     with folder() as results, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         last = [*SMALL, f"results_dir={results}", "device=cpu", "dry_run=true"]
         sys.argv = ["run.py", *arguments, *last]
-        code = run.main()
+        level = logging.getLogger().level
+        try:
+            code = run.main()
+        finally:
+            logging.getLogger().setLevel(level)  # hydra.verbose changes it
         left = [path for path in results.rglob("*") if path.is_file()]
     said = err.getvalue()
     assert code in (0, 2), (arguments, code, said)
@@ -162,6 +167,9 @@ def test_a_command_line_is_carried_out_or_refused(examples: int) -> None:
         (["hydra/launcher=x"], r"no such option; use one of basic, batched"),
         (["-m", "hydra.launcher=x"], r"hydra.launcher=x: .*; use hydra/launcher=OPTION"),
         (["wandb.project=" + "[" * 90 + "]" * 90], r"wandb.project="),
+        (["hydra.verbose=null"], r"hydra.verbose=null: it must be true, false, a logger's name"),
+        (["-m", "++hydra.verbose=3"], r"hydra.verbose=3: it must be true, false, a logger's name"),
+        (["hydra.verbose=[1]"], r"hydra.verbose=\[1\]: it must be true, false, a logger's name"),
     ],
 )
 def test_what_once_went_wrong(line: list[str], words: str) -> None:

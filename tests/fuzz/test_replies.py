@@ -8,7 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sympo.evaluation.judged_content import read, sealed
+from sympo.disk import sealed
+from sympo.evaluation.judged_content import read
 from sympo.judges.human.importing import CHOICES, read_answers
 from sympo.judges.human.key import Key, KeyCell, KeyItem
 from sympo.judges.protocol import FIRST, SECOND, TIE
@@ -241,7 +242,8 @@ def test_judged_files(examples: int) -> None:
         except ValueError as error:
             assert str(error)
             return
-        assert how == "value", "a damaged file was read"
+        if how != "value":  # the name of the digest was hit, and the rest is whole
+            assert how == "flip" and found["samples"] == JUDGED["samples"]
         metrics = found["samples"]["last"]["metrics"] if "last" in found["samples"] else {}
         assert all(one is None or abs(one) < float("inf") for one in metrics.values())
 

@@ -2,11 +2,14 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
 from sympo.report_settings import FILE, ReportSettings
+from sympo.types import BadInput
 from tests.fuzz.fuzzing import folder, fuzz, many, refusal
 from tests.fuzz.strategies import deep, texts, values
 
@@ -84,6 +87,20 @@ def test_files_of_reports(examples: int) -> None:
 
     cases = st.tuples(reports, st.sampled_from(["", "cut", "noise"]), st.integers(0, 10**4))
     fuzz(examples, cases, check)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[]", r"report\.json=\[\] is not allowed: it must be a mapping"),
+        ('"size"', r"report\.json='size' is not allowed: it must be a mapping"),
+        ('{"size": 3}', r"report\.json\.size=3 is not allowed: it must be a text"),
+    ],
+)
+def test_a_file_of_another_form_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / FILE).write_text(content)
+    with pytest.raises(BadInput, match=said):
+        ReportSettings.stored(tmp_path)
 
 
 def test_a_file_that_is_nested_too_deep() -> None:
