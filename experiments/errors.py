@@ -60,7 +60,8 @@ def _sentence(error: Exception) -> str:
     if type(error) is ValueError and (argument := _unreadable()):
         shown = argument if len(argument) <= 100 else f"{argument[:100]}..."
         return f"{shown}: this value cannot be read ({' '.join(text.split())})"
-    return " ".join(text.split())
+    # some of Hydra's assertions say nothing
+    return " ".join(text.split()) or f"{' '.join(sys.argv[1:])}: Hydra cannot use these settings"
 
 
 def _verbosity(error: Exception) -> str | None:

@@ -91,7 +91,8 @@ def _converted(kind: str, change: str) -> bytes:
     return content
 
 
-_SIMPLE = [{"prompt": f"P {i}", "chosen": f"yes {i}", "rejected": "no é"} for i in range(3)]
+# the last character has other bytes in each encoding, and the one before has none in Shift JIS
+_SIMPLE = [{"prompt": f"P {i}", "chosen": f"yes {i}", "rejected": "no é日"} for i in range(3)]
 ROWS_AS = {
     "jsonl": "\n".join(json.dumps(row, ensure_ascii=False) for row in _SIMPLE).encode(),
     "json": json.dumps(_SIMPLE, ensure_ascii=False, indent=1).encode(),
