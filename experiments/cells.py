@@ -20,7 +20,7 @@ from sympo.distributed import launch
 from sympo.pipelines.cell import Cell, assemble, resolve_device
 from sympo.pipelines.result import RunResult
 from sympo.process import CUBLAS_WORKSPACE
-from sympo.runs.folder import CORRECTED
+from sympo.runs.names import CORRECTED
 from sympo.tracking import resolve_mode
 from sympo.types import BadInput, within
 

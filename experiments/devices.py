@@ -65,28 +65,22 @@ def reserved(
     if not named and not any_one:  # on the CPU
         yield []
         return
-    if any_one and (own := _own()) is not None:  # one of several processes, with its own device
-        named, any_one = sorted({*named, own}), False
+    if processes.joined():  # each of several processes has a device
+        named, any_one = [processes.local_rank()], False
     locks = [FileLock(folder() / f"{name}.lock") for name in visible()]
     taken: list[int] = []
     try:
-        for number in named:  # in order, so that two programs never wait for each other
-            _wait(locks, [number], 1, taken, note)
-        if any_one and not taken:
-            _wait(locks, range(len(locks)), most, taken, note)
+        with processes.in_turn():
+            for number in named:  # in order, so that two programs never wait for each other
+                _wait(locks, [number], 1, taken, note)
+            if any_one and not taken:
+                _wait(locks, range(len(locks)), most, taken, note)
         use(taken[0])
         yield taken
     finally:
         _empty_cache()
         for number in taken:
             locks[number].release()
-
-
-def _own() -> int | None:
-    """The device of this process among those that a launcher started; None if it is alone."""
-    if processes.joined():
-        return processes.local_rank()
-    return int(os.environ["LOCAL_RANK"]) if "LOCAL_RANK" in os.environ else None
 
 
 def _wait(

@@ -17,8 +17,7 @@ class BadInput(ValueError):
     """A setting or a data file that cannot work, in one sentence that names the key or file, the
     value and what is allowed. Raised before any work starts."""
 
-    def __init__(self, sentence: str) -> None:
-        # it quotes files and command lines, which may contain anything, of any length
+    def __init__(self, sentence: str) -> None:  # may quote files and command lines
         super().__init__(shortened(printable(sentence)))
 
 

@@ -15,7 +15,8 @@ from sympo.disk import check_folder, litter, remove_litter, temporary_name, writ
 from sympo.identity import Identity
 from sympo.pipelines.progress import Terminal
 from sympo.pipelines.result import RunResult
-from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.folder import RunFolder
+from sympo.runs.names import CellName
 from sympo.types import BadInput, printable
 from tests.analysis.synthetic import write_run
 

@@ -7,7 +7,8 @@ import pytest
 
 from sympo.identity import Identity
 from sympo.outcomes import Scored, TestSet, prompt_keys, set_digest, unpack
-from sympo.runs.folder import CellName, RunFolder, file_of_test_set
+from sympo.runs.folder import RunFolder, file_of_test_set
+from sympo.runs.names import CellName
 
 IDS = np.array([7, 3, 2**63, 11, 5], dtype=np.uint64)
 UNITS = np.arange(10).reshape(5, 2)

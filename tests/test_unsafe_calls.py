@@ -22,7 +22,8 @@ from sympo.identity import Identity
 from sympo.models.texts import Hub, model_files
 from sympo.outcomes import TestSet
 from sympo.runs import checkpoints
-from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.folder import RunFolder
+from sympo.runs.names import CellName
 from sympo.types import BadInput
 from tests.conftest import ROOT
 

@@ -13,7 +13,8 @@ from sympo.analysis.__main__ import main
 from sympo.disk import config_is_garbled, content_digest, sealed
 from sympo.identity import Identity
 from sympo.metrics import bounds
-from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.folder import RunFolder
+from sympo.runs.names import CellName
 from sympo.validity import history_fault, metrics_fault, summary_fault
 from tests.analysis.synthetic import write_run
 

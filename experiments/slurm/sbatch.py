@@ -11,6 +11,7 @@ from typing import Any
 from experiments.cells import Planned
 from experiments.slurm.array_task import ArrayTask
 from experiments.slurm.submissions import Submission
+from sympo.secrets import secret_in
 from sympo.types import BadInput
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +46,11 @@ class SlurmSettings:
                     f"hydra.launcher.{key} is not a setting of the SLURM launcher; they are "
                     f"{', '.join(names)}; other options of sbatch go into additional_parameters"
                 )
+        if secret := secret_in(given):
+            raise BadInput(
+                f"hydra.launcher.{secret}, which the submitted script would keep; leave it in the "
+                "environment, which SLURM passes on"
+            )
         settings = cls(**given)
         settings._check()
         return settings
@@ -67,7 +73,6 @@ class SlurmSettings:
                 "signal_delay_s", self.signal_delay_s,
                 f"below the time limit, timeout_min={self.timeout_min}",
             )  # fmt: skip
-
         if isinstance(self.setup, str) or not all(isinstance(one, str) for one in self.setup):
             raise _not_allowed("setup", self.setup, "a list of shell commands")
         if not isinstance(self.additional_parameters, Mapping):
@@ -126,7 +131,7 @@ def check_installed() -> None:
 def submit(
     results_dir: str | Path, tasks: Sequence[Sequence[Planned]], settings: SlurmSettings
 ) -> Submission:
-    """Submit tasks as one array; raises BadInput, with SLURM's words, if it is refused."""
+    """Submit tasks as one array; raises BadInput, with SLURM's message, if it is refused."""
     import submitit
 
     submission = Submission.new(results_dir, tasks)

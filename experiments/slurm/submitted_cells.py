@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from experiments.cells import prepare
+from experiments.devices import reserved
 from experiments.slurm.submissions import SubmittedCell
 from sympo.pipelines.cell import Cell
 from sympo.pipelines.result import RunResult
@@ -29,7 +30,9 @@ def run_submitted(cells: Sequence[SubmittedCell]) -> list[RunResult]:
             ready[place] = cell
         else:
             found[place] = RunResult(one.cell, Path(one.folder), "failed", CHANGED)
-    found |= dict(zip(ready, run_cells(list(ready.values())), strict=True))
+    with reserved([cell.device for cell in ready.values()]):
+        results = run_cells(list(ready.values()))
+    found |= dict(zip(ready, results, strict=True))
     return [found[place] for place in range(len(cells))]
 
 

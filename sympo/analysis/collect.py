@@ -24,7 +24,8 @@ from sympo.analysis.paper_values import PaperValues
 from sympo.analysis.provenance import Provenance
 from sympo.analysis.run_files import read_runs, warn_of_damage
 from sympo.analysis.style import styles
-from sympo.runs.folder import CORRECTED, run_folders
+from sympo.runs.folder import run_folders
+from sympo.runs.names import CORRECTED
 from sympo.types import BadArgument
 
 _OPTIONS = ["job", "dataset", "loss", "noise_model", "model", "filter"]

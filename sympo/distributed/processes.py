@@ -1,4 +1,4 @@
-"""The processes that train each cell together: which one this is, and what they tell each other.
+"""The processes that train each cell together: which one this is, and what they exchange.
 
 Without a group there is one process. torch is imported only if there are several.
 """
@@ -133,6 +133,16 @@ def gathered(value: Found) -> list[Found]:
 def wait() -> None:
     """Wait until all processes are here."""
     gathered(None)
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Let the processes enter the context one after another, by rank, and leave it together."""
+    for _ in range(rank()):
+        wait()
+    yield
+    for _ in range(rank(), size()):
+        wait()
 
 
 def everywhere(fact: bool) -> bool:

@@ -15,7 +15,8 @@ from sympo.judges.judging import Judged, Line, judge_answers, questions
 from sympo.judges.metrics import Metrics, judged_metrics
 from sympo.judges.samples import Samples
 from sympo.protocols.judging import Judge, JudgedData, JudgeStopped
-from sympo.runs.folder import CellName, run_folders
+from sympo.runs.folder import run_folders
+from sympo.runs.names import CellName
 from sympo.types import BadArgument, BadInput, Comparison, printable
 
 # in a results folder

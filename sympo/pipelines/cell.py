@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from sympo.identity import identity_of, part_identity
-from sympo.runs.folder import CORRECTED, CellName, RunFolder
+from sympo.runs.folder import RunFolder
+from sympo.runs.names import CORRECTED, CellName
 from sympo.types import BadInput, within
 
 # the settings that a cell's hash covers

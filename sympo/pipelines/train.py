@@ -233,6 +233,7 @@ def _train(
             "device": str(device),
             "threads": threads or torch.get_num_threads(),
             "results_dir": str(root),
+            "figures": False,
             "force": force,
             "deterministic": False,
             "distributed": "none",

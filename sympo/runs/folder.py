@@ -13,7 +13,6 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from sympo.disk import (
 )
 from sympo.identity import FORMAT, NAME, Identity, joined
 from sympo.outcomes import TestSet
+from sympo.runs.names import CellName
 from sympo.runs.provenance import git_commit, versions
 from sympo.secrets import redacted
 from sympo.types import Evaluation
@@ -41,28 +41,6 @@ from sympo.validity import history_fault, summary_fault
 GUARDED = ("metrics.jsonl", "samples/*.jsonl", "suspects.csv", "data.json")
 # a file in `unfinished`: all that is to replace a complete run's files is there
 READY = "ready"
-# the default of the group `protocol`, which no summary names that was written before that group
-CORRECTED = "corrected"
-
-
-@dataclass(frozen=True)
-class CellName:
-    """The name of a cell: the options chosen for its groups, its noise rate and its seed.
-
-    protocol: the option that set its settings, under which figures show it.
-    """
-
-    job: str
-    dataset: str
-    loss: str
-    noise: float
-    noise_model: str
-    model: str
-    seed: int
-    protocol: str = CORRECTED
-
-    def __str__(self) -> str:
-        return f"{self.dataset} {self.loss} noise={self.noise:g} seed={self.seed}"
 
 
 def run_folders(root: str | Path) -> Iterator[str]:

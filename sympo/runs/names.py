@@ -1,11 +1,32 @@
-"""How runs of a sweep are called: by their settings that differ."""
+"""The names of cells: in folders, and within a sweep, where only what differs is shown."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from sympo.runs.folder import CellName
-
+# the default of the group `protocol`, which no summary names that was written before that group
+CORRECTED = "corrected"
 # settings that a cell's name shows in any case
 _IN_NAME = ("dataset", "loss", "noise", "seed")
+
+
+@dataclass(frozen=True)
+class CellName:
+    """The name of a cell: the options chosen for its groups, its noise rate and its seed.
+
+    protocol: the option that set its settings, under which figures show it.
+    """
+
+    job: str
+    dataset: str
+    loss: str
+    noise: float
+    noise_model: str
+    model: str
+    seed: int
+    protocol: str = CORRECTED
+
+    def __str__(self) -> str:
+        return f"{self.dataset} {self.loss} noise={self.noise:g} seed={self.seed}"
 
 
 def full_name(name: CellName, differs: Mapping[str, str] | None) -> str:

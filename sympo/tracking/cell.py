@@ -16,7 +16,10 @@ from sympo.tracking.session import Session
 # a metric that only policies record; it comes with all others of the training panel
 RECORDED_BY_POLICIES = "test/logp_chosen"
 # settings of the program, not of the cell
-_NOT_OF_CELLS = ("wandb", "progress", "report_dir", "results_dir", "force", "dry_run")
+_NOT_OF_CELLS = (
+    "wandb", "progress", "report_dir", "results_dir", "figures", "paper_values", "force", "dry_run",
+    "allow_external_targets",
+)  # fmt: skip
 
 
 class Tracker:
@@ -26,13 +29,14 @@ class Tracker:
     force, replaces its earlier run.
 
     settings: `mode`, `project`, `entity` and `group`, as in `conf/config.yaml`.
-    config: the cell's resolved config.
+    config: the cell's resolved config, whose `figures` says whether to draw a policy's panel.
     """
 
     def __init__(
         self, folder: RunFolder, settings: Mapping[str, Any], config: Mapping[str, Any]
     ) -> None:
         self._folder, name = folder, folder.name
+        self._draws: bool = config["figures"]
         relative = "/".join(folder.path.absolute().parts[-5:])
         differs = config.get("progress", {}).get("differs")
         self._session = Session(
@@ -69,7 +73,7 @@ class Tracker:
             last = float(summary["last"]["epoch"])
             if (table := samples_table(folder, summary)) is not None:
                 session.log_table("samples", *table, epoch=last)
-            if RECORDED_BY_POLICIES in summary["last"]:
+            if self._draws and RECORDED_BY_POLICIES in summary["last"]:
                 self._log_panel(last)
 
     def _log_panel(self, epoch: float) -> None:

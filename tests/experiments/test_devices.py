@@ -10,9 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from filelock import FileLock, Timeout
 
 from experiments import batches, devices
 from hydra_plugins.sympo_batched_launcher import BatchedLauncher
+from sympo.distributed import processes
+from sympo.distributed.processes import Place
 from sympo.types import BadInput
 
 
@@ -24,7 +27,6 @@ def fake(monkeypatch: pytest.MonkeyPatch, place: Path, names: list[str]) -> list
     monkeypatch.setattr(devices, "folder", lambda: place)
     monkeypatch.setattr(devices, "use", used.append)
     monkeypatch.setattr(devices, "SECONDS_BETWEEN_LOOKS", 0.01)
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
     return used
 
 
@@ -66,9 +68,24 @@ def test_hidden_and_reordered_devices_are_the_same_devices(
 def test_one_of_several_processes_has_its_own(
     monkeypatch: pytest.MonkeyPatch, two: list[int | None]
 ) -> None:
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    """And takes it after those of lower rank: of two programs, each would otherwise hold a device
+    that the other waits for."""
+    held: list[bool] = []
+    locked = FileLock(devices.folder() / "GPU-b.lock")
+
+    def wait() -> None:
+        try:
+            locked.acquire(timeout=0)
+            locked.release()
+            held.append(False)
+        except Timeout:
+            held.append(True)
+
+    monkeypatch.setattr(processes, "wait", wait)
+    monkeypatch.setattr(processes._group, "place", Place(1, 3, 1, 3, "torchrun"))
     with devices.reserved(["cuda"], most=2) as found:
-        assert found == [1]
+        assert found == [1] and two == [1]
+        assert held == [False, True, True]
 
 
 def test_waiting_is_said(two: list[int | None]) -> None:
@@ -148,8 +165,9 @@ class Made:
 
     def __init__(self, device: str, alone: bool = True) -> None:
         self.cell, self.name, self.seed = self, self, 0  # also its own name
-        self.device, self.judge, self.since = device, None, 0.0
-        self.config = dict.fromkeys(batches.SAME_WORK)
+        self.device, self.judge, self.since, self.distributed = device, None, 0.0, False
+        self.config: dict[str, Any] = dict.fromkeys(batches.SAME_WORK)
+        self.config["progress"] = {"cell": 1}
         self.folder = SimpleNamespace(completed_since=lambda since: False)
         self.job = SimpleNamespace(trained_with=lambda cell: None if alone else "kind")
 
@@ -178,7 +196,11 @@ def test_a_sweep_takes_the_free_devices(
     def launched(**settings: Any) -> Any:
         asked.clear()
         launcher = BatchedLauncher(**settings)
-        monkeypatch.setattr(launcher, "_plan", lambda overrides: cells[int(overrides[0])])
+        monkeypatch.setattr(
+            "hydra_plugins.sympo_batched_launcher.planned_cell",
+            lambda loader, config, overrides: cells[int(overrides[0])],
+        )
+        launcher.loader = launcher.config = None  # type: ignore[assignment]
         launcher.launch([["0"], ["1"], ["2"]], 0)
         return asked
 
@@ -203,11 +225,11 @@ def test_processes_get_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(batches, "_Worker", Worker)
     monkeypatch.setattr(batches, "cores", lambda: 8)
-    for processes, taken, expected in [
+    for count, taken, expected in [
         (2, [], [(4, None), (4, None)]),
         (3, [1, 0], [(2, 1), (2, 0), (2, 1)]),
         (9, [], [(1, None)] * 9),
     ]:
         given.clear()
-        batches.run_in_processes([], processes, None, taken)  # type: ignore[arg-type]
+        batches.run_in_processes([], count, None, taken)  # type: ignore[arg-type]
         assert [(one.threads, one.device) for one in given] == expected

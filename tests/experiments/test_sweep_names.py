@@ -1,8 +1,7 @@
 """What sweeps and their cells are called."""
 
 from experiments.sweep_names import differing, group_name, settings_of
-from sympo.runs.folder import CellName
-from sympo.runs.names import full_name, short_name
+from sympo.runs.names import CellName, full_name, short_name
 
 NAME = CellName("reward_model", "digits", "ramp", 0.3, "asymmetric", "small_cnn", 2)
 

@@ -16,7 +16,8 @@ from sympo.identity import Identity
 from sympo.judges.cache import VerdictCache
 from sympo.judges.judging import judge_answers
 from sympo.judges.openai import OpenAIJudge
-from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.folder import RunFolder
+from sympo.runs.names import CellName
 
 
 def main(folder: Path, settings: str) -> None:

@@ -14,7 +14,8 @@ from sympo.identity import Identity, identity_of, joined, part_identity
 from sympo.moved import MOVED
 from sympo.runs import adoption
 from sympo.runs.adoption import adopt_run
-from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.folder import RunFolder
+from sympo.runs.names import CellName
 from sympo.runs.stages import Stages
 
 NAME = CellName("policy", "digits", "ramp", 0.3, "symmetric", "cnn", 0)

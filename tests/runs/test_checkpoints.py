@@ -9,7 +9,8 @@ import torch
 
 from sympo.identity import Identity
 from sympo.runs import checkpoints
-from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.folder import RunFolder
+from sympo.runs.names import CellName
 
 NAME = CellName("policy", "gold_language", "ramp", 0.3, "symmetric", "tiny_lm", 0)
 

@@ -6,7 +6,8 @@ import pytest
 
 from sympo.disk import write_atomically
 from sympo.identity import Identity, digest
-from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.folder import RunFolder
+from sympo.runs.names import CellName
 
 NAME = CellName("reward_model", "digits", "ramp", 0.3, "symmetric", "small_cnn", 0)
 IDENTITY = Identity({"dataset": {"_identity_": "x", "pairs": 10}, "noise": 0.3, "seed": 0})

@@ -18,7 +18,7 @@ COMMANDS = [
 ]
 OF_RUN = [words[2:] for words in COMMANDS if words[:2] == ["python", "run.py"]]
 # of a cluster's login node, which have no settings of ours
-OTHERS = {"git", "python3", "source", "sinfo", "srun", "squeue", "tail", "wandb"}
+OTHERS = {"git", "python3", "source", "sinfo", "srun", "squeue", "tail"}
 
 
 @pytest.mark.parametrize("words", OF_RUN, ids=" ".join)

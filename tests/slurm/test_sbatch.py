@@ -85,7 +85,7 @@ def test_cells_are_rebuilt_from_what_was_submitted(
     assert [cell.folder.path for cell in found] == [one.cell.folder.path for one in cells]
 
 
-def test_a_refused_array_is_bad_input_in_slurms_words(
+def test_a_refused_array_is_bad_input_with_slurms_message(
     slurm: FakeSlurm, tmp_path: Path, cells: list[Planned]
 ) -> None:
     slurm.answers("sbatch", "sbatch: error: invalid partition specified: gpus", code=1)
@@ -110,6 +110,14 @@ def test_a_refused_array_is_bad_input_in_slurms_words(
 def test_impossible_settings_are_refused(key: str, value: object, rule: str) -> None:
     with pytest.raises(BadInput, match=rf"hydra\.launcher\.{key}=.* is not allowed.*{rule}"):
         SlurmSettings.of({key: value})
+
+
+def test_keys_are_refused_because_the_script_would_keep_them() -> None:
+    with pytest.raises(BadInput) as error:
+        SlurmSettings.of({"setup": ["export OPENAI_API_KEY=sk-0123456789abcdefABCDEF"]})
+    assert str(error.value).startswith(
+        "hydra.launcher.setup[0] holds what looks like an API key, which the submitted script"
+    )
 
 
 def test_unknown_settings_are_refused() -> None:

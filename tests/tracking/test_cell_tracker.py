@@ -14,8 +14,10 @@ from sympo.analysis import Collection
 from sympo.identity import Identity
 from sympo.pipelines.progress import Silent
 from sympo.pipelines.runner import run_cells
-from sympo.runs.folder import CellName, RunFolder
+from sympo.runs.folder import RunFolder
+from sympo.runs.names import CellName
 from sympo.tracking import Tracker
+from sympo.tracking.cell import RECORDED_BY_POLICIES
 from tests.helpers.configs import composed
 from tests.helpers.policies import SMALL_POLICY
 from tests.helpers.wandb_records import config_of, history_of, run_of, sent, summary_of
@@ -24,6 +26,7 @@ NAME = CellName("reward_model", "digits", "ramp", 0.3, "symmetric", "small_cnn",
 CONFIG = {
     "noise": 0.3,
     "seed": 0,
+    "figures": True,
     "dataset": {"train_pairs": 10},
     "progress": {"differs": {"loss": "ramp", "noise": "0.3", "job.learning_rate": "0.01"}},
 }
@@ -111,6 +114,17 @@ def test_a_policy_brings_verdicts_samples_and_its_panel(tmp_path: Path) -> None:
     (panel,) = [step for step in history if "training_panel/path" in step]
     assert (run / "files" / panel["training_panel/path"]).read_bytes()[1:4] == b"PNG"
     assert table["epoch"] == panel["epoch"] == 2
+
+
+@pytest.mark.parametrize("figures", [True, False])
+def test_a_panel_is_drawn_if_figures_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures: bool
+) -> None:
+    drawn: list[float] = []
+    monkeypatch.setattr(Tracker, "_log_panel", lambda self, epoch: drawn.append(epoch))
+    tracker = Tracker(folder(tmp_path), SETTINGS, CONFIG | {"figures": figures})
+    tracker.finish(SUMMARY | {"last": {"epoch": 10, RECORDED_BY_POLICIES: -1.0}})
+    assert drawn == [10] * figures
 
 
 UNREACHABLE = """

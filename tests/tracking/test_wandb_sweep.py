@@ -41,7 +41,7 @@ def test_every_command_of_the_agent_composes_to_a_cell() -> None:
         folders.add(cell.folder.path)
     assert len(folders) == len(grid[:: len(grid) // 4])
     # what it maximises is a metric of the summary
-    assert sweep["metric"]["name"] == "last/test/order_accuracy"
+    assert sweep["metric"]["name"] == "selected/validation/noisy_accuracy"
 
 
 def test_a_complete_cell_is_mirrored_under_the_id_of_the_agents_run(
@@ -57,4 +57,4 @@ def test_a_complete_cell_is_mirrored_under_the_id_of_the_agents_run(
     assert result.status == "skipped"
     found = sent(cell.folder.path)
     assert run_of(found).run_id == "run42"
-    assert "last/test/order_accuracy" in summary_of(found)
+    assert "selected/validation/noisy_accuracy" in summary_of(found)
