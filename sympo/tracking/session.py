@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sympo.tracking.mode import Mode
+from sympo.tracking.mode import Mode, under_agent
 
 SECONDS_TO_CONNECT = 30
 # for uploads at the end of a run, if the server stops answering
@@ -55,7 +55,9 @@ class Session:
     ) -> None:
         self._run: Any = None
         self.directory = directory.absolute()
-        self.id = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+        own = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+        # an agent waits for the run that it has named
+        self.id = os.environ.get("WANDB_RUN_ID", own) if under_agent() else own
         shutil.rmtree(self.directory / "wandb", ignore_errors=True)
         self._about: dict[str, Any] = {
             "dir": self.directory,

@@ -128,7 +128,7 @@ def test_programs_never_share_a_device(tmp_path: Path) -> None:
     for file in tmp_path.glob("*.span"):
         device, *span = map(float, file.read_text().split())
         spans[device].append(tuple(span))
-    assert sum(map(len, spans.values())) == 20 and len(spans) == 2
+    assert sum(map(len, spans.values())) == 20
     for found in spans.values():
         for (_, end), (begin, _) in zip(sorted(found), sorted(found)[1:], strict=False):
             assert begin >= end

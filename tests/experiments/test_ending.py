@@ -14,11 +14,12 @@ from experiments.single_cell import show_cell
 from sympo.pipelines.result import RunResult
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from experiments.ending import ended
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
 def main():
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         time.sleep(60)
     finally:
         print("released", flush=True)
@@ -59,7 +60,7 @@ def test_a_single_cell_names_what_it_left(
     assert folder is not None
     (folder / "samples").mkdir()
     (folder / "samples" / "last.jsonl").touch()
-    config = OmegaConf.create({"draw": True, "results_dir": str(tmp_path)})
+    config = OmegaConf.create({"figures": True, "results_dir": str(tmp_path)})
     show_cell(RunResult("cell", folder, "complete"), config)
     figure = folder / "figures" / "accuracy_vs_epochs.png"
     assert capsys.readouterr().out.splitlines() == [

@@ -150,7 +150,9 @@ def test_a_cell_that_fails_stops_no_other(tmp_path: Path) -> None:
     (log,) = tmp_path.glob("runs/*/*/*/*/*/error.log")
     assert "Diverged" in log.read_text() and str(log) in out
     assert not (log.parent / "summary.json").exists()
-    assert {path.suffix for path in (tmp_path / "latest").iterdir()} == {".csv", ".json", ".html"}
+    assert {path.suffix for path in (tmp_path / "latest").iterdir()} == {
+        ".csv", ".json", ".html", ".tex",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.helpers.configs import composed
         ("margin=simpo", "margin: there is no such key; did you mean job/margin?"),
         ("nois=0.1", "nois: there is no such key; did you mean noise?"),
         ("wandb.mod=offline", "wandb.mod: there is no such key; did you mean mode?"),
-        ("zzz=1", "zzz: there is no such key; use one of assumed_rate, "),
+        ("zzz=1", "zzz: there is no such key; use one of allow_external_targets, "),
     ],
 )
 def test_keys(typed: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
