@@ -62,7 +62,10 @@ class ClassSource:
 
     def properties(self, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         """The declared properties of a loss at some settings; None if it declares none, or if they
-        depend on more than its module says."""
+        depend on more than its module says, or if it is not one of the project's, whose code runs
+        only with `allow_external_targets`."""
+        if self.module.name.partition(".")[0] != "sympo":
+            return None
         itself = SimpleNamespace(**{**self.defaults(), **settings})
         line = next(line for line in self.node.body if _defines(line, "properties"))
         try:
@@ -70,7 +73,7 @@ class ClassSource:
                 return dict(self.module.function(line)(itself))
             assert isinstance(line, ast.Assign)
             return dict(self.module.evaluate(line.value))
-        except Exception:  # whatever a user's code needs
+        except Exception:  # whatever the code needs
             return None
 
 
@@ -156,10 +159,9 @@ class _Declared:
 
 
 def find_class(target: str) -> ClassSource | None:
-    """The source of one of the project's classes by its path; None if there is none."""
+    """The source of a class by its path; None if there is none."""
     module, _, name = target.rpartition(".")
-    # of other classes nothing is evaluated
-    source = _module(module) if module.split(".")[0] in ("sympo", "experiments") else None
+    source = _module(module)
     return source.find(name) if source else None
 
 

@@ -142,7 +142,7 @@ def measured(folder: Path, processes: int) -> dict[str, Any]:
     codes = [one.wait() for one in started]
     if any(codes):
         raise SystemExit("a process failed")
-    found = [torch.load(folder / f"{place}.pt") for place in places]
+    found = [torch.load(folder / f"{place}.pt", weights_only=True) for place in places]
     most = {key: max(one[key] for one in found) for key in found[0]}
     return {"model": "30 M weights", "how": "measured", **most}
 
