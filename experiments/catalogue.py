@@ -206,7 +206,7 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
         Experiment(
             "optimisation",
             "Non-convex losses are harder to optimise",
-            "stalled_vs_learning_rate",
+            "epochs_to_95_vs_learning_rate",
         ),
     ),
     "Open questions and rivals": (
