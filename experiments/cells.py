@@ -114,7 +114,7 @@ def _judge(option: Any, settings: Mapping[str, Any], job: Any, dataset: Any) -> 
 def build_judge(option: str, settings: Mapping[str, Any]) -> Any:
     """Build and check a judge; the cells of a sweep share it, and with it the budget."""
     if "device" in settings:
-        settings = {**settings, "device": resolve_device(settings["device"])}
+        settings = {**settings, "device": resolve_device(str(settings["device"]))}
     return _judge_kept(option, json.dumps(settings, sort_keys=True))
 
 

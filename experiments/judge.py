@@ -84,7 +84,7 @@ class JudgeJob:
         verdicts = Verdicts(
             Path(settings["results_dir"]) / CACHE, STARTED if settings["force"] else 0.0
         )
-        device = resolve_device(settings["judge"].get("device", "cpu"))
+        device = resolve_device(str(settings["judge"].get("device", "cpu")))
         with reserved([device], note=print), deterministic_algorithms(settings["deterministic"]):
             if of_labels:
                 of_labels.run(name, judge, verdicts)

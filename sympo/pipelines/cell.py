@@ -153,7 +153,7 @@ def _draw(same: Same, seed: int) -> Any:
 
 
 @lru_cache(maxsize=8)
-def resolve_device(device: Any) -> str:
+def resolve_device(device: str) -> str:
     """Resolve `auto` to CUDA if available; raises BadInput on an unavailable device."""
     import torch
 

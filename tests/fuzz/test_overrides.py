@@ -167,6 +167,7 @@ def test_a_command_line_is_carried_out_or_refused(examples: int) -> None:
         (["hydra/launcher=x"], r"no such option; use one of basic, batched"),
         (["-m", "hydra.launcher=x"], r"hydra.launcher=x: .*; use hydra/launcher=OPTION"),
         (["wandb.project=" + "[" * 90 + "]" * 90], r"wandb.project="),
+        (["job=policy", "judge=reward_model", "judge.device=[]"], r"device=\[\] is not available"),
         (["hydra.verbose=null"], r"hydra.verbose=null: it must be true, false, a logger's name"),
         (["-m", "++hydra.verbose=3"], r"hydra.verbose=3: it must be true, false, a logger's name"),
         (["hydra.verbose=[1]"], r"hydra.verbose=\[1\]: it must be true, false, a logger's name"),
