@@ -59,7 +59,7 @@ def test_a_single_cell_names_what_it_left(
     assert folder is not None
     (folder / "samples").mkdir()
     (folder / "samples" / "last.jsonl").touch()
-    config = OmegaConf.create({"draw": True, "results_dir": str(tmp_path)})
+    config = OmegaConf.create({"figures": True, "results_dir": str(tmp_path)})
     show_cell(RunResult("cell", folder, "complete"), config)
     figure = folder / "figures" / "accuracy_vs_epochs.png"
     assert capsys.readouterr().out.splitlines() == [
