@@ -17,8 +17,8 @@ PROGRAM = """
 import sys, time
 from experiments.ending import ended
 def main():
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         time.sleep(60)
     finally:
         print("released", flush=True)
