@@ -5,7 +5,7 @@
 The experiments are those of `experiments.catalogue`, those on embedded data first. Each runs as the
 command that is printed before it. The same command resumes what was interrupted or failed. What
 lacks data, a package, a GPU or this size is skipped and listed. Exit codes: 0, all others are
-complete; 1, some failed; 2, bad arguments, and nothing started.
+complete; 1, some failed; 2, bad arguments, and nothing started; if stopped, those of run.py.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from pathlib import Path
 from experiments import results_page
 from experiments.catalogue import CATALOGUE, Experiment
 from experiments.committed_results import ROOT
+from experiments.ending import ended
 from experiments.paper_commands import Options, commands, missing
 from experiments.paper_times import Times
 from experiments.results_page import Catalogue
@@ -62,15 +63,11 @@ def main(arguments: Sequence[str] | None = None, catalogue: Catalogue = CATALOGU
     skipped = [f"skipped: {name}: {reason}" for name, reason in reasons.items() if reason]
     _show_plan(to_run, skipped, times)
     failures: list[Failure] = []
-    try:
-        for number, entry in enumerate(to_run, 1):
-            print(f"\n{heading(number, len(to_run), entry.name)}  {entry.shows}", flush=True)
-            if failed := _run(entry, options, times):
-                failures.append(failed)
-            _show_progress(to_run[:number], to_run[number:], times, len(failures))
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command resumes where it stopped", file=sys.stderr)
-        return 130
+    for number, entry in enumerate(to_run, 1):
+        print(f"\n{heading(number, len(to_run), entry.name)}  {entry.shows}", flush=True)
+        if failed := _run(entry, options, times):
+            failures.append(failed)
+        _show_progress(to_run[:number], to_run[number:], times, len(failures))
     print("", *skipped, sep="\n")
     for failure in failures:
         print(f"failed: {failure.name}: {failure.reason}\n  {failure.command}")
@@ -174,5 +171,4 @@ def _show_progress(
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -1,4 +1,4 @@
-"""Finds API keys and passwords in texts, so that they are refused or blotted out, never written."""
+"""Finds API keys and passwords in texts, so that they are refused or replaced, never written."""
 
 import os
 import re

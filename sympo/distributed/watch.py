@@ -17,11 +17,11 @@ from sympo.types import printable
 # in which all processes must fail for a failure to be common to them
 SECONDS_TO_AGREE = 5.0
 SECONDS_BETWEEN_LOOKS = 0.5
-# that other processes leave the first one to speak
+# that other processes give the first one to report
 SECONDS_FOR_THE_FIRST = 1.0
 RESUMES = "the same command resumes"
 
-# what saves the work of the cell in training; it returns words about that
+# saves the work of the cell in training; returns what to report, such as the epoch
 Save = Callable[[], str]
 
 
@@ -93,7 +93,7 @@ class Watch(threading.Thread):
         """End this process; the first one to stop saves the work, and says why in one sentence."""
         if not self._stops.acquire(blocking=False):
             threading.Event().wait()  # the other thread ends the process
-        if self._speaks():
+        if self._reports():
             with suppress(Exception):
                 if self.store.check([self._key("reason")]):
                     reason = self.store.get(self._key("reason")).decode()
@@ -105,8 +105,8 @@ class Watch(threading.Thread):
             print(f"error: {printable(sentence)}", file=sys.stderr, flush=True)
         os._exit(code)
 
-    def _speaks(self) -> bool:
-        """Whether this process saves and speaks: the first one, or another if that is gone."""
+    def _reports(self) -> bool:
+        """Whether this process saves and reports: the first one, or another if that is gone."""
         if self.place.rank:
             time.sleep(SECONDS_FOR_THE_FIRST)
         try:

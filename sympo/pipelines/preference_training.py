@@ -99,8 +99,8 @@ class Training:
         self.settled = self.trainer.done, self.run.record
 
     def _rescue(self) -> str:
-        """Save a checkpoint after the last whole step, from another thread; returns words about
-        it, or nothing if it cannot."""
+        """Save a checkpoint after the last whole step, from another thread; returns what to report,
+        empty if it cannot."""
         trainer, until = self.trainer, time.monotonic() + SECONDS_TO_SETTLE
         while time.monotonic() < until:
             with trainer.changing:

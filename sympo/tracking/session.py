@@ -135,7 +135,7 @@ class Session:
                 self._say(f"W&B failed: {_reason(error)}")
 
     def _start(self, mode: Mode, metadata: bool) -> None:
-        os.environ.setdefault("WANDB_SILENT", "true")  # before the import, for its first words
+        os.environ.setdefault("WANDB_SILENT", "true")  # before the import, which prints
         try:
             import wandb
         except Exception as error:

@@ -95,10 +95,12 @@ def test_an_interruption_reaches_the_experiment(tmp_path: Path) -> None:
         "import signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in the background
         "from experiments.catalogue import Experiment\n"
+        "from experiments.ending import ended\n"
         "from experiments.paper import main\n"
         "program = 'tests.experiments.slow_program'\n"
         "slow = Experiment('slow', 'It sleeps', preset='', programs=(program,))\n"
-        f"sys.exit(main(['--results', {str(tmp_path)!r}], {{'All': [slow]}}))"
+        f"arguments = ['--results', {str(tmp_path)!r}]\n"
+        "sys.exit(ended(lambda: main(arguments, {'All': [slow]})))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, text=True,
