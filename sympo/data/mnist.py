@@ -21,7 +21,7 @@ FILES = {
     "test images": ("t10k-images-idx3-ubyte", 3),
     "test labels": ("t10k-labels-idx1-ubyte", 1),
 }
-OFFER = "give path=FOLDER, a folder that holds MNIST/raw, or use dataset=digits"
+OFFER = "set it to a folder that holds MNIST/raw, or use dataset=digits"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,8 @@ class PolicyJob(PreferenceJob):
             )
         if not cell.model.answers:
             raise BadInput(
-                f"model={cell.name.model} cannot generate text; job=policy needs tiny_lm or hub"
+                f"model={cell.name.model} cannot generate text; "
+                "job=policy needs tiny_lm, smollm2 or hub"
             )
         if cell.loss.average_log_ratio and not self.margin.average_log_ratio:
             raise BadInput(

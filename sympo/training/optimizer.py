@@ -38,7 +38,7 @@ class Recipe:
         if self.warmup_steps < steps:
             return None
         return (
-            f"training ends after {steps} steps, before the warm-up does "
+            f"training ends after {steps} step{'s' * (steps != 1)}, before the warm-up does "
             f"(warmup_steps={self.warmup_steps}): the learning rate "
             f"ends at {self.scale(steps - 1, steps):.0%} of its peak"
         )

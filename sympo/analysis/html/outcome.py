@@ -60,6 +60,8 @@ def _sentence(top: pd.DataFrame, differences: pd.DataFrame) -> str:
         verdict = "the difference has no interval"
     elif row["p_holm"] < _LEVEL:
         verdict = "the difference is significant after Holm's correction"
+    elif ends[0] > 0 or ends[1] < 0:  # the interval is not corrected
+        verdict = "the difference is not significant after Holm's correction"
     else:
         verdict = "too little to separate the two"
     return f"{said}, the highest, {gap:.1f}{points} above {second['variant']}{over}: {verdict}."
