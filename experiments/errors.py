@@ -38,8 +38,8 @@ def _sentence(error: Exception) -> str:
     if match := re.match(r"Ambiguous value for argument '(.*)'\n", text):
         of_group = match[1].split("=")[0] in groups()
         return sweep_or_list(match[1], of_group, suggested(match[1], False))
-    if given := _verbosity(error):
-        return f"{given}: it must be true, false, a logger's name or a list of such names"
+    if typed := _verbosity(error):
+        return f"{typed}: it must be true, false, a logger's name or a list of such names"
     # Hydra refuses lists of numbers, and drops the choice if given several names
     a_list = isinstance(error, TypeError) or "full_key: hydra.runtime.choices" in text
     lists = ("Config group override must be", "Multiple values for hydra/job_settings")

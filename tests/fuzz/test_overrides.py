@@ -146,7 +146,7 @@ overrides = st.one_of(
 
 
 @pytest.mark.usefixtures("in_process")
-@many(10, 500)
+@many(8, 500)
 def test_a_command_line_is_carried_out_or_refused(examples: int) -> None:
     def check(given: tuple[bool, list[str]]) -> None:
         many, arguments = given
@@ -192,7 +192,7 @@ exact = st.one_of(
 
 
 @pytest.mark.usefixtures("in_process")
-@many(8, 200)
+@many(5, 200)
 def test_accepted_values_are_those_typed(examples: int) -> None:
     def check(given: tuple[bool, list[tuple[str, str, Any]]]) -> None:
         many, settings = given
@@ -209,7 +209,7 @@ def test_accepted_values_are_those_typed(examples: int) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
-@many(4, 40)
+@many(2, 40)
 def test_a_sweep_has_every_value_once(examples: int) -> None:
     def check(rates: list[float]) -> None:
         code, configs, _ = command("-m", f"noise={','.join(map(repr, rates))}", "seed=1,2")
@@ -221,7 +221,7 @@ def test_a_sweep_has_every_value_once(examples: int) -> None:
     fuzz(examples, rates, check)
 
 
-@many(15, 1000)
+@many(10, 1000)
 def test_settings_of_any_value(examples: int) -> None:
     """Every setting of every option, as a preset or a saved config may set it."""
     configs: dict[tuple[str, str], tuple[DictConfig, Any]] = {}
