@@ -108,9 +108,10 @@ def show(planned: Sequence[Planned], most: int | None, processes: int | None) ->
         print(f"  about {duration(cleaning)} for the filters\n" * bool(cleaning), end="")
         batch += cleaning
         total, memory = total + batch / share + found.stages, max(memory, found.memory)
+    judged = any(one.cell.judge is not None for one in left)
     print(
         f"about {duration(total)} in all with {share} process{'es' * (share != 1)}, "
-        f"peak memory about {share * memory / 1e9:.1f} GB; without judging"
+        f"peak memory about {share * memory / 1e9:.1f} GB{'; without judging' * judged}"
     )
 
 
