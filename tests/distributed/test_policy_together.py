@@ -130,7 +130,7 @@ def test_a_loss_that_diverges_fails_its_cell_alone(two: tuple[Path, str], tmp_pa
 def test_bad_settings_are_reported_once(tmp_path: Path) -> None:
     for arguments, words in (
         ([*CELL, "job.batch_size=0"], "job.batch_size=0"),
-        (CELL[:-3], "add distributed=ddp"),
+        ([one for one in CELL if one != "distributed=ddp"], "add distributed=ddp"),
     ):
         _, out, err = run_together(tmp_path / "r", 2, *arguments)
         (line,) = errors(err)
