@@ -28,6 +28,8 @@ from sympo.types import BadInput
 
 FULL_ERROR = bool(os.environ.get("HYDRA_FULL_ERROR"))  # asked for by the user
 bad_input: list[Exception] = []
+# what Hydra raises on settings that it cannot use; BadInput is a ValueError
+UNREADABLE = (AssertionError, OSError, TypeError, ValueError)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -84,10 +86,7 @@ def main() -> int:
         cell()
         for error in bad_input:
             raise error
-    except (
-        *(HydraException, OmegaConfBaseException, AssertionError),
-        *(ValueError, TypeError, OSError),
-    ) as error:
+    except (HydraException, OmegaConfBaseException, *UNREADABLE) as error:
         ours = (BadInput, HydraException, OmegaConfBaseException)
         if FULL_ERROR or not (isinstance(error, ours) or raised_by_hydra(error)):
             raise
