@@ -31,6 +31,7 @@ LOSSES = ("ramp", "logistic")
 # entries of summaries and judged files that no two runs have in common
 _PASSING = {
     "started", "wall_seconds", "peak_memory_bytes", "content_digest", "judged", "trained_together",
+    "environment",  # what the process that ran the cell has compiled
 }  # fmt: skip
 # files that name a folder or a moment
 _UNCOMPARED = {"config.yaml", "made.json", "report.html", ".lock", "error.log"}
