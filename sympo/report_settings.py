@@ -30,11 +30,15 @@ _SETTING = re.compile(r"[a-z]\w*(?:\.\w+)*")
 
 @dataclass(frozen=True)
 class Choice:
-    """Which value of a setting to show for each combination of the others: the one with the highest
-    mean of a metric, `selected/validation/noisy_accuracy`, over seeds."""
+    """Which value of a setting to show for each combination of the others.
+
+    By its mean over seeds of a metric: the highest of `selected/validation/noisy_accuracy`; with
+    `nearest`, in nats, the one nearest to it of `selected/policy/kl`.
+    """
 
     setting: str
     by: str
+    nearest: float | None = None
 
 
 @dataclass(frozen=True)
@@ -349,18 +353,24 @@ def _chosen(place: str, given: object) -> str:
     return name
 
 
-def _noisy_accuracy(place: str, given: object) -> str:
-    # by any other metric, the choice would see clean labels, or the test pairs
-    path = _path_with_epoch(place, given)
-    if path.partition("/")[2] != "validation/noisy_accuracy":
-        allowed = " or ".join(f"{which}/validation/noisy_accuracy" for which in EPOCHS)
-        raise BadInput(f"{place}={path} is not allowed: it must be {allowed}")
-    return path
-
-
 def _choice(place: str, given: object) -> Choice:
-    readers: Mapping[str, Reader] = {"setting": _chosen, "by": _noisy_accuracy}
-    return Choice(**_read(place, given, readers, ("setting", "by")))
+    readers: Mapping[str, Reader] = {
+        "setting": _chosen, "by": _path_with_epoch, "nearest": _nats,
+    }  # fmt: skip
+    choice = Choice(**_read(place, given, readers, ("setting", "by")))
+    # by any other metric, the choice would see clean labels, or the test pairs
+    path = "validation/noisy_accuracy" if choice.nearest is None else "policy/kl"
+    if choice.by.partition("/")[2] != path:
+        allowed = " or ".join(f"{which}/{path}" for which in EPOCHS)
+        which = "" if choice.nearest is None else " with nearest"
+        raise BadInput(f"{place}.by={choice.by} is not allowed: it must be {allowed}{which}")
+    return choice
+
+
+def _nats(place: str, given: object) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < 1e9:
+        raise BadInput(f"{place}={given!r} is not allowed: it must be a number of nats above 0")
+    return float(given)
 
 
 def _side(place: str, given: object) -> dict[str, tuple[Value, ...]]:

@@ -22,7 +22,8 @@ def chosen(cells: pd.DataFrame, choice: Choice) -> npt.NDArray[np.bool_]:
     """(n,) which cells have the chosen value of a setting.
 
     Chosen among the cells that agree in every other setting but the seed, by the highest mean of
-    `choice.by` over their seeds; the first in order on ties. A value with fewer seeds than another
+    `choice.by` over their seeds, or the one nearest to `choice.nearest`; the first in order on
+    ties. A value with fewer seeds than another
     one, such as a learning rate at which some diverged, is not chosen. A cell without the setting
     or without the metric is kept.
     """
@@ -34,6 +35,8 @@ def chosen(cells: pd.DataFrame, choice: Choice) -> npt.NDArray[np.bool_]:
     each = scores.groupby(["group", choice.setting])[choice.by]
     seeds = each.count()
     means = each.mean()[seeds == seeds.groupby(level=0).transform("max")]
+    if choice.nearest is not None:
+        means = -(means - choice.nearest).abs()
     # the index of the best mean of a group is the group and the value
     of_group = group.map(dict(means.groupby(level=0).idxmax().tolist()))
     return np.asarray(of_group.isna() | (cells[choice.setting] == of_group), dtype=np.bool_)

@@ -47,6 +47,19 @@ def test_ties_choose_the_smaller_value_and_missing_scores_count_for_nothing() ->
     assert chosen(tied, RATE).tolist() == [False, True, False]
 
 
+def test_policies_are_matched_at_the_nearest_kl() -> None:
+    choice = Choice("job.learning_rate", RATE.by, nearest=2.0)
+    rows = [
+        ("ramp", 0.4, 0.1, 0, 5.0), ("ramp", 0.4, 0.3, 0, 1.0), ("ramp", 0.4, 0.3, 1, 2.0),
+        ("logistic", 0.4, 0.1, 0, 2.4), ("logistic", 0.4, 0.3, 0, 0.9),
+        ("hinge", 0.4, 0.1, 0, 2.5), ("hinge", 0.4, 0.3, 0, 1.5),  # as near: the first
+    ]  # fmt: skip
+    rows.insert(1, ("ramp", 0.4, 0.1, 1, 3.0))  # means 4.0 and 1.5
+    assert chosen(cells(rows), choice).tolist() == [
+        False, False, True, True, True, False, True, False,
+    ]  # fmt: skip
+
+
 def test_a_value_that_lost_seeds_is_not_chosen() -> None:
     found = cells(
         [
