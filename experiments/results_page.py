@@ -22,8 +22,7 @@ RESULTS = ROOT / "results"
 COMMAND = "python -m experiments.paper"
 _HEAD = """# Results
 
-One row per experiment: the claim it tests (in bold, right or wrong), what came out, and how much
-evidence there is. Intervals are 95%, over seeds and test items; noise is the share of flipped
+The claim that each experiment tests, right or wrong, what came out, and how much evidence there is. Intervals are 95%, over seeds and test items; noise is the share of flipped
 training labels. To run them all: `{command}{size} --data FOLDER`.
 """
 _MORE = """
@@ -46,14 +45,18 @@ def page(results: Path, size: str = "full", catalogue: Catalogue = CATALOGUE) ->
         parts.append(f"\n{SMALL}\n")
     elif count := _count([results / entry.name for some in catalogue.values() for entry in some]):
         parts.append(f"\n{count}\n")
-    left = []
+    left, found = [], {}
     for heading, entries in catalogue.items():
         has_size = [entry for entry in entries if size in entry.sizes]
         there = [entry for entry in has_size if (results / entry.name).is_dir()]
         left += [entry for entry in has_size if entry not in there]
         if there:
-            rows = [_row(entry, results / entry.name, size) for entry in there]
-            parts.append("\n".join([f"\n## {heading}\n", *_TABLE, *rows, ""]))
+            found[heading] = there
+    if size == "full" and found:
+        parts.append(_at_a_glance(found, results))
+    for heading, there in found.items():
+        rows = [_row(entry, results / entry.name, size) for entry in there]
+        parts.append("\n".join([f"\n## {heading}\n", *_TABLE, *rows, ""]))
     if left:
         parts.append("\n".join(["\n## Not run\n", *(_not_run(entry, size) for entry in left), ""]))
     return "".join(parts)
@@ -66,22 +69,45 @@ def write(results: Path, size: str = "full", catalogue: Catalogue = CATALOGUE) -
     return out
 
 
+def _at_a_glance(found: Catalogue, results: Path) -> str:
+    """A line per experiment: its claim and how many of its tests had which outcome."""
+    lines = [
+        "\n## At a glance\n",
+        "| claim | supported | contradicted | undecided |",
+        "|---|---|---|---|",
+    ]
+    for heading, entries in found.items():
+        lines.append(f"| *{heading}* | | | |")
+        for entry in entries:
+            outcomes = _outcomes([results / entry.name])
+            counts = [int((outcomes == one).sum()) for one in _OUTCOMES]
+            shown = [str(count or "") for count in counts] if any(counts) else ["numbers", "", ""]
+            lines.append(f"| [{entry.shows}](#{entry.name}) | {' | '.join(shown)} |")
+    return "\n".join([*lines, ""])
+
+
 def _count(folders: Sequence[Path]) -> str:
     """How many claims have which outcome; empty if there are none."""
-    files = [folder / "claims.csv" for folder in folders if (folder / "claims.csv").is_file()]
-    if not files:
+    found = _outcomes(folders)
+    if found.empty:
         return ""
-    found = pd.concat([pd.read_csv(file, keep_default_na=False)["outcome"] for file in files])
     counts = [f"{int((found == outcome).sum())} {outcome}" for outcome in _OUTCOMES]
     if none := int((found == "none").sum()):
         counts.append(f"{none} without an outcome")
     return f"**Claims tested by written rules: {len(found)}, of which {', '.join(counts)}.**"
 
 
+def _outcomes(folders: Sequence[Path]) -> pd.Series:
+    """The outcome of every claim that folders decide."""
+    files = [folder / "claims.csv" for folder in folders if (folder / "claims.csv").is_file()]
+    each = [pd.read_csv(file, keep_default_na=False)["outcome"] for file in files]
+    return pd.concat(each) if each else pd.Series(dtype=str)
+
+
 def _row(entry: Experiment, folder: Path, size: str) -> str:
     outcome = "" if size == "small" else _outcome(entry, folder)
     cells = [
-        f"**{entry.shows}.** {outcome}".strip(),
+        f'<a id="{entry.name}"></a>**{entry.shows}.** {outcome}'.strip(),
         _figure(entry, folder),
         f"[{_evidence(folder)}]({entry.name}/)<br>{_made_by(folder) or _command(entry, size)}",
     ]

@@ -27,7 +27,8 @@ def test_links_of_the_page_lead_somewhere() -> None:
     links = re.findall(r'\]\(([^)]+)\)|(?:href|src)="([^"]+)"', re.sub(r"`[^`]*`", "", text))
     assert len(links) > 20
     for link in map("".join, links):
-        assert (RESULTS / link).exists(), link
+        path, _, anchor = link.partition("#")
+        assert (RESULTS / path).exists() and (not anchor or f'id="{anchor}"' in text), link
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
@@ -58,7 +59,8 @@ def test_outcomes_are_read_from_claims(tmp_path: Path) -> None:
     pd.DataFrame(rows, columns=columns).to_csv(folder / "claims.csv", index=False)
     catalogue = {"Theory": [Experiment("lemma", "Noise is noise"), Experiment("later", "Not yet")]}
     text = page(tmp_path, catalogue=catalogue)
-    (row,) = [line for line in text.splitlines() if "Noise is noise" in line]
+    (row,) = [line for line in text.splitlines() if "**Noise is noise" in line]
+    assert "| [Noise is noise](#lemma) | 1 |  | 1 |" in text
     numbers = "<sub>all lie within 2 points.</sub>"
     assert f"<br>**Supported**: They are equal (Lemma 1): {numbers}" in row
     assert r"<br>**Undecided at this size**: It is better: <sub>1 of 4 is; a \| b.</sub>" in row
