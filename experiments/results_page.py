@@ -22,8 +22,9 @@ RESULTS = ROOT / "results"
 COMMAND = "python -m experiments.paper"
 _HEAD = """# Results
 
-The claim that each experiment tests, right or wrong, what came out, and how much evidence there is. Intervals are 95%, over seeds and test items; noise is the share of flipped
-training labels. To run them all: `{command}{size} --data FOLDER`.
+The claim that each experiment tests, right or wrong, what came out, and how much evidence there is.
+Intervals are 95%, over seeds and test items; noise is the share of flipped training labels. To run
+them all: `{command}{size} --data FOLDER`.
 """
 _MORE = """
 [The long version](../docs/results.md) has the numbers in prose, more figures and dry runs;
