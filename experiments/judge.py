@@ -112,7 +112,7 @@ class JudgeJob:
                 )
                 continue
             title = run_title(folder)
-            progress = Progress(heading(place, len(folders), title), 1)
+            progress = Progress(heading(place, len(folders), title))
             with FileLock(folder / ".lock"):
                 found.append(judged(folder, title, name, judge, verdicts, progress, data_of))
         outcomes.extend(found)

@@ -69,7 +69,7 @@ class LabelsJob:
         if cost := labels_estimate(pairs, judge, verdicts):
             print(f"judge={name}: {cost}", flush=True)
         title = f"{self.option} {self.split}, {len(pairs):,} pairs"
-        progress = Progress(heading(1, 1, title), 1)
+        progress = Progress(heading(1, 1, title))
         try:
             judged = judge_labels(
                 pairs, judge, verdicts,

@@ -41,7 +41,7 @@ class CellRun:
         self.at, self.of = at["cell"], at["cells"]
         self.name = full_name(cell.name, at.get("differs"))
         head = heading(self.at, self.of, self.name)
-        self.progress = Progress(head, cell.job.epochs, screen=screen, place=place)
+        self.progress = Progress(head, screen, place)
         self.outcome: RunResult | None = None
         self.evaluations: list[dict[str, Any]] = []
         self.outcomes: list[dict[str, str]] = []

@@ -71,6 +71,11 @@ class Forecast:
         """Seconds of the job."""
         return self.per_epoch * self.epochs + self.per_evaluation * self.evaluations
 
+    def left(self, epoch: float) -> float:
+        """Seconds of the job after this epoch; one of the evaluations came before training."""
+        share = 1 - epoch / self.epochs
+        return share * (self.seconds - self.per_evaluation)
+
 
 def evaluations(epochs: float, every: float) -> float:
     """How many evaluations a job of texts makes: before training, and every so many epochs."""

@@ -9,8 +9,6 @@ from typing import Protocol, TextIO
 from sympo.types import printable
 
 SECONDS_BETWEEN_LINES = 15  # if the output is a file
-# of training, evaluation included, that an estimate of the time left needs
-SECONDS_TO_ESTIMATE = 3.0
 _noted: set[str] = set()
 
 
@@ -74,37 +72,13 @@ class Silent:
 class Progress:
     """Reports the progress of one cell, or of a batch of cells trained together.
 
-    head: the name to show. epochs: how many epochs to train. after: the work that follows in the
-    sweep, as a multiple of this cell or batch.
+    head: the name to show.
     """
 
-    def __init__(
-        self, head: str, epochs: float, after: float = 0.0, screen: Screen | None = None,
-        place: int = 0,
-    ) -> None:  # fmt: skip
-        self.head, self.epochs, self.after = head, epochs, after
-        self.screen, self.place = Terminal(sys.stdout) if screen is None else screen, place
-        self.began, self.metric = time.monotonic(), ""
-        self.restart(0.0)
-
-    def restart(self, epoch: float) -> None:
-        """Estimate the time left from the work done after this epoch only."""
-        self.started, self.first = time.monotonic(), epoch
-
-    def update(self, epoch: float, metric: str | None = None) -> None:
-        """Show the epoch, the latest metric and, once there was one, the time left."""
-        self.metric = metric or self.metric
-        text = f"epoch {epoch:.3g}/{self.epochs:g}  {self.metric}"
-        spent = time.monotonic() - self.started
-        if epoch <= self.first:
-            self.restart(epoch)
-        elif self.metric and spent >= SECONDS_TO_ESTIMATE:
-            a_whole = spent / (epoch - self.first) * self.epochs
-            left = a_whole * (self.epochs - epoch) / self.epochs
-            text += f"  {duration(left)} left"
-            if self.after:
-                text += f", sweep at most {duration(left + self.after * a_whole)}"
-        self.status(text)
+    def __init__(self, head: str, screen: Screen | None = None, place: int = 0) -> None:
+        self.head, self.place = head, place
+        self.screen = Terminal(sys.stdout) if screen is None else screen
+        self.began = time.monotonic()
 
     def status(self, text: str) -> None:
         """Show the current activity."""

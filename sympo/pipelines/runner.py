@@ -113,12 +113,13 @@ class Recorder:
         if len(runs) > 1:
             numbers = sorted(run.at for run in runs)
             head = f"[{numbers[0]}-{numbers[-1]}/{runs[0].of}] {len(runs)} cells"
-        self.progress = Progress(head, one.epochs, after, one.screen, one.place)
-        self.progress.update(0)
+        self.progress = Progress(head, one.screen, one.place)
         self.latest: dict[int, float] = {}
+        self.metric, self.after = "", after
         job = runs[0].cell.job
-        self.forecast = Forecast(one.epochs, evaluations(one.epochs, job.evaluate_every))
-        self.after = after
+        self.epochs = job.epochs
+        self.forecast = Forecast(job.epochs, evaluations(job.epochs, job.evaluate_every))
+        self._show(0)
 
     def evaluation(self, cell: int, epoch: float, found: Evaluation) -> None:
         run = self.runs[cell]
@@ -126,7 +127,7 @@ class Recorder:
         self.forecast.evaluated()
         value = found.metrics[run.headline]
         self.latest[cell] = float("nan") if value is None else value
-        self.progress.metric = f"{run.headline} {percent(float(np.mean([*self.latest.values()])))}"
+        self.metric = f"{run.headline} {percent(float(np.mean([*self.latest.values()])))}"
 
     def failed(self, cell: int, error: Exception) -> None:
         if self.runs[cell].outcome is None:
@@ -138,14 +139,24 @@ class Recorder:
 
     def resumed(self, epoch: float) -> None:
         self.progress.note(f"resumes from epoch {epoch:.3g}")
-        self.progress.restart(epoch)
 
     def step(self, epoch: float) -> None:
-        self.progress.update(epoch)
-        if not self.forecast.ready:
-            self.forecast.step(epoch)
-            if self.forecast.ready:
-                self._tell_forecast()
+        told = self.forecast.ready
+        self.forecast.step(epoch)
+        self._show(epoch)
+        if self.forecast.ready and not told:
+            self._tell_forecast()
+
+    def _show(self, epoch: float) -> None:
+        """Show the epoch, the latest metric and, once it is known, the time left."""
+        text = f"epoch {epoch:.3g}/{self.epochs:g}  {self.metric}"
+        if self.forecast.ready:
+            left = self.forecast.left(epoch)
+            text += f"  {duration(left)} left"
+            if self.after:
+                sweep = left + self.after * self.forecast.seconds
+                text += f", sweep at most {duration(sweep)}"
+        self.progress.status(text)
 
     def _tell_forecast(self) -> None:
         """Say once per process how long its cells will take, if that is worth a line."""

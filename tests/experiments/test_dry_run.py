@@ -26,6 +26,9 @@ def test_training_and_evaluations_are_timed_apart(monkeypatch: pytest.MonkeyPatc
     assert found.per_epoch == pytest.approx(30)
     assert found.per_evaluation == pytest.approx(7)
     assert found.seconds == pytest.approx(2 * 30 + 5 * 7)
+    # half of training, and two of the four evaluations after its start
+    assert found.left(1) == pytest.approx(30 + 2 * 7)
+    assert found.left(2) == 0
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 20])

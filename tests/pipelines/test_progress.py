@@ -1,11 +1,15 @@
 """Progress as users see it: permanent lines, one live line on a terminal, few lines in a file."""
 
 import io
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from sympo.pipelines import progress
+from sympo.pipelines import forecast, progress
 from sympo.pipelines.progress import Progress, Terminal
+from sympo.pipelines.runner import Recorder
+from sympo.types import Evaluation
 
 
 class TTY(io.StringIO):
@@ -19,16 +23,14 @@ def test_a_file_gets_permanent_lines_and_occasional_progress(
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     stream = io.StringIO()
-    screen = Terminal(stream)
-    one = Progress("[1/2] a", 10, after=1, screen=screen)
-    one.update(0)
+    one = Progress("[1/2] a", Terminal(stream))
     for epoch in range(1, 11):
         now[0] += 4
-        one.update(epoch, "accuracy 70.0%" if epoch == 3 else None)
+        one.status(f"epoch {epoch}/10")
     one.end("done")
     assert stream.getvalue().splitlines() == [
-        "[1/2] a  epoch 4/10  accuracy 70.0%  24.0 s left, sweep at most 64.0 s",
-        "[1/2] a  epoch 8/10  accuracy 70.0%  8.0 s left, sweep at most 48.0 s",
+        "[1/2] a  epoch 4/10",
+        "[1/2] a  epoch 8/10",
         "[1/2] a  done  40.0 s",
     ]
 
@@ -46,20 +48,28 @@ def test_a_terminal_shows_all_places_in_one_live_line() -> None:
     assert len(shown) < 1000 and shown.endswith("…")
 
 
-def test_no_estimate_without_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_left_separates_training_and_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(forecast.time, "monotonic", lambda: now[0])
     stream = TTY()
-    one = Progress("cell", 10, screen=Terminal(stream))
+    job = SimpleNamespace(epochs=1, evaluate_every=1)
+    run: Any = SimpleNamespace(
+        progress=Progress("cell", Terminal(stream)), cell=SimpleNamespace(job=job), at=1, of=2,
+        headline="accuracy", record=lambda epoch, found: None,
+    )  # fmt: skip
+    recorder = Recorder([run], after=1)
 
-    def shown(epoch: float, metric: str | None = None) -> str:
-        one.update(epoch, metric)
+    def step(epoch: float, seconds: float) -> str:
+        now[0] += seconds
+        recorder.step(epoch)
         return stream.getvalue().split("\r\033[K")[-1]
 
-    shown(0)
-    now[0] = 60
-    assert shown(2) == "cell  epoch 2/10  "
-    assert shown(3, "accuracy 70.0%") == "cell  epoch 3/10  accuracy 70.0%  2 min left"
-    one.restart(3)  # resumed: what came before was another process
-    now[0] = 62
-    assert shown(4) == "cell  epoch 4/10  accuracy 70.0%"
+    step(0, 0)
+    now[0] += 100  # an evaluation before training, of two
+    recorder.evaluation(0, 0, Evaluation({"accuracy": 0.7}, {}))
+    assert step(0.01, 2) == "cell  epoch 0.01/1  accuracy 70.0%"
+    assert step(0.02, 2) == "cell  epoch 0.02/1  accuracy 70.0%"
+    step(0.03, 2)
+    assert "cell  about 7 min per cell, the sweep at most 13 min" in step(0.04, 2)
+    # 2 s for each of 100 steps, and 100 s for the evaluation at the end: not 104 s for each step
+    assert step(0.05, 2) == ("cell  epoch 0.05/1  accuracy 70.0%  5 min left, sweep at most 11 min")
