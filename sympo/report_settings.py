@@ -32,8 +32,9 @@ _SETTING = re.compile(r"[a-z]\w*(?:\.\w+)*")
 class Choice:
     """Which value of a setting to show for each combination of the others.
 
-    By its mean over seeds of a metric: the highest of `selected/validation/noisy_accuracy`; with
-    `nearest`, in nats, the one nearest to it of `selected/policy/kl`.
+    The value with the highest mean over seeds of `by`, such as `selected/validation/noisy_accuracy`;
+    or, with `nearest`, in nats, the value whose mean `policy/kl` is closest to it, and at most a
+    quarter of it away.
     """
 
     setting: str
@@ -362,8 +363,8 @@ def _choice(place: str, given: object) -> Choice:
     path = "validation/noisy_accuracy" if choice.nearest is None else "policy/kl"
     if choice.by.partition("/")[2] != path:
         allowed = " or ".join(f"{which}/{path}" for which in EPOCHS)
-        which = "" if choice.nearest is None else " with nearest"
-        raise BadInput(f"{place}.by={choice.by} is not allowed: it must be {allowed}{which}")
+        when = "" if choice.nearest is None else "with nearest, "
+        raise BadInput(f"{place}.by={choice.by} is not allowed: {when}it must be {allowed}")
     return choice
 
 

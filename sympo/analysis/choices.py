@@ -8,6 +8,9 @@ import pandas as pd
 from sympo.analysis.frames import KEYS, settings
 from sympo.report_settings import Choice
 
+# how far from the KL that is asked for a mean may be, as a share of it
+MATCHED = 0.25
+
 
 def at_choice(frame: pd.DataFrame, cells: pd.DataFrame, choice: Choice | None) -> pd.DataFrame:
     """The rows of long cells, which have all cells once for each epoch, at the chosen value of a
@@ -22,10 +25,10 @@ def chosen(cells: pd.DataFrame, choice: Choice) -> npt.NDArray[np.bool_]:
     """(n,) which cells have the chosen value of a setting.
 
     Chosen among the cells that agree in every other setting but the seed, by the highest mean of
-    `choice.by` over their seeds, or the one nearest to `choice.nearest`; the first in order on
-    ties. A value with fewer seeds than another
-    one, such as a learning rate at which some diverged, is not chosen. A cell without the setting
-    or without the metric is kept.
+    `choice.by` over their seeds, or by the mean closest to `choice.nearest`, unless all are further
+    than `MATCHED` from it; the first in order on ties. A value with fewer seeds than another one,
+    such as a learning rate at which some diverged, is not chosen. A cell without the setting or
+    without the metric is kept.
     """
     if choice.setting not in cells or choice.by not in cells:
         return np.ones(len(cells), dtype=bool)
@@ -37,6 +40,11 @@ def chosen(cells: pd.DataFrame, choice: Choice) -> npt.NDArray[np.bool_]:
     means = each.mean()[seeds == seeds.groupby(level=0).transform("max")]
     if choice.nearest is not None:
         means = -(means - choice.nearest).abs()
+    best = means.groupby(level=0)
     # the index of the best mean of a group is the group and the value
-    of_group = group.map(dict(means.groupby(level=0).idxmax().tolist()))
-    return np.asarray(of_group.isna() | (cells[choice.setting] == of_group), dtype=np.bool_)
+    of_group = group.map(dict(best.idxmax().tolist()))
+    kept = of_group.isna() | (cells[choice.setting] == of_group)
+    if choice.nearest is not None:
+        far = best.max() < -MATCHED * choice.nearest
+        kept &= ~group.isin(far.index[far])
+    return np.asarray(kept, dtype=np.bool_)

@@ -30,6 +30,10 @@ class Forecast:
         """An evaluation has ended."""
         self._evaluated = True
 
+    def restart(self) -> None:
+        """The next step is not one after the last: training resumes at another epoch."""
+        self._at = None
+
     def step(self, epoch: float) -> None:
         """A step has ended, or training begins."""
         now = time.monotonic()

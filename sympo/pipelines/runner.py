@@ -139,6 +139,7 @@ class Recorder:
 
     def resumed(self, epoch: float) -> None:
         self.progress.note(f"resumes from epoch {epoch:.3g}")
+        self.forecast.restart()
 
     def step(self, epoch: float) -> None:
         told = self.forecast.ready

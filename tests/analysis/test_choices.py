@@ -53,10 +53,11 @@ def test_policies_are_matched_at_the_nearest_kl() -> None:
         ("ramp", 0.4, 0.1, 0, 5.0), ("ramp", 0.4, 0.3, 0, 1.0), ("ramp", 0.4, 0.3, 1, 2.0),
         ("logistic", 0.4, 0.1, 0, 2.4), ("logistic", 0.4, 0.3, 0, 0.9),
         ("hinge", 0.4, 0.1, 0, 2.5), ("hinge", 0.4, 0.3, 0, 1.5),  # as near: the first
+        ("sigmoid", 0.4, 0.1, 0, 2.6), ("sigmoid", 0.4, 0.3, 0, 1.4),  # none within a quarter
     ]  # fmt: skip
     rows.insert(1, ("ramp", 0.4, 0.1, 1, 3.0))  # means 4.0 and 1.5
     assert chosen(cells(rows), choice).tolist() == [
-        False, False, True, True, True, False, True, False,
+        False, False, True, True, True, False, True, False, False, False,
     ]  # fmt: skip
 
 
