@@ -2,9 +2,9 @@
 
     python -m experiments.results_page
 
-A row per experiment: the claim, what came out, a figure, the evidence and the command. What came
-out is read from its claims.csv, or written from its other CSVs. A test compares the page with what
-this writes.
+First every claim with its outcomes at a glance, then a row per experiment: the claim, what came
+out, a figure, the evidence and the command. What came out is read from its claims.csv, or written
+from its other CSVs. A test compares the page with what this writes.
 """
 
 import json
@@ -74,15 +74,16 @@ def _at_a_glance(found: Catalogue, results: Path) -> str:
     """A line per experiment: its claim and how many of its tests had which outcome."""
     lines = [
         "\n## At a glance\n",
-        "| claim | supported | contradicted | undecided |",
-        "|---|---|---|---|",
+        "How many tests of each claim had which outcome; –: numbers without a written rule.\n",
+        "| claim | supported | contradicted | undecided | no outcome |",
+        "|---|---|---|---|---|",
     ]
     for heading, entries in found.items():
-        lines.append(f"| *{heading}* | | | |")
+        lines.append(f"| *{heading}* | | | | |")
         for entry in entries:
             outcomes = _outcomes([results / entry.name])
-            counts = [int((outcomes == one).sum()) for one in _OUTCOMES]
-            shown = [str(count or "") for count in counts] if any(counts) else ["numbers", "", ""]
+            counts = [int((outcomes == one).sum()) for one in (*_OUTCOMES, "none")]
+            shown = [str(count or "") for count in counts] if any(counts) else ["–"] * len(counts)
             lines.append(f"| [{entry.shows}](#{entry.name}) | {' | '.join(shown)} |")
     return "\n".join([*lines, ""])
 

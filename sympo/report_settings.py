@@ -32,9 +32,9 @@ _SETTING = re.compile(r"[a-z]\w*(?:\.\w+)*")
 class Choice:
     """Which value of a setting to show for each combination of the others.
 
-    The value with the highest mean over seeds of `by`, such as `selected/validation/noisy_accuracy`;
-    or, with `nearest`, in nats, the value whose mean `policy/kl` is closest to it, and at most a
-    quarter of it away.
+    The value with the highest mean over seeds of `by`, such as
+    `selected/validation/noisy_accuracy`; or, with `nearest`, in nats, the value whose mean
+    `policy/kl` is closest to it, and at most a quarter of it away.
     """
 
     setting: str

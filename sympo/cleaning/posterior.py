@@ -15,14 +15,15 @@ from sympo.ranges import Count
 class Posterior(PairFilter):
     """The posterior probability that each label is right, at a noise rate e.
 
-    A model is trained as usual until e is estimated, after a warm-up; an assumed rate needs none.
-    From then on, before each epoch, a label with margin m gets w = (1 - e) s(m) / ((1 - e) s(m) +
-    e s(-m)), s the logistic function, and its pair costs w l(m) + (1 - w) l(-m), l the logistic
-    loss, whose gradient at that margin is that of -log((1 - e) s(m) + e s(-m)). Source: the forward
+    A model is trained as usual until e is estimated, after a warm-up, or for one epoch if e is
+    assumed. From then on, before each epoch, a label with margin m gets
+    w = (1 - e) s(m) / ((1 - e) s(m) + e s(-m)), s the logistic function, and its pair costs
+    w l(m) + (1 - w) l(-m), l the logistic loss, whose gradient at that margin is that of
+    -log((1 - e) s(m) + e s(-m)). Source: the forward
     correction (Patrini et al. 2017), as the expectation step of Cao et al. 2026 (RE-PO).
 
     action: `soften` trains the cell with w as soft labels; `remove` and `flip` doubt w < 1/2.
-    warm_up_epochs: before e is estimated.
+    warm_up_epochs: before e is estimated; of as many epochs or fewer, only the last margins use e.
     """
 
     identity: ClassVar[str] = "posterior"

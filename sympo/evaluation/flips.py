@@ -73,12 +73,12 @@ def split_margins(margin: np.ndarray, flipped: np.ndarray) -> dict[str, float | 
 
 
 def filter_metrics(doubt: np.ndarray, flipped: np.ndarray) -> dict[str, float | None]:
-    """The noise rate by a filter, the share of pairs that it doubts, and its precision and recall
-    as a finder of flips.
+    """A filter's mean probability that a label is wrong, the share of pairs that it doubts, and its
+    precision and recall as a finder of flips.
 
-    doubt: (n,), the probability that each label is wrong, whose mean is the rate; pairs above 1/2
-    are suspects. flipped: (n,) bool. precision: of the suspects, the share that is flipped, None
-    without suspects; recall: of the flipped pairs, the share that is doubted, None without flips.
+    doubt: (n,), the probability that each label is wrong; pairs above 1/2 are suspects. flipped:
+    (n,) bool. precision: of the suspects, the share that is flipped, None without suspects; recall:
+    of the flipped pairs, the share that is doubted, None without flips.
     """
     suspects = doubt > 0.5
     right = int((suspects & flipped).sum())

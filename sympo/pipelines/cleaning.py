@@ -41,9 +41,9 @@ def cleaned(
     def make(folder: Path) -> None:
         seed = cell.name.seed
         seeds = [seeding.derive(seed, "filter", str(number)) for number in range(chosen.models)]
-        suspects = chosen.suspects(models(seeds, epochs), noisy.pairs.ids, seed)
+        doubt = chosen.suspects(models(seeds, epochs), noisy.pairs.ids, seed)
         if processes.first():
-            np.savez(folder / "suspects.npz", suspects=suspects)
+            np.savez(folder / "suspects.npz", suspects=doubt)
 
     key = joined(
         **{name: own[name] for name in ("dataset", "noise_model", "model")},
@@ -56,13 +56,13 @@ def cleaned(
     root = Path(cell.config["results_dir"]) / "stages"
     stages = Stages(root, note, cell.since, together=True)
     with np.load(stages.get("filter", key, make) / "suspects.npz") as found:
-        suspects = found["suspects"]
-    if chosen.action == "remove" and (suspects > 0.5).all():
+        doubt = found["suspects"]
+    if chosen.action == "remove" and (doubt > 0.5).all():
         raise BadInput(
-            f"the filter {chosen.identity} doubts all {len(suspects)} training pairs and leaves "
+            f"the filter {chosen.identity} doubts all {len(doubt)} training pairs and leaves "
             "none: try more pairs or epochs, or filter.action=flip"
         )
-    return noisy.cleaned(suspects, chosen.action)
+    return noisy.cleaned(doubt, chosen.action)
 
 
 def _digest(noisy: NoisyPairs) -> str:

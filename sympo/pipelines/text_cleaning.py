@@ -13,6 +13,7 @@ from sympo.pipelines.cleaning import cleaned, cleaning_metrics
 from sympo.pipelines.preference import Run
 from sympo.pipelines.shared_stages import drawing
 from sympo.protocols.models import Scorer, Splittable
+from sympo.training.diverged import Diverged
 from sympo.training.pass_memory import scoring_tokens
 from sympo.training.passes import Passes
 from sympo.types import Evaluation, NoisyPairs
@@ -80,7 +81,10 @@ class TextCleaningModels:
 
     def _margins(self, name: str, noisy: NoisyPairs) -> np.ndarray:
         rewards = [self.run.rewards(name, self._scores(one.scorer, name)) for one in self.trainers]
-        return np.stack([gaps(own, noisy.pairs) * noisy.noisy_label for own in rewards])
+        found = np.stack([gaps(own, noisy.pairs) * noisy.noisy_label for own in rewards])
+        if not np.isfinite(found).all():
+            raise Diverged(f"a model of the filter: a margin of the {name} pairs is not finite")
+        return found
 
     def _scores(self, scorer: Scorer, name: str) -> np.ndarray:
         rows = self.rows[name]

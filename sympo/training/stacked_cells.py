@@ -177,7 +177,7 @@ class CellTrainer:
         without any get them before their first epoch."""
         if self.probability is None:
             assert self.epoch == 0  # recorded steps have none
-            self.probability = self._tensor(probability).to(self.dtype)
+            self.probability = torch.ones_like(self.label)
         self.probability.copy_(self._tensor(probability))
 
     def train(self, after_epoch: AfterEpoch) -> None:

@@ -125,14 +125,15 @@ def test_em_learns_the_rate_and_each_posterior_from_calibrated_margins() -> None
     np.testing.assert_allclose(second, right / (right + 0.1 / (1 + np.exp(m))), rtol=1e-9)
 
 
-@pytest.mark.parametrize("kind", [EM, Posterior])
-def test_an_assumed_rate_is_kept(kind: type[EM] | type[Posterior]) -> None:
+def test_an_assumed_rate_is_kept() -> None:
     models = Calibrated(1000)
     m = models.margins()[0]
     right, wrong = 0.6 / (1 + np.exp(-m)), 0.4 / (1 + np.exp(m))
-    found = kind(assumed_rate=0.4, epochs=5).suspects(models, IDS, 0)
+    found = Posterior(assumed_rate=0.4, epochs=5).suspects(models, IDS, 0)
     np.testing.assert_allclose(found, wrong / (right + wrong), rtol=1e-9)
     assert models.probabilities[1] is not None and (models.probabilities[1] < 1).all()
+    with pytest.raises(BadArgument, match="the filter posterior takes a rate"):
+        EM(assumed_rate=0.4)
 
 
 def test_posteriors_follow_one_estimate_after_the_warm_up() -> None:

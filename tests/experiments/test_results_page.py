@@ -60,7 +60,7 @@ def test_outcomes_are_read_from_claims(tmp_path: Path) -> None:
     catalogue = {"Theory": [Experiment("lemma", "Noise is noise"), Experiment("later", "Not yet")]}
     text = page(tmp_path, catalogue=catalogue)
     (row,) = [line for line in text.splitlines() if "**Noise is noise" in line]
-    assert "| [Noise is noise](#lemma) | 1 |  | 1 |" in text
+    assert "| [Noise is noise](#lemma) | 1 |  | 1 |  |" in text
     numbers = "<sub>all lie within 2 points.</sub>"
     assert f"<br>**Supported**: They are equal (Lemma 1): {numbers}" in row
     assert r"<br>**Undecided at this size**: It is better: <sub>1 of 4 is; a \| b.</sub>" in row

@@ -8,10 +8,10 @@ import pytest
 
 import sympo
 from sympo import seeding
-from sympo.cleaning import Ensemble, PairFilter, Posterior, SmallLoss
+from sympo.cleaning import Ensemble, PairFilter, SmallLoss
 from sympo.pipelines.cleaning import cleaning_metrics
 from sympo.pipelines.reference import Reference
-from sympo.protocols.cleaning import CleaningModels
+from sympo.protocols.cleaning import Action, CleaningModels
 from sympo.types import NoisyPairs, chosen_over_rejected
 
 TINY = sympo.TinyReward(hidden_size=16, intermediate_size=24, heads=2)
@@ -166,24 +166,48 @@ class Halves(PairFilter):
         return first
 
 
-def test_soft_labels_reach_the_models_of_images_and_of_texts(tmp_path: Path) -> None:
-    """A cell trained on soft labels has a larger loss than one that takes labels as right."""
+@dataclass(frozen=True, kw_only=True)
+class Probed(PairFilter):
+    """Trains its model with one probability for every label."""
 
+    identity = "probed"
+    actions = ("soften", "remove", "flip")
+    models = 1
+    right: float
+    action: Action = "soften"
+
+    def suspects(self, models: CleaningModels, ids: np.ndarray, seed: int) -> np.ndarray:
+        # the second epoch replaces the probabilities of the first
+        for probability in (0.5, self.right):
+            models.train_epoch(probability=np.full((1, len(ids)), probability))
+        MARGINS[self.right] = models.margins()[0]
+        return np.full(len(ids), 0.25)
+
+
+MARGINS: dict[float, np.ndarray] = {}
+
+
+def test_soft_labels_reach_the_models_of_images_and_of_texts(tmp_path: Path) -> None:
     def images(chosen: PairFilter | None) -> sympo.Trained:
         return sympo.train_reward_model(
             DIGITS, "logistic", 0.3, filter=chosen, results_dir=tmp_path, epochs=2, batch_size=50
         )
 
-    soft, plain = images(Posterior(epochs=2, assumed_rate=0.3)), images(None)
-    assert 0.1 < soft.metrics["train/filter_rate"] < 0.5
-    assert soft.metrics["train/loss"] > plain.metrics["train/loss"]
-    texts = sympo.train_reward_model(
-        LANGUAGE, "logistic", 0.3, model=TINY, filter=Posterior(epochs=2, assumed_rate=0.3),
-        results_dir=tmp_path, epochs=2, batch_size=32, learning_rate=1e-2, warmup_steps=0,
-        evaluate_every=1, device="cpu",
-        reference=Reference(
-            model=sympo.TinyLM(hidden_size=16, intermediate_size=24, heads=2),
-            sft=sympo.FineTuning(epochs=0), sampling=sympo.Sampling(max_new_tokens=16),
-        ),
-    )  # fmt: skip
-    assert 0.1 < texts.metrics["train/filter_rate"] < 0.5
+    def texts(chosen: PairFilter) -> sympo.Trained:
+        return sympo.train_reward_model(
+            LANGUAGE, "logistic", 0.3, model=TINY, filter=chosen, results_dir=tmp_path, epochs=2,
+            batch_size=32, learning_rate=1e-2, warmup_steps=0, evaluate_every=1, device="cpu",
+            reference=Reference(
+                model=sympo.TinyLM(hidden_size=16, intermediate_size=24, heads=2),
+                sft=sympo.FineTuning(epochs=0), sampling=sympo.Sampling(max_new_tokens=16),
+            ),
+        )  # fmt: skip
+
+    for train in (images, texts):
+        found = train(Probed(right=0.0))
+        train(Probed(right=1.0))
+        # certainly wrong labels pull the other way
+        assert MARGINS[1.0].mean() > 0 > MARGINS[0.0].mean()
+        assert found.metrics["train/filter_rate"] == 0.25
+    # a cell that takes one label in four as wrong cannot fit them all
+    assert images(Probed(right=0.0)).metrics["train/loss"] > images(None).metrics["train/loss"]

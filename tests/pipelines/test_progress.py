@@ -73,3 +73,18 @@ def test_the_time_left_separates_training_and_evaluations(monkeypatch: pytest.Mo
     assert "cell  about 7 min per cell, the sweep at most 13 min" in step(0.04, 2)
     # 2 s for each of 100 steps, and 100 s for the evaluation at the end: not 104 s for each step
     assert step(0.05, 2) == ("cell  epoch 0.05/1  accuracy 70.0%  5 min left, sweep at most 11 min")
+
+
+def test_a_batch_that_resumes_from_two_epochs_has_one_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(forecast.time, "monotonic", lambda: now[0])
+    found = forecast.Forecast(60, forecast.evaluations(60, 1))
+    for first in (0, 1):  # cells at epoch 0 first, then those at epoch 1, a second an epoch
+        found.restart()
+        for epoch in range(first, 61):
+            found.step(epoch)
+            found.evaluated()
+            now[0] += 1
+    assert found.per_epoch == pytest.approx(1)
