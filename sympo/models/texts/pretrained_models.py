@@ -2,6 +2,7 @@
 
 import json
 import logging
+import textwrap
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cache
@@ -168,9 +169,10 @@ class Hub(Pretrained):
                 )
             )
         except Exception as error:  # no network, no such name, no permission
-            reason = " ".join(str(error).split())[:200]
+            reason = textwrap.shorten(str(error), 200, placeholder=" ...")
             raise self._refused(
-                f"is not a folder and could not be downloaded from the hub: {reason}"
+                f"is not a folder and could not be downloaded from the hub ({reason}); set it to "
+                "the folder of a local copy"
             ) from error
 
     def _refused(self, rule: str, folder: Path | None = None) -> BadArgument:
