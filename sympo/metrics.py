@@ -166,6 +166,7 @@ METRICS = (
     ),
     Metric("final_reward_correct", title="Doubled accuracy on the last test batch", low=0, high=2),
     # of a filter, the same for every loss: drawn by the comparisons of presets
+    Metric("filter_rate", "", "Noise rate by the filter", "%", 100, 0, 1),
     Metric("filter_share", "", "Share of pairs that the filter doubts", "%", 100, 0, 1),
     Metric("filter_precision", "", "Share of suspects that are flipped", "%", 100, 0, 1),
     Metric("filter_recall", "", "Share of flipped pairs found", "%", 100, 0, 1),

@@ -131,6 +131,8 @@ class NoisyPairs:
         then costs p l(z) + (1 - p) l(-z). None if labels are taken as right.
     turned: (n,) bool, whether a filter turned the noisy label around before training; None without
         a filter that does.
+    doubt: (n,) float in [0, 1], the probability that the noisy label is wrong, as a filter sees it;
+        None without a filter.
     """
 
     pairs: PreferencePairs
@@ -138,6 +140,7 @@ class NoisyPairs:
     weight: np.ndarray | None = None
     probability: np.ndarray | None = None
     turned: np.ndarray | None = None
+    doubt: np.ndarray | None = None
 
     @property
     def noisy_label(self) -> np.ndarray:
@@ -150,15 +153,26 @@ class NoisyPairs:
         noisy = self.noisy_label
         return noisy if self.turned is None else np.where(self.turned, -noisy, noisy)
 
-    def cleaned(self, suspects: np.ndarray, action: Literal["remove", "flip"]) -> "NoisyPairs":
-        """The pairs as a filter hands them to the trainer; suspects: (n,) bool.
+    def cleaned(
+        self, doubt: np.ndarray, action: Literal["remove", "flip", "soften"]
+    ) -> "NoisyPairs":
+        """The pairs as a filter hands them to the trainer; doubt: (n,), the probability that each
+        label is wrong, or bool.
 
-        remove: suspects get weight 0. flip: their label is turned around.
+        remove: suspects, whose doubt is above 1/2, get weight 0. flip: their label is turned
+        around. soften: every label is right with probability 1 - doubt, on top of the probability
+        that came with it.
         """
+        wrong = doubt.astype(np.float64)
+        found, suspects = replace(self, doubt=wrong), wrong > 0.5
         if action == "flip":
-            return replace(self, turned=suspects)
+            return replace(found, turned=suspects)
+        if action == "soften":
+            right = 1.0 if self.probability is None else self.probability
+            mixed = (1 - wrong) * right + wrong * (1 - right)
+            return replace(found, probability=mixed)
         kept = (~suspects).astype(np.float64)
-        return replace(self, weight=kept if self.weight is None else self.weight * kept)
+        return replace(found, weight=kept if self.weight is None else self.weight * kept)
 
     def head(self, count: int) -> "NoisyPairs":
         """The first pairs."""

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ MOST_DOUBTED = 0.5
 class PairFilter(ABC):
     """Settings that all filters share; a new one implements `suspects`.
 
+    actions: those that it allows; `soften` needs probabilities instead of suspects.
     action: what becomes of suspects: `remove` gives them weight 0 in training, `flip` turns their
         label around.
     assumed_rate: the noise rate that the filter assumes; None estimates it by the margins of the
@@ -29,6 +30,7 @@ class PairFilter(ABC):
 
     identity: ClassVar[str]
     outside_identity: ClassVar[frozenset[str]] = frozenset()
+    actions: ClassVar[tuple[Action, ...]] = ("remove", "flip")
 
     action: Action = "remove"
     assumed_rate: Rate | None = None
@@ -36,8 +38,8 @@ class PairFilter(ABC):
 
     def __post_init__(self) -> None:
         ranges.check(self)
-        if self.action not in (names := get_args(Action)):
-            raise BadArgument("action", self.action, f"must be one of {', '.join(names)}")
+        if self.action not in self.actions:
+            raise BadArgument("action", self.action, f"must be one of {', '.join(self.actions)}")
 
     @property
     @abstractmethod
@@ -46,7 +48,7 @@ class PairFilter(ABC):
 
     @abstractmethod
     def suspects(self, models: CleaningModels, ids: np.ndarray, seed: int) -> np.ndarray:
-        """The pairs that it doubts; (n,) bool."""
+        """The pairs that it doubts; (n,) bool, or the probability that each label is wrong."""
 
     def rate(self, models: CleaningModels) -> float:
         """The assumed noise rate, or the one that the validation margins imply now."""

@@ -72,15 +72,19 @@ def split_margins(margin: np.ndarray, flipped: np.ndarray) -> dict[str, float | 
     return {name: float(part.mean()) if len(part) else None for name, part in parts.items()}
 
 
-def filter_metrics(suspects: np.ndarray, flipped: np.ndarray) -> dict[str, float | None]:
-    """The share of pairs that a filter doubts, and its precision and recall as a finder of flips.
+def filter_metrics(doubt: np.ndarray, flipped: np.ndarray) -> dict[str, float | None]:
+    """The noise rate by a filter, the share of pairs that it doubts, and its precision and recall
+    as a finder of flips.
 
-    suspects, flipped: (n,) bool. precision: of the suspects, the share that is flipped, None
+    doubt: (n,), the probability that each label is wrong, whose mean is the rate; pairs above 1/2
+    are suspects. flipped: (n,) bool. precision: of the suspects, the share that is flipped, None
     without suspects; recall: of the flipped pairs, the share that is doubted, None without flips.
     """
+    suspects = doubt > 0.5
     right = int((suspects & flipped).sum())
     doubted, flips = int(suspects.sum()), int(flipped.sum())
     return {
+        "filter_rate": float(doubt.mean()),
         "filter_share": doubted / len(suspects),
         "filter_precision": right / doubted if doubted else None,
         "filter_recall": right / flips if flips else None,

@@ -57,7 +57,7 @@ def cleaned(
     stages = Stages(root, note, cell.since, together=True)
     with np.load(stages.get("filter", key, make) / "suspects.npz") as found:
         suspects = found["suspects"]
-    if chosen.action == "remove" and suspects.all():
+    if chosen.action == "remove" and (suspects > 0.5).all():
         raise BadInput(
             f"the filter {chosen.identity} doubts all {len(suspects)} training pairs and leaves "
             "none: try more pairs or epochs, or filter.action=flip"
@@ -72,8 +72,7 @@ def _digest(noisy: NoisyPairs) -> str:
 
 def cleaning_metrics(noisy: NoisyPairs) -> dict[str, float | None]:
     """The metrics of what a filter did to training pairs, by their paths; empty without one."""
-    suspects = noisy.turned if noisy.weight is None else noisy.weight == 0
-    if suspects is None:
+    if noisy.doubt is None:
         return {}
-    found = filter_metrics(suspects, noisy.flipped)
+    found = filter_metrics(noisy.doubt, noisy.flipped)
     return {f"train/{name}": value for name, value in found.items()}

@@ -60,10 +60,14 @@ class TextCleaningModels:
         tokens = scoring_tokens(run.job.tokens_per_pass, device)
         self.scoring = Passes(tokens, longest, device, run.listener.note)
 
-    def train_epoch(self, weight: np.ndarray | None = None) -> None:
+    def train_epoch(
+        self, weight: np.ndarray | None = None, probability: np.ndarray | None = None
+    ) -> None:
         for number, trainer in enumerate(self.trainers):
             if weight is not None:
                 trainer.weigh(weight[number])
+            if probability is not None:
+                trainer.soften(probability[number])
             done = trainer.done / trainer.steps_per_epoch
             self.run.listener.status(f"filter: model {number + 1}, epoch {done + 1:.0f}")
             trainer.train(lambda loss: None, trainer.steps_per_epoch)

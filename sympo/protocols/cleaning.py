@@ -4,7 +4,7 @@ from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
-Action = Literal["remove", "flip"]
+Action = Literal["remove", "flip", "soften"]
 
 
 class CleaningModels(Protocol):
@@ -14,10 +14,14 @@ class CleaningModels(Protocol):
     in their initial weights, as far as these are drawn, and in the order of their batches.
     """
 
-    def train_epoch(self, weight: np.ndarray | None = None) -> None:
+    def train_epoch(
+        self, weight: np.ndarray | None = None, probability: np.ndarray | None = None
+    ) -> None:
         """Train every model for one more epoch.
 
         weight: (M, n), of each training pair in each model's loss, from now on; 0 leaves it out.
+        probability: (M, n), that its label is right, from now on (`NoisyPairs`); to be given in the
+        first epoch if it is given in any.
         """
 
     def margins(self) -> np.ndarray:
@@ -38,7 +42,8 @@ class Filter(Protocol):
 
     @property
     def action(self) -> Action:
-        """What becomes of suspects: `remove` gives them weight 0, `flip` turns their label."""
+        """What becomes of suspects: `remove` gives them weight 0, `flip` turns their label, and
+        `soften` gives every pair the probability that its label is right."""
         ...
 
     @property
@@ -57,7 +62,8 @@ class Filter(Protocol):
         ...
 
     def suspects(self, models: CleaningModels, ids: np.ndarray, seed: int) -> np.ndarray:
-        """The pairs that it doubts; (n,) bool.
+        """The pairs that it doubts, (n,) bool, or the probability that each label is wrong, (n,)
+        float, which makes suspects of those above 1/2.
 
         models: untrained. ids: (n,) uint64 of the training pairs. seed: of the cell.
         """

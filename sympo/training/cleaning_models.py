@@ -38,9 +38,13 @@ class StackedCleaningModels:
         self.trainer = CellTrainer(cells, draws, model, schedule, device, note)
         self._rewards: np.ndarray | None = None
 
-    def train_epoch(self, weight: np.ndarray | None = None) -> None:
+    def train_epoch(
+        self, weight: np.ndarray | None = None, probability: np.ndarray | None = None
+    ) -> None:
         if weight is not None:
             self.trainer.weigh(weight)
+        if probability is not None:
+            self.trainer.soften(probability)
         self.trainer.train_epoch()
         self._rewards = None
         self._check()

@@ -160,6 +160,10 @@ class PreferenceTrainer:
         """Replace the weights of the pairs, (n,)."""
         self.weight = self._tensor(weight)
 
+    def soften(self, probability: np.ndarray) -> None:
+        """Replace the probabilities that the labels of the pairs are right, (n,)."""
+        self.probability = self._tensor(probability)
+
     def state(self) -> dict[str, Any]:
         """Everything that the remaining steps depend on."""
         model = self.scorer.model

@@ -172,6 +172,14 @@ class CellTrainer:
         assert self.weight is not None
         self.weight.copy_(self._tensor(weight))  # in place, for recorded steps
 
+    def soften(self, probability: np.ndarray) -> None:
+        """Replace the probabilities that the labels of the training pairs are right, (C, n); cells
+        without any get them before their first epoch."""
+        if self.probability is None:
+            assert self.epoch == 0  # recorded steps have none
+            self.probability = self._tensor(probability).to(self.dtype)
+        self.probability.copy_(self._tensor(probability))
+
     def train(self, after_epoch: AfterEpoch) -> None:
         """Train the remaining epochs, or until all cells have diverged, evaluating on schedule."""
         every, epochs = self.schedule.evaluate_every, self.schedule.epochs

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sympo.cleaning import CoTeaching, Ensemble, PairFilter, SmallLoss, smallest
+from sympo.cleaning import EM, CoTeaching, Ensemble, PairFilter, Posterior, SmallLoss, smallest
 from sympo.evaluation.flips import filter_metrics
 from sympo.types import BadArgument
 
@@ -22,12 +22,16 @@ class Made:
     def __init__(self, models: int, epochs_to_memorise: int = 1000) -> None:
         self.weights: list[np.ndarray] = []
         self.weight = np.ones((models, N))
+        self.probabilities: list[np.ndarray | None] = []
         self.seen = np.zeros((models, N), dtype=int)
         self.epochs_to_memorise = epochs_to_memorise
 
-    def train_epoch(self, weight: np.ndarray | None = None) -> None:
+    def train_epoch(
+        self, weight: np.ndarray | None = None, probability: np.ndarray | None = None
+    ) -> None:
         if weight is not None:
             self.weight = weight
+        self.probabilities.append(probability)
         self.weights.append(self.weight)
         self.seen += self.weight > 0
 
@@ -89,7 +93,62 @@ def test_each_network_is_trained_on_the_choice_of_the_other() -> None:
     assert found.sum() == 40
 
 
-@pytest.mark.parametrize("kind", [SmallLoss, CoTeaching, Ensemble])
+class Calibrated(Made):
+    """A model whose margins are the true log-odds that each label is right, at a rate of 0.3."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__(1)
+        random = np.random.default_rng(0)
+        self.log_odds = random.normal(0, 3, n)
+        # the label y of a pair is +1 with probability s(log-odds), and 0.3 of them are flipped
+        label = np.where(random.random(n) < 1 / (1 + np.exp(-self.log_odds)), 1, -1)
+        self.flipped = random.random(n) < 0.3
+        self.noisy = np.where(self.flipped, -label, label)
+
+    def margins(self) -> np.ndarray:
+        return (self.noisy * self.log_odds)[None]
+
+
+def test_em_learns_the_rate_and_each_posterior_from_calibrated_margins() -> None:
+    models = Calibrated(50_000)
+    wrong = EM(epochs=60).suspects(models, IDS, 0)
+    assert wrong.mean() == pytest.approx(0.3, abs=0.01)
+    # pairs that are wrong with probability p are flipped in a share p
+    for low, high in ((0.0, 0.1), (0.1, 0.3), (0.3, 0.6), (0.6, 0.9), (0.9, 1.0)):
+        inside = (wrong >= low) & (wrong < high)
+        assert models.flipped[inside].mean() == pytest.approx(wrong[inside].mean(), abs=0.02)
+    first, second = models.probabilities[:2]
+    assert first is not None and second is not None and (first == 1).all()
+    # after one step at the initial rate of 0.1
+    m = models.margins()
+    right = 0.9 / (1 + np.exp(-m))
+    np.testing.assert_allclose(second, right / (right + 0.1 / (1 + np.exp(m))), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [EM, Posterior])
+def test_an_assumed_rate_is_kept(kind: type[EM] | type[Posterior]) -> None:
+    models = Calibrated(1000)
+    m = models.margins()[0]
+    right, wrong = 0.6 / (1 + np.exp(-m)), 0.4 / (1 + np.exp(m))
+    found = kind(assumed_rate=0.4, epochs=5).suspects(models, IDS, 0)
+    np.testing.assert_allclose(found, wrong / (right + wrong), rtol=1e-9)
+    assert models.probabilities[1] is not None and (models.probabilities[1] < 1).all()
+
+
+def test_posteriors_follow_one_estimate_after_the_warm_up() -> None:
+    models = Calibrated(1000)
+    found = Posterior(epochs=5, warm_up_epochs=3).suspects(models, IDS, 0)
+    # validation margins imply a rate of 0.1
+    m = models.margins()[0]
+    np.testing.assert_allclose(found, 1 / (1 + 9 * np.exp(m)), rtol=1e-9)
+    given = [one for one in models.probabilities if one is not None]
+    assert [bool((one == 1).all()) for one in given] == [True, True, True, False, False]
+    short = Calibrated(1000)  # a cell of two epochs shortens the warm-up
+    shortened = Posterior(epochs=2, warm_up_epochs=3).suspects(short, IDS, 0)
+    np.testing.assert_array_equal(shortened, found)
+
+
+@pytest.mark.parametrize("kind", [EM, Posterior, SmallLoss, CoTeaching, Ensemble])
 @pytest.mark.parametrize(
     ("settings", "named"),
     [({"action": "drop"}, "action"), ({"assumed_rate": 0.5}, "assumed_rate"),
@@ -104,9 +163,13 @@ def test_precision_and_recall() -> None:
     suspects = np.array([True, True, False, False, True])
     flipped = np.array([True, False, True, False, True])
     assert filter_metrics(suspects, flipped) == {
-        "filter_share": 0.6, "filter_precision": 2 / 3, "filter_recall": 2 / 3
+        "filter_rate": 0.6, "filter_share": 0.6, "filter_precision": 2 / 3, "filter_recall": 2 / 3
     }  # fmt: skip
     none = np.zeros(5, dtype=bool)
     assert filter_metrics(none, none) == {
-        "filter_share": 0, "filter_precision": None, "filter_recall": None
+        "filter_rate": 0, "filter_share": 0, "filter_precision": None, "filter_recall": None
+    }  # fmt: skip
+    doubt = np.array([0.9, 0.6, 0.5, 0.25, 0.0])
+    assert filter_metrics(doubt, flipped) == {
+        "filter_rate": 0.45, "filter_share": 0.4, "filter_precision": 0.5, "filter_recall": 1 / 3
     }  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 
 import sympo
 from sympo import seeding
-from sympo.cleaning import Ensemble, PairFilter, SmallLoss
+from sympo.cleaning import Ensemble, PairFilter, Posterior, SmallLoss
 from sympo.pipelines.cleaning import cleaning_metrics
 from sympo.pipelines.reference import Reference
 from sympo.protocols.cleaning import CleaningModels
@@ -81,8 +81,21 @@ def test_what_a_filter_did() -> None:
     suspects = np.array([True, False, False, False])
     for action in ("remove", "flip"):
         assert cleaning_metrics(noisy.cleaned(suspects, action)) == {
-            "train/filter_share": 0.25, "train/filter_precision": 1.0, "train/filter_recall": 0.5
+            "train/filter_rate": 0.25, "train/filter_share": 0.25, "train/filter_precision": 1.0,
+            "train/filter_recall": 0.5,
         }  # fmt: skip
+
+
+def test_what_becomes_of_doubts() -> None:
+    pairs = chosen_over_rejected(np.arange(3, dtype=np.uint64))
+    noisy = NoisyPairs(pairs, np.zeros(3, dtype=bool))
+    doubt = np.array([0.9, 0.5, 0.2])
+    assert noisy.cleaned(doubt, "remove").weight == pytest.approx([0, 1, 1])
+    assert noisy.cleaned(doubt, "flip").trained_label.tolist() == [-1, 1, 1]
+    assert noisy.cleaned(doubt, "soften").probability == pytest.approx([0.1, 0.5, 0.8])
+    soft = NoisyPairs(pairs, np.zeros(3, dtype=bool), probability=np.array([0.6, 0.6, 1.0]))
+    # right if both the annotator and the label are, or neither is
+    assert soft.cleaned(doubt, "soften").probability == pytest.approx([0.42, 0.5, 0.8])
 
 
 LANGUAGE = sympo.GoldLanguage(corpus_texts=300, train_pairs=96, validation_pairs=32, test_pairs=32)
@@ -151,3 +164,26 @@ class Halves(PairFilter):
         own, other = margins[0, first] - margins[1, first], margins[1, ~first] - margins[0, ~first]
         assert own.mean() > 0 and other.mean() > 0
         return first
+
+
+def test_soft_labels_reach_the_models_of_images_and_of_texts(tmp_path: Path) -> None:
+    """A cell trained on soft labels has a larger loss than one that takes labels as right."""
+
+    def images(chosen: PairFilter | None) -> sympo.Trained:
+        return sympo.train_reward_model(
+            DIGITS, "logistic", 0.3, filter=chosen, results_dir=tmp_path, epochs=2, batch_size=50
+        )
+
+    soft, plain = images(Posterior(epochs=2, assumed_rate=0.3)), images(None)
+    assert 0.1 < soft.metrics["train/filter_rate"] < 0.5
+    assert soft.metrics["train/loss"] > plain.metrics["train/loss"]
+    texts = sympo.train_reward_model(
+        LANGUAGE, "logistic", 0.3, model=TINY, filter=Posterior(epochs=2, assumed_rate=0.3),
+        results_dir=tmp_path, epochs=2, batch_size=32, learning_rate=1e-2, warmup_steps=0,
+        evaluate_every=1, device="cpu",
+        reference=Reference(
+            model=sympo.TinyLM(hidden_size=16, intermediate_size=24, heads=2),
+            sft=sympo.FineTuning(epochs=0), sampling=sympo.Sampling(max_new_tokens=16),
+        ),
+    )  # fmt: skip
+    assert 0.1 < texts.metrics["train/filter_rate"] < 0.5
