@@ -63,6 +63,7 @@ def prepare(config: DictConfig, choices: Mapping[str, Any]) -> Cell:
     strategy = settings["distributed"]
     if not parts["job"].distributes:
         launch.refuse(strategy, str(choices["job"]))
+    launch.refuse_launcher(strategy, str(choices["hydra/launcher"]))
     if settings["dry_run"] and strategy != "none":
         raise BadInput(f"distributed={strategy} is not allowed with dry_run=true: leave it out")
     launch.join(strategy, settings["device"])

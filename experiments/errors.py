@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.quoting import suggested
 from experiments.settings import CONF, groups, unknown_override
-from experiments.suggestions import sweep_or_list, unknown_option
+from experiments.suggestions import missing_equals, sweep_or_list, unknown_option
 from sympo.types import printable, shortened
 
 _OF_A_CLASS = re.compile(r"hydra\.(?:launcher|sweeper)=")
@@ -89,6 +89,8 @@ def _refused(argument: str, reason: str) -> str:
     """The message for an override that Hydra's grammar refuses."""
     if written := suggested(argument, sweep=bool({"-m", "--multirun"} & set(sys.argv))):
         return f"{argument}: Hydra needs quotes around this value, {written} ({reason})"
+    if meant := missing_equals(argument, composed_options()[0], groups()):
+        return meant
     return f"{argument}: not an override of the form KEY=VALUE ({reason})"
 
 

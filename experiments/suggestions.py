@@ -1,6 +1,7 @@
 """What people probably meant by a key or an option that does not exist."""
 
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -26,6 +27,18 @@ def sweep_or_list(argument: str, of_group: bool, quoted: str | None) -> str:
         return f"{argument}: add -m to sweep these options"
     hint = f"; quote a single string, {quoted}" if quoted and not _numbers(argument) else ""
     return f"{argument}: add -m to sweep these values, or put a list in brackets{hint}"
+
+
+def missing_equals(argument: str, config: DictConfig, of_groups: set[str]) -> str | None:
+    """The message for `noise 0.3` in place of `noise=0.3`; None if it is not a key and a value."""
+    known = of_groups.union(dict(_leaves(OmegaConf.to_container(config))))
+    typed = sys.argv[1:]
+    after = typed[typed.index(argument) + 1 :] if argument in typed else []
+    value = next((word.removeprefix("=") for word in after if word != "="), "=")
+    if argument not in known or "=" in value or value.startswith("-"):
+        return None
+    meant = shlex.quote(f"{argument}={value}")
+    return f"{argument} {value}: a key and its value are joined by =; write {meant}"
 
 
 def _numbers(argument: str) -> bool:

@@ -77,6 +77,12 @@ class Metric:
         """`Test pairwise accuracy (%)`."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
+    def heading(self, path: str) -> str:
+        """`Test pairwise accuracy (test/order_accuracy, %)`, for a path that ends in its name."""
+        if self.title in ("", path):
+            return f"{path} ({self.unit})" if self.unit else path
+        return f"{self.title} ({path}, {self.unit})" if self.unit else f"{self.title} ({path})"
+
 
 @dataclass(frozen=True)
 class MetricFigure:

@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "sympo.models.texts": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.protocols", "sympo.native",
         "sympo.identity", "sympo.runs",  # for converted weights, which are a stage
-        "sympo.process", "sympo.distributed",
+        "sympo.process", "sympo.distributed", "sympo.disk",
     },
     "sympo.sampling": {
         "sympo.types", "sympo.seeding", "sympo.ranges", "sympo.models.texts", "sympo.protocols",

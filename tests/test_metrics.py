@@ -1,5 +1,7 @@
 import math
 
+import pytest
+
 from sympo.metrics import EPOCHS, HEADLINES, METRICS, bounds, figures, metric_of
 
 
@@ -28,6 +30,19 @@ def test_metrics_are_found_by_the_last_part_of_their_path() -> None:
     assert bounds("policy/kl")[0] == -math.inf
     unknown = metric_of("last/test/my_number")
     assert (unknown.label, unknown.factor) == ("last/test/my_number", 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "heading"),
+    [
+        ("test/order_accuracy", "Test pairwise accuracy (test/order_accuracy, %)"),
+        ("policy/gold_reward", "Gold reward (policy/gold_reward)"),
+        ("policy/tie_rate", "policy/tie_rate"),
+        ("test/my_number", "test/my_number"),
+    ],
+)
+def test_a_heading_holds_the_label_and_the_path(path: str, heading: str) -> None:
+    assert metric_of(path).heading(path) == heading
 
 
 def test_families_of_names_share_a_range() -> None:

@@ -28,11 +28,6 @@ def run_as_arrays(
     Cells that are in the queue already, from a command that was interrupted or still runs, are
     waited for and not submitted again. An interruption cancels no task.
     """
-    if (strategy := planned[0].cell.config["distributed"]) != "none":
-        raise BadInput(
-            f"distributed={strategy} is not allowed with hydra/launcher=submitit_slurm, whose "
-            "tasks are one process each: leave out the launcher, and start run.py by srun in a job"
-        )
     found = _complete(planned, screen)
     left = [number for number in range(len(planned)) if number not in found]
     tasks = _in_queue([planned[number] for number in left], planned[0])

@@ -29,15 +29,13 @@ def format_table(summary: pd.DataFrame) -> str:
             if is_baseline(str(metric)):
                 continue
             which, name = str(metric).split("/", 1)
-            written = metric_of(str(metric))
+            written = metric_of(name)
+            heading = written.heading(name)
             if judge := judge_of(str(metric)):
                 if which != "last":
                     continue  # in summary.csv
-                name = f"judge {judge}, win rate {over(rows['against'].iloc[0])}"
-            unit = f" ({written.unit})" if written.unit else ""
-            heading = (
-                f"{name}{unit}, {EPOCHS[which].lower()}: {title(rows.drop(columns=redundant))}"
-            )
+                heading = f"judge {judge}, win rate {over(rows['against'].iloc[0])} (%)"
+            heading += f", {EPOCHS[which].lower()}: {title(rows.drop(columns=redundant))}"
             beside = baselines_of(str(metric), experiment)
             blocks.append(f"{heading}\n{_block(rows, beside, written.factor)}")
     if not blocks:

@@ -246,10 +246,10 @@ class GoldLanguage:
     def preferences(
         self, seed: int, tokenizer: "PreTrainedTokenizerBase | None", sample: SamplePolicy
     ) -> Preferences:
-        """Pairs of the policy's responses to fresh prompts, labelled by Bradley-Terry.
+        """Pairs of the reference policy's responses to fresh prompts, labelled by Bradley-Terry.
 
-        sample(prompts, seed): one response of the policy to each prompt. Raises BadInput if too few
-        prompts get two different responses.
+        sample(prompts, seed): one response of that policy to each prompt. Raises BadInput if too
+        few prompts get two different responses.
         """
         sizes = {
             "train": self.train_pairs,
@@ -300,7 +300,7 @@ class GoldLanguage:
             pairs,
             {
                 "dropped for a prompt of another split": passed,
-                "dropped for two equal answers of the policy": asked - pairs,
+                "dropped for two equal responses of the reference policy": asked - pairs,
             },
             {},
         )

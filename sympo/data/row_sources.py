@@ -126,6 +126,9 @@ def _loaded(name: str, data_dir: str | None = None, split: str | None = None) ->
         return load_dataset(name, data_dir=data_dir, split=split)
     except Exception as error:  # the hub's client and its HTTP library raise errors of many kinds
         reason = " ".join(str(error).split())
-        raise BadInput(
-            f"{name} is not cached and could not be downloaded ({reason}); give path, a local copy"
+        raise BadArgument(
+            "path",
+            "null",
+            f"downloads {name}, which is not cached and could not be downloaded ({reason}); give a "
+            "local copy, dataset.path=FOLDER",
         ) from error

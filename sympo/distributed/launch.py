@@ -21,6 +21,8 @@ SECONDS_FOR_A_SUM = 600
 SECONDS_WITHOUT_LIMIT = 7 * 24 * 3600
 # that a process waits before it ends with an error which the first one reports
 SECONDS_TO_REPORT = 5
+# Hydra's launchers that run the cells of a sweep in the processes that torchrun or srun started
+IN_THESE_PROCESSES = ("batched", "basic")
 
 
 def place(environment: Mapping[str, str] = os.environ) -> Place | None:
@@ -90,6 +92,17 @@ def refuse(strategy: str, job: str) -> None:
             f"distributed={strategy} is not allowed with job={job}: it works with job=policy"
         )
     join("none", "")
+
+
+def refuse_launcher(strategy: str, launcher: str) -> None:
+    """Refuse a launcher of Hydra that starts one process per cell if several are to train it;
+    raises BadInput."""
+    if strategy != "none" and launcher not in IN_THESE_PROCESSES:
+        allowed = " or ".join(f"hydra/launcher={name}" for name in IN_THESE_PROCESSES)
+        raise BadInput(
+            f"distributed={strategy} is not allowed with hydra/launcher={launcher}, which starts "
+            f"one process per cell: use {allowed}, and start run.py by torchrun or srun"
+        )
 
 
 def _backend(strategy: str, found: Place, device: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from sympo.identity import stable_name
 from sympo.margins import DPO, BaseMargin
+from sympo.models.texts import model_files
 from sympo.models.texts.policies import Policy
 from sympo.models.texts.row_grids import TOKENS_ON_GPU
 from sympo.pipelines.cell import Cell
@@ -180,4 +181,6 @@ def _policy(cell: Cell, shared: Shared, made: Callable[[Any], Any]) -> Policy:
 
 
 def _trained(cell: Cell, shared: Shared, name: str, base: Any) -> Any:
-    return shared.placement.restored(cell.model, base, cell.folder.path / name)
+    folder = cell.folder.path / name
+    model_files.check_seal(folder)
+    return shared.placement.restored(cell.model, base, folder)

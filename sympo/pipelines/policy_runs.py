@@ -9,6 +9,7 @@ import numpy as np
 from sympo.distributed import processes
 from sympo.evaluation.policy_metrics import displacement_metrics, implicit_metrics
 from sympo.evaluation.rewards import agreement, gaps
+from sympo.models.texts import model_files
 from sympo.outcomes import Scored, prompt_keys
 from sympo.pipelines.baselines import baselines
 from sympo.pipelines.cell import Cell
@@ -96,4 +97,7 @@ class PolicyRun(Run):
 
     def _keep_weights(self, which: str, scorer: Saved) -> None:
         if self.save_policy:
-            scorer.save(self.cell.folder.unfinished / WEIGHTS[which])
+            folder = self.cell.folder.unfinished / WEIGHTS[which]
+            scorer.save(folder)
+            if processes.first():
+                model_files.seal(folder)

@@ -37,7 +37,7 @@ from sympo.secrets import redacted
 from sympo.types import Evaluation
 from sympo.validity import history_fault, summary_fault
 
-# files whose digests a summary holds; models are too large
+# files whose digests a summary holds; models have theirs beside them, read only when loaded
 GUARDED = ("metrics.jsonl", "samples/*.jsonl", "suspects.csv", "data.json")
 # a file in `unfinished`: all that is to replace a complete run's files is there
 READY = "ready"

@@ -68,7 +68,7 @@ def test_policies_are_headed_by_their_win_rate(tmp_path):
             tmp_path / "runs", **run, metrics={"policy/win_rate": 0.6, "test/order_accuracy": None}
         )
     report = write_report(Collection.from_runs(tmp_path / "runs"), tmp_path / "out")
-    assert "policy/win_rate (%), last epoch" in report.table
+    assert "Win rate over the reference (policy/win_rate, %), last epoch" in report.table
     assert "60.0 (n=2)" in report.table
     assert (tmp_path / "out/win_rate_vs_noise.png").exists()
     assert not (tmp_path / "out/accuracy_vs_noise.png").exists()
@@ -81,9 +81,9 @@ def test_each_data_set_is_headed_by_the_first_number_that_it_has(tmp_path):
     write_run(runs, loss="ramp")
     report = write_report(Collection.from_runs(runs), tmp_path / "out")
     for heading in (
-        "policy/win_rate (%), last epoch: gold_language",
-        "test/implicit_accuracy (%), last epoch: hh",
-        "test/order_accuracy (%), last epoch: digits",
+        "Win rate over the reference (policy/win_rate, %), last epoch: gold_language",
+        "Implicit reward accuracy (test/implicit_accuracy, %), last epoch: hh",
+        "Test pairwise accuracy (test/order_accuracy, %), last epoch: digits",
     ):
         assert report.table.count(heading) == 1
     assert report.table.count("last epoch") == 3
@@ -104,10 +104,10 @@ def test_judges_follow_the_headline_and_are_redrawn_from_csv(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/judge_former_win_rate_vs_noise.png").touch()
     report = write_report(Collection.from_runs(tmp_path / "runs"), tmp_path / "out")
-    headings = [line for line in report.table.splitlines() if "(%)" in line]
+    headings = [line for line in report.table.splitlines() if "%), " in line]
     assert [heading.split(": ")[0] for heading in headings] == [
-        "test/implicit_accuracy (%), last epoch",
-        "test/implicit_accuracy (%), epoch chosen by noisy validation",
+        "Implicit reward accuracy (test/implicit_accuracy, %), last epoch",
+        "Implicit reward accuracy (test/implicit_accuracy, %), epoch chosen by noisy validation",
         "judge gold, win rate over the chosen answers (%), last epoch",
         "judge human, win rate over the chosen answers (%), last epoch",
         "judge model, win rate over the reference (%), last epoch",
@@ -159,9 +159,9 @@ def test_two_models_are_named_and_not_by_what_follows_from_them(tmp_path):
     assert settings(collection.cells) == ["model", "job.epochs"]
     report = write_report(collection, tmp_path / "out")
     assert (
-        "test/label_accuracy (%), last epoch: hh, symmetric noise, reward_model, model = tfidf\n"
-        in (report.table)
-    )
+        "Accuracy on test labels as released (test/label_accuracy, %), last epoch: hh, symmetric "
+        "noise, reward_model, model = tfidf\n"
+    ) in report.table
     assert (tmp_path / "out/label_accuracy_vs_noise__hh_symmetric_model=tiny_reward.png").exists()
 
 

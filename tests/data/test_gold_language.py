@@ -179,8 +179,12 @@ def test_no_prompt_is_in_two_splits() -> None:
     splits = [
         {p.tobytes() for p in split.prompts} for split in (made.train, made.validation, made.test)
     ]
-    counted = made.account.splits["test"].left_out["dropped for a prompt of another split"]
-    assert counted > 0
+    left_out = made.account.splits["test"].left_out
+    assert left_out.keys() == {
+        "dropped for a prompt of another split",
+        "dropped for two equal responses of the reference policy",
+    }
+    assert left_out["dropped for a prompt of another split"] > 0
     assert not (splits[0] & splits[1] or splits[0] & splits[2] or splits[1] & splits[2])
     with pytest.raises(BadInput, match="a longer prompt_length"):
         language(prompt_length=2).preferences(0, None, uniform)

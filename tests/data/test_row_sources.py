@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sympo.data.row_sources import file_rows, folder, held_splits, hub_rows, located, split_files
-from sympo.types import BadInput
+from sympo.types import BadInput, within
 
 ROWS = [{"a": 1, "b": [{"c": "x"}]}, {"a": None, "b": []}]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
@@ -121,5 +121,9 @@ def test_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("no\nway")
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    with pytest.raises(BadInput, match=r"someone/set .*\(no way\); give path"):
+    with pytest.raises(BadInput) as error, within("dataset"):
         list(hub_rows("someone/set", "test"))
+    assert str(error.value) == (
+        "dataset.path=null downloads someone/set, which is not cached and could not be downloaded "
+        "(no way); give a local copy, dataset.path=FOLDER"
+    )

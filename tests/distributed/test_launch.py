@@ -50,6 +50,34 @@ def test_jobs_that_train_in_one_process_are_refused() -> None:
             prepare(*composed(*overrides, "distributed=ddp"))
 
 
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_slurm", "other"])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_launchers_of_one_process_per_cell_are_refused(
+    monkeypatch: pytest.MonkeyPatch, launcher: str, strategy: str
+) -> None:
+    monkeypatch.setattr(launch, "join", pytest.fail)  # before the processes meet
+    config, choices = composed(*SMALL_POLICY, "device=cpu", f"distributed={strategy}")
+    choices["hydra/launcher"] = launcher
+    with pytest.raises(BadInput) as error:
+        prepare(config, choices)
+    assert str(error.value) == (
+        f"distributed={strategy} is not allowed with hydra/launcher={launcher}, which starts one "
+        "process per cell: use hydra/launcher=batched or hydra/launcher=basic, and start run.py "
+        "by torchrun or srun"
+    )
+
+
+def test_launchers_that_run_cells_in_their_process_are_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    joined: list[str] = []
+    monkeypatch.setattr(launch, "join", lambda strategy, _: joined.append(strategy))
+    for launcher in ("batched", "basic"):
+        cell = (*SMALL_POLICY, "device=cpu", "distributed=ddp", f"hydra/launcher={launcher}")
+        prepare(*composed(*cell))
+    assert joined == ["ddp", "ddp"]
+
+
 @pytest.mark.parametrize("device", ["cuda:0", "cuda:1"])
 def test_processes_choose_their_own_gpus(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     for name, value in TORCHRUN.items():

@@ -1,31 +1,21 @@
 """job=policy by several processes as a user runs it: the numbers of one process, and kills."""
 
-import json
 import os
 import shutil
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments.cells import prepare
-from sympo.distributed import launch
-from sympo.pipelines.runner import run_cells
+from tests.distributed.same_runs import CELL, by_one_process, check_same, check_same_cell
 from tests.helpers.commands import cells
-from tests.helpers.configs import composed
-from tests.helpers.policies import SMALL_POLICY, history
+from tests.helpers.policies import history
 from tests.helpers.processes import errors, processes_of, run_together, start_together
 
-CELL = [*SMALL_POLICY, "loss=dr_dpo", "noise=0.2", "device=cpu", "distributed=ddp",
-        "job.learning_rate=1e-3", "job.warmup_steps=1", "figures=false"]  # fmt: skip
 LONGER = [*CELL, "job.epochs=12", "job.evaluate_every=3", "distributed=ddp"]
-# of metrics; a rank statistic may count a near tie the other way
-TOLERANCE, OF_RANKS = 1e-5, 2e-3
-RANKS = ("auroc", "kendall")
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +30,8 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_one_process_and_two_measure_the_same(
     two: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # a process of one, without a group
-    monkeypatch.setattr(launch, "join", lambda *_: None)
-    (outcome,) = run_cells([prepare(*composed(*CELL, f"results_dir={tmp_path}"))])
-    assert outcome.status == "complete", outcome.error
     (together,) = cells(two[0]).values()
-    _same(together, outcome.folder)
-    one, both = (json.loads((p / "summary.json").read_text()) for p in (outcome.folder, together))
-    assert (one["processes"], both["processes"]) == (1, 2)
-    assert one["hash"] == both["hash"] and one["config"] == both["config"]
+    check_same_cell(together, by_one_process(tmp_path, monkeypatch))
 
 
 def test_stages_progress_and_folder_are_those_of_one(two: tuple[Path, str]) -> None:
@@ -161,24 +144,8 @@ def _resume(longer: Path, results: Path, processes: int, *cell: str) -> None:
     assert code == 0, err
     assert "resumes from epoch" in out and out.count(": made in") == 0
     (path,), (undisturbed,) = (cells(one).values() for one in (results, longer))
-    _same(path, undisturbed)
+    check_same(path, undisturbed)
 
 
 def _evaluations(results: Path) -> int:
     return sum(len(f.read_text().splitlines()) for f in results.glob("runs/**/metrics.jsonl"))
-
-
-def _same(found: Path, expected: Path) -> None:
-    """Check that two runs drew the same responses and measured the same."""
-    pairs: list[tuple[Any, Any]] = list(zip(history(found), history(expected), strict=True))
-    for mine, theirs in pairs:
-        assert mine.keys() == theirs.keys()
-        for name, value in theirs.items():
-            if value is None:
-                assert mine[name] is None, name
-                continue
-            near = OF_RANKS if any(word in name for word in RANKS) else TOLERANCE
-            assert mine[name] == pytest.approx(value, rel=near, abs=near), name
-    for which in ("last", "selected"):
-        mine, theirs = (p / "samples" / f"{which}.jsonl" for p in (found, expected))
-        assert mine.read_text() == theirs.read_text()

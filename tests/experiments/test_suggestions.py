@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from experiments.settings import unknown_override
-from experiments.suggestions import sweep_or_list, unknown_option
+from experiments.settings import groups, unknown_override
+from experiments.suggestions import missing_equals, sweep_or_list, unknown_option
 from tests.helpers.configs import composed
 
 
@@ -42,3 +42,34 @@ def test_several_values_without_m() -> None:
     numbers = sweep_or_list("noise=0.1,0.3", False, "'noise=\"0.1,0.3\"'")
     assert numbers == "noise=0.1,0.3: add -m to sweep these values, or put a list in brackets"
     assert "quote a single string, 'x'" in sweep_or_list("dataset.path=a,b", False, "'x'")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("noise 0.3", "noise=0.3"),
+        ("noise =0.3 loss=ramp", "noise=0.3"),
+        ("noise = 0.3", "noise=0.3"),
+        ("-m loss ramp,logistic noise=0,0.3", "loss=ramp,logistic"),
+        ("job.epochs 3", "job.epochs=3"),
+        ("job/margin simpo", "job/margin=simpo"),
+        ("results_dir a;b", "'results_dir=a;b'"),
+    ],
+)
+def test_a_space_for_an_equals_sign(
+    typed: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run.py", *typed.split()])
+    (key,) = [one for one in typed.split() if meant.strip("'").startswith(f"{one}=")]
+    value = meant.strip("'").removeprefix(f"{key}=")
+    assert missing_equals(key, composed()[0], groups()) == (
+        f"{key} {value}: a key and its value are joined by =; write {meant}"
+    )
+
+
+@pytest.mark.parametrize(
+    "typed", ["noise", "noise loss=ramp", "noise -m", "noize 0.3", "0.3 noise"]
+)
+def test_a_word_alone_means_nothing(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["run.py", *typed.split()])
+    assert missing_equals(typed.split()[0], composed()[0], groups()) is None

@@ -63,6 +63,17 @@ def test_a_new_sampler_samples_again_without_training(
     assert "already complete" in capsys.readouterr().out
 
 
+def test_damaged_weights_are_not_sampled_from(tmp_path: Path) -> None:
+    folder, _ = run(tmp_path)
+    weights = folder / "policy" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\1\0")
+    config, choices = composed(*SMALL, f"results_dir={tmp_path}", "noise=0.2", ALLOW)
+    config.sampler._target_ = OTHER
+    result = run_cell(config, choices, wait=True)
+    assert result.status == "failed"
+    assert f"{weights} differs from what its run saved: " in result.error
+
+
 def test_a_kill_while_responses_are_replaced_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

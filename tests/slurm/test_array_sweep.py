@@ -15,7 +15,6 @@ from experiments.slurm.sbatch import SlurmSettings
 from experiments.slurm.submissions import QueuedTask, submissions
 from sympo.pipelines.progress import Screen
 from sympo.pipelines.result import RunResult
-from sympo.types import BadInput
 from tests.experiments.test_batches import Lines
 from tests.helpers.commands import SMALL_IMAGES
 from tests.helpers.configs import composed
@@ -103,15 +102,6 @@ def test_cells_in_the_queue_are_waited_for_and_not_submitted_again(
     assert statuses(found) == ["complete"] * 3
     assert cluster.ran == ["12_0", "12_1", "13"]
     assert "already in the queue: 2 cells (SLURM job 12)" in screen.said
-
-
-def test_a_task_is_one_process(cluster: Cluster, tmp_path: Path) -> None:
-    planned = cells(tmp_path)
-    for one in planned:
-        one.cell.config["distributed"] = "ddp"
-    with pytest.raises(BadInput, match=r"^distributed=ddp is not allowed with hydra/launcher=subm"):
-        array_sweep.run_as_arrays(planned, SlurmSettings(), Lines())
-    assert cluster.ran == []
 
 
 def test_cells_that_can_be_trained_together_share_a_task(cluster: Cluster, tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 """A real SLURM on this machine: nothing is lost, and the numbers are those of a local run."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.slurm.nine_cells import SWEEP, cells_csv, local, nine_cells, out_of_time
+from tests.conftest import ROOT
+from tests.distributed.same_runs import CELL, by_one_process, check_same_cell
+from tests.helpers.commands import cells
+from tests.slurm.nine_cells import PATIENCE, SWEEP, cells_csv, local, nine_cells, out_of_time
 from tests.slurm.one_node_slurm import OneNodeSlurm, lacking
 
 pytest.importorskip("submitit")
@@ -46,3 +52,18 @@ def test_a_cell_longer_than_its_time_limit_resumes(
     assert "1 cell: 1 run, 0 already complete, 0 failed" in output
     assert "SIGUSR2: stops at its next checkpoint" in log and "resumes from epoch" in log
     assert cells_csv(tmp_path / "results") == local(tmp_path / "local", happened.command)
+
+
+def test_two_processes_of_srun_train_a_policy_as_one(
+    real_slurm: OneNodeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = subprocess.run(
+        ["srun", "--ntasks", "2", "--kill-on-bad-exit=1", sys.executable, "run.py", *CELL,
+         f"results_dir={tmp_path / 'two'}"],
+        cwd=ROOT, env=os.environ | real_slurm.environment, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("at the last epoch") == 1  # one of the two reports
+    (together,) = cells(tmp_path / "two").values()
+    check_same_cell(together, by_one_process(tmp_path / "one", monkeypatch))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import torch
 
 from sympo import seeding
-from sympo.models.texts import adapters
+from sympo.models.texts import adapters, model_files
 from sympo.models.texts.language_models import LanguageModel, TinyLM
 from sympo.models.texts.pretrained_models import Hub, Pretrained
 from sympo.ranges import Range
@@ -164,3 +164,4 @@ def save(model: Any, tokenizer: Any, template: str, folder: Path) -> None:
         tokenizer.chat_template = tokenizer.chat_template or template
         tokenizer.padding_side = "right"
         tokenizer.save_pretrained(folder)
+    model_files.seal(folder)

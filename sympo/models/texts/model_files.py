@@ -5,12 +5,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sympo.disk import write_atomically
 from sympo.types import BadInput
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PATTERNS = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+# the digests of a saved model's files, which `b2sum --check` reads; no part of its fingerprint
+SEAL = "saved.b2sums"
 
 
 @lru_cache(maxsize=4)
@@ -45,8 +48,32 @@ def check_weights(file: Path) -> None:
 
 def content(folder: Path, patterns: tuple[str, ...]) -> str:
     """A hash of the names and the content of the files that match, read again if one changed."""
-    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
-    return _content_of(tuple(map(_with_state, files)))
+    digest = hashlib.blake2b(digest_size=8)
+    for file in sorted(path for pattern in patterns for path in folder.glob(pattern)):
+        digest.update(file.name.encode())
+        digest.update(_blake2b_of(_with_state(file)))
+    return digest.hexdigest()
+
+
+def seal(folder: Path) -> None:
+    """Write the digests of a saved model's files beside them: call it when the rest is written."""
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and file.name != SEAL]
+    lines = [f"{_blake2b_of(_with_state(file)).hex()}  {file.name}\n" for file in files]
+    write_atomically(folder / SEAL, "".join(lines))
+
+
+def check_seal(folder: Path) -> None:
+    """Raise BadInput if a file differs from what a run saved; a folder without digests passes."""
+    if not (folder / SEAL).is_file():
+        return
+    for line in (folder / SEAL).read_text(errors="replace").splitlines() or [""]:
+        digest, _, name = line.partition("  ")
+        file = folder / name if name else folder / SEAL
+        if not file.is_file() or _blake2b_of(_with_state(file)).hex() != digest:
+            raise BadInput(
+                f"{file} differs from what its run saved: copy it again, or run the cell again "
+                f"with force=true; if you changed it on purpose, delete {SEAL} beside it"
+            )
 
 
 def sha256(file: Path) -> str:
@@ -62,14 +89,10 @@ def _with_state(file: Path) -> _WithState:
     return file, state.st_size, state.st_mtime_ns
 
 
-@lru_cache(maxsize=8)
-def _content_of(files: tuple[_WithState, ...]) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for path, *_ in files:
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return digest.hexdigest()
+@lru_cache(maxsize=1024)
+def _blake2b_of(file: _WithState) -> bytes:
+    with file[0].open("rb") as opened:
+        return hashlib.file_digest(opened, "blake2b").digest()
 
 
 @lru_cache(maxsize=8)

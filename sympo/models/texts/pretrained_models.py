@@ -2,6 +2,7 @@
 
 import json
 import logging
+import textwrap
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cache
@@ -56,7 +57,8 @@ class Pretrained(LanguageModel, ABC):
         self._check_adapters(self._skeleton())
 
     def check_files(self) -> None:
-        """Raise BadInput if config or weights are missing or broken; name the code that may run."""
+        """Raise BadInput if config or weights are missing, broken or changed since a run saved
+        them; name the code that may run."""
         if self._trusts_code:
             _warn_of_code(self.folder)
         if not (self.folder / "config.json").is_file():
@@ -72,6 +74,7 @@ class Pretrained(LanguageModel, ABC):
             named = set(json.loads(index.read_text())["weight_map"].values())
             for name in sorted(named - {file.name for file in weights}):
                 raise self._refused(f"lacks {name}", self.folder)
+        model_files.check_seal(self.folder)
         for file in weights:
             model_files.check_weights(file)
 
@@ -168,9 +171,10 @@ class Hub(Pretrained):
                 )
             )
         except Exception as error:  # no network, no such name, no permission
-            reason = " ".join(str(error).split())[:200]
+            reason = textwrap.shorten(str(error), 200, placeholder=" ...")
             raise self._refused(
-                f"is not a folder and could not be downloaded from the hub: {reason}"
+                f"is not a folder and could not be downloaded from the hub ({reason}); set it to "
+                "the folder of a local copy"
             ) from error
 
     def _refused(self, rule: str, folder: Path | None = None) -> BadArgument:

@@ -131,6 +131,7 @@ def test_a_name_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match=r"nobody/nothing.*hub") as error:
         Hub(name_or_path="nobody/nothing").check()
     assert "\n" not in str(error.value)
+    assert str(error.value).endswith("; set it to the folder of a local copy")
 
 
 def test_fingerprint_follows_content_and_not_the_place(stories: Path, tmp_path: Path) -> None:
