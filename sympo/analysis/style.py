@@ -67,6 +67,7 @@ LOSSES = {
 _OTHER_COLORS = ["#AA4499", "#6699CC", "#117733", "#882255", "#DDAA33", "#004488"]
 # of the second setting of lines in comparisons
 _KINDS: list[Dashes] = [SOLID, DASHED, DOTTED, DASHDOT, LONG, DASHDOTDOT]
+_KIND_MARKERS: list[Marker] = ["o", "s", "^", "D", "v", "P"]
 # estimates, from which figures are drawn, hold the names of losses only
 _SYMMETRIC: ContextVar[Mapping[str, bool]] = ContextVar("symmetric", default=MappingProxyType({}))
 _SHAPES = list(product("vDPX<>phd8*", [DASHED, DOTTED, DASHDOT]))
@@ -123,7 +124,8 @@ def paired_styles(looks: Mapping[str, tuple[str, str]]) -> dict[str, LossStyle]:
     """The style of each line whose colour and kind show different settings.
 
     looks: of each label, the value that gives colour and marker, such as a loss, and the one that
-    gives line and fill; empty if there is only one. In the order of the legend.
+    gives line and fill, and the marker if they are more than two; empty if there is only one. In
+    the order of the legend.
     """
     colours = list(dict.fromkeys(colour for colour, _ in looks.values()))
     kinds = list(dict.fromkeys(kind for _, kind in looks.values()))
@@ -135,7 +137,8 @@ def paired_styles(looks: Mapping[str, tuple[str, str]]) -> dict[str, LossStyle]:
     for label, (colour, kind) in looks.items():
         place = kinds.index(kind)
         # the first kind is solid and filled, the others are broken and pale
-        found[label] = replace(
-            base[colour], line=_KINDS[place % len(_KINDS)], family=place % 2 == 0
-        )
+        look = replace(base[colour], line=_KINDS[place % len(_KINDS)], family=place % 2 == 0)
+        # lines of one point show neither line nor more than two fills
+        marker = _KIND_MARKERS[place % len(_KIND_MARKERS)] if len(kinds) > 2 else look.marker
+        found[label] = replace(look, marker=marker)
     return found

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from sympo.analysis import Collection
-from sympo.analysis.style import LOSSES, SOLID, declared, styles
+from sympo.analysis.style import LOSSES, SOLID, declared, paired_styles, styles
 from tests.analysis.synthetic import write_run
 
 POLICIES = ["logistic", "hinge", "sigmoid", "ramp", "cdpo", "rdpo", "ropo", "ipo", "dr_dpo"]
@@ -99,3 +99,14 @@ def test_losses_that_their_names_describe_add_no_column(tmp_path):
     summary = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").write_text(json.dumps(summary | {"symmetric_loss": True}))
     assert "symmetric" not in Collection.from_runs(tmp_path).cells
+
+
+def test_kinds_of_lines_differ_in_lines_of_one_point():
+    def looks(*kinds):
+        return paired_styles({f"{a}, {b}": (a, b) for a in ("ramp", "logistic") for b in kinds})
+
+    marks = {(s.color, s.marker, s.family) for s in looks("x", "y", "z", "w").values()}
+    assert len(marks) == 8
+    of_two = looks("x", "y")  # told apart by their fill, each loss keeps its marker
+    assert of_two["ramp, x"].marker == of_two["ramp, y"].marker == LOSSES["ramp"].marker
+    assert of_two["ramp, x"].family != of_two["ramp, y"].family
