@@ -173,9 +173,8 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
     "What explains it": (
         Experiment(
             "gold_language_beta",
-            "A symmetric loss helps at every beta",
-            "win_rate_vs_kl__gold_language_symmetric_job.margin.beta=0.1",
-            outcome=outcomes.of_betas,
+            "A symmetric loss helps at every beta and at matched KL",
+            "win_rate_vs_kl_by_beta",
         ),
         Experiment(
             "flip_detection",

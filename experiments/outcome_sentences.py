@@ -37,22 +37,6 @@ def of_policies(folder: Path) -> str:
     )
 
 
-def of_betas(folder: Path) -> str:
-    """Ramp against logistic at each beta."""
-    rows = pd.read_csv(folder / "differences.csv")
-    rows = rows[rows["metric"] == "last/policy/win_rate"]
-    betas = sorted(rows["job.margin.beta"].unique())
-    leads = [Results(str(folder), "policy/win_rate", **{"job.margin.beta": beta}) for beta in betas]
-    found = [one.ends("ramp", "logistic", rate) for one in leads for rate in (0.3, 0.4)]
-    ahead, clear = (sum(ends[place] > 0 for ends in found) for place in (0, 1))
-    return (
-        f"At equal beta ramp leads logistic in {ahead} of {len(found)} comparisons, in {clear} of "
-        f"them with an interval above 0; at noise 0.3 the lead is "
-        f"{leads[0].lead('ramp', 'logistic', 0.3)} at beta {betas[0]:g} and "
-        f"{leads[-1].lead('ramp', 'logistic', 0.3)} at beta {betas[-1]:g}."
-    )
-
-
 def of_flips(folder: Path) -> str:
     """How well margins find the flipped pairs."""
     cells = pd.read_csv(folder / "cells.csv")
