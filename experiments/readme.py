@@ -343,6 +343,20 @@ def betas() -> str:
     leave the reference."""
 
 
+def estimates() -> str:
+    """The time that dry runs estimate against the time taken."""
+    rows = pd.read_csv(ROOT / "results" / "benchmarks" / "estimates.csv")
+    _holds(bool(rows["ratio"].between(1 / 1.5, 1.5).all()), "estimates are within a factor of 1.5")
+    each = [
+        f"{row.sweep} {row.seconds:g} s for an estimate of {row.estimated_seconds:g} s"
+        for row in rows.itertuples()
+    ]
+    return f"""
+    On two cores, {", ".join(each[:-1])}, and {each[-1]}: {rows["ratio"].min():g} to
+    {rows["ratio"].max():g} times the estimate. A load that changes meanwhile, which a dry run
+    cannot know, makes it worse."""
+
+
 def gpu_grid() -> str:
     """The paper's MNIST grid on a GPU, against the same code on a CPU and against today's grid."""
     keys = ["variant", "noise", "metric"]
@@ -372,7 +386,17 @@ def gpu_grid() -> str:
 
 PARAGRAPHS: dict[str, Callable[[], str]] = {
     made.__name__: made
-    for made in (images, text_rewards, policies, pretrained, betas, judges, flips, gpu_grid)
+    for made in (
+        images,
+        text_rewards,
+        policies,
+        pretrained,
+        betas,
+        judges,
+        flips,
+        estimates,
+        gpu_grid,
+    )
 }
 
 if __name__ == "__main__":
