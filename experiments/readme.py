@@ -384,20 +384,10 @@ def gpu_grid() -> str:
     {len(others)} the intervals overlap."""
 
 
-PARAGRAPHS: dict[str, Callable[[], str]] = {
-    made.__name__: made
-    for made in (
-        images,
-        text_rewards,
-        policies,
-        pretrained,
-        betas,
-        judges,
-        flips,
-        estimates,
-        gpu_grid,
-    )
-}
+_MADE = (
+    images, text_rewards, policies, pretrained, betas, judges, flips, estimates, gpu_grid,
+)  # fmt: skip
+PARAGRAPHS: dict[str, Callable[[], str]] = {made.__name__: made for made in _MADE}
 
 if __name__ == "__main__":
     main()

@@ -125,10 +125,11 @@ def _not_run(entry: Experiment, size: str) -> str:
 
 
 def _made_by(folder: Path) -> str:
-    """The recorded command, if it made another size than the full one."""
+    """The recorded command, if it made another size than the full one, or fewer seeds."""
     path = folder / "provenance.json"
     made = str(json.loads(path.read_text())["command"]) if path.is_file() else ""
-    return f"`{made}`" if "size=" in made and "size=full" not in made else ""
+    other = ("size=" in made and "size=full" not in made) or " seed=" in made
+    return f"`{made}`" if other else ""
 
 
 def _command(entry: Experiment, size: str) -> str:

@@ -55,14 +55,15 @@ def cleaned(
     )
     root = Path(cell.config["results_dir"]) / "stages"
     stages = Stages(root, note, cell.since, together=True)
-    with np.load(stages.get("filter", key, make) / "suspects.npz") as found:
-        doubt = found["suspects"]
-    if chosen.action == "remove" and (doubt > 0.5).all():
+    with np.load(stages.get("filter", key, make) / "suspects.npz") as kept:
+        doubt = kept["suspects"]
+    found = noisy.cleaned(doubt, chosen.action)
+    if found.weight is not None and not found.weight.any():
         raise BadInput(
             f"the filter {chosen.identity} doubts all {len(doubt)} training pairs and leaves "
             "none: try more pairs or epochs, or filter.action=flip"
         )
-    return noisy.cleaned(doubt, chosen.action)
+    return found
 
 
 def _digest(noisy: NoisyPairs) -> str:
