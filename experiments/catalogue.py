@@ -120,7 +120,6 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
             "digits_accuracy_vs_noise",
             "Symmetric losses keep the ranking of images under noise, on embedded digits",
             "accuracy_vs_noise",
-            outcome=outcomes.of_images,
         ),
         Experiment(
             "mnist_paper_grid",
@@ -128,7 +127,6 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
             "protocol",
             "accuracy_vs_noise",
             data=(MNIST,),
-            outcome=outcomes.of_images,
         ),
         Experiment(
             "gold_language_win_rate",
@@ -151,7 +149,6 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
                     "judge.against=reference",
                 ),
             ),
-            outcome=outcomes.of_policies,
         ),
         Experiment(
             "high_noise",

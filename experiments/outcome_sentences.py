@@ -7,34 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.committed_results import Results
 from sympo.analysis.frames import judge_of, over
 from sympo.metrics import metric_of
-
-
-def of_images(folder: Path) -> str:
-    """Ramp against logistic, and a bounded loss that is not symmetric against ramp."""
-    results = Results(str(folder), "test/order_accuracy")
-    return (
-        f"At noise 0.4 ramp leads logistic by {results.lead('ramp', 'logistic', 0.4)} at the last "
-        f"epoch and by {results.lead('ramp', 'logistic', 0.4, 'selected')} at the epoch selected "
-        "by noisy validation; against the truncated hinge, bounded but not symmetric, its lead is "
-        f"{results.lead('ramp', 'truncated_hinge', 0.4)}."
-    )
-
-
-def of_policies(folder: Path) -> str:
-    """Ramp against logistic, by the true reward."""
-    results = Results(str(folder), "policy/win_rate")
-
-    def leads(which: str) -> str:
-        at = {rate: results.lead("ramp", "logistic", rate, which) for rate in (0.3, 0.4)}
-        return f"{at[0.3]} at noise 0.3 and {at[0.4]} at 0.4"
-
-    return (
-        f"At the last epoch ramp's win rate leads that of logistic (DPO) by {leads('last')}; at "
-        f"the epoch selected by noisy validation by {leads('selected')}."
-    )
 
 
 def of_flips(folder: Path) -> str:
