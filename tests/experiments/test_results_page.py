@@ -78,6 +78,6 @@ def test_a_small_page_has_no_outcomes(tmp_path: Path) -> None:
 
 
 def test_results_cut_short_give_no_outcome(tmp_path: Path) -> None:
-    (entry,) = [entry for entry in ENTRIES if entry.name == "digits_accuracy_vs_noise"]
+    (entry,) = [entry for entry in ENTRIES if entry.name == "flip_detection"]
     (tmp_path / entry.name).mkdir()
     assert "No outcome: " in page(tmp_path, catalogue={"All": [entry]})
