@@ -219,7 +219,7 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
         Experiment(
             "finite_samples",
             "More noisy pairs make up for their noise",
-            "accuracy_vs_training_pairs",
+            "accuracy_vs_effective_pairs",
         ),
         Experiment(
             "assumed_rates",

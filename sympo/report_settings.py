@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sympo.disk import write_atomically
-from sympo.metrics import EPOCHS, figures, undeclared
+from sympo.metrics import EPOCHS, figures, metric_of, undeclared
 from sympo.types import BadInput, closest
 
 FILE = "report.json"  # beside the CSVs of a report, for redrawing it
@@ -63,6 +63,7 @@ class Comparison:
     title: str = ""
     where: Selector = field(default_factory=dict)
     choose: Choice | None = None
+    bound: Selector = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,12 @@ class ReportSettings:
             ),
             size,
         )
+        for number, one in enumerate(found.comparisons):
+            if one.bound and metric_of(one.metric).high != 1:
+                raise BadInput(
+                    f"{place}.comparisons[{number}].bound is not allowed with metric={one.metric}: "
+                    "it is for metrics whose best value is 1, such as test/order_accuracy"
+                )
         names = [one.name.lower() for one in found.comparisons]  # some disks ignore case
         for number, name in enumerate(names):
             if name in names[:number]:
@@ -132,7 +139,8 @@ class ReportSettings:
             named += [("x", one.x)] if "/" not in one.x else []
             named += [("panels", one.panels)] if one.panels else []
             yield from ((f"{at}.{key}", name, ()) for key, name in named)
-            yield from ((f"{at}.where.{name}", name, of) for name, of in one.where.items())
+            for key, cells in (("where", one.where), ("bound", one.bound)):
+                yield from ((f"{at}.{key}.{name}", name, of) for name, of in cells.items())
             if one.choose:
                 yield f"{at}.choose.setting", one.choose.setting, ()
         for number, claim in enumerate(self.claims):
@@ -385,7 +393,7 @@ _ALONE_CHECKS: Mapping[str, Callable[[str, object], None]] = {"noise": _rate, "e
 _OF_COMPARISON: dict[str, Reader] = {
     "name": _name, "metric": _path, "x": _axis, "epoch": _epochs, "log_x": _flag,
     "lines": _settings, "panels": _setting, "title": _text, "where": _selector,
-    "choose": _choice,
+    "choose": _choice, "bound": _selector,
 }  # fmt: skip
 _OF_CLAIM: dict[str, Reader] = {
     "claim": _sentence, "source": _text, "kind": _kind, "metric": _path_with_epoch,

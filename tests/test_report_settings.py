@@ -47,6 +47,8 @@ def test_defaults_and_single_values() -> None:
         ({"name": "Cells"}, ["name=Cells", "standing figure or table"]),
         ({"where": {"noise": "high"}}, ["where.noise='high'", "[0, 0.5)"]),
         ({"where": {"epoch": "best"}}, ["where.epoch='best'", "last or selected"]),
+        ({"metric": "policy/kl", "bound": {"noise": 0}},
+         ["bound is not allowed with metric=policy/kl", "test/order_accuracy"]),
         ({"choose": {"setting": "noise", "by": "last/validation/noisy_accuracy"}},
          ["choose.setting=noise is not allowed"]),
         ({"choose": {"setting": "job.epochs", "by": "last/test/order_accuracy"}},

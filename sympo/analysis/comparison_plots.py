@@ -1,6 +1,7 @@
 """The figure of a comparison."""
 
 import textwrap
+from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
@@ -24,6 +25,7 @@ from sympo.analysis.canvas import (
 from sympo.analysis.captions import interval_text
 from sympo.analysis.comparisons import Drawn
 from sympo.analysis.frames import show
+from sympo.analysis.long_cells import selected, written
 from sympo.analysis.style import LossStyle, paired_styles
 from sympo.metrics import EPOCHS, Metric, metric_of
 from sympo.report_settings import FULL, Comparison
@@ -31,6 +33,7 @@ from sympo.report_settings import FULL, Comparison
 MOST_TICKS = 8  # values of a setting that are all marked
 _PANELS_A_ROW = 3
 _LETTERS_AN_INCH = 11
+_BOUND: Mapping[str, Any] = {"color": "0.35", "linestyle": ":", "linewidth": 1.6}
 
 
 @mpl.rc_context(DRAWN)
@@ -49,6 +52,9 @@ def comparison_figure(drawn: Drawn, size: str = FULL) -> Figure:
             else:
                 dodge = _Dodge.of(table, comparison, shift, len(looks))
                 _along(own, unit, look, ax, dodge, joined=not drawn.labels.categories)
+        if comparison.bound and not drawn.labels.categories:
+            of_bound = rows[selected(drawn.settings.loc[rows.index], comparison.bound)]
+            _bound(of_bound, rows["x"], unit, ax)
         if categories := drawn.labels.categories:
             room = ax.get_position().width * figure.get_figwidth()  # in inches
             slant = 30 * (len("  ".join(categories)) > _LETTERS_AN_INCH * room)
@@ -159,6 +165,16 @@ def _trail(rows: pd.DataFrame, unit: Metric, look: LossStyle, ax: Axes, across: 
     _mark_short(rows, x, y, look, ax)
 
 
+def _bound(rows: pd.DataFrame, along: pd.Series, unit: Metric, ax: Axes) -> None:
+    """1 - c / sqrt(x) over all x, with the least c that is above no mean of these rows."""
+    own, along = rows[rows["x"] > 0], along[along > 0]
+    if own.empty:
+        return
+    c = ((1 - own["mean"]) * own["x"] ** 0.5).max()
+    x = np.geomspace(along.min(), along.max(), 200)
+    ax.plot(x, unit.factor * (1 - c / x**0.5), **_BOUND, zorder=1.4)
+
+
 def _mark_short(rows: pd.DataFrame, x: pd.Series, y: pd.Series, look: LossStyle, ax: Axes) -> None:
     short = rows["missing"] > 0
     ax.plot(x[short], y[short], ls="", zorder=4, **_marks(look) | {"mfc": "white", "mew": 1.5})
@@ -207,6 +223,9 @@ def _limits(axes: list[Axes], drawn: Drawn, unit: Metric) -> list[str]:
         notes.append("Selected epoch: chosen by noisy validation.")
     if "x_low" not in drawn.table and drawn.table["x"].isna().any():
         notes.append(f"Level lines without markers: cells without {drawn.comparison.x}.")
+    if (bound := drawn.comparison.bound) and not drawn.labels.categories:
+        at = ", ".join(written(name, value) for name, values in bound.items() for value in values)
+        notes.append(f"Bound: 1 - c / sqrt(x), with the least c that holds at {at}.")
     return list(dict.fromkeys(notes))
 
 
@@ -223,6 +242,8 @@ def _legend(
         Line2D([], [], label=line, **(line_of(look) if joined else {"ls": ""}), **_marks(look))
         for line, look in looks.items()
     ]
+    if comparison.bound and joined:
+        handles.append(Line2D([], [], label="bound", **_BOUND))
     title = "Loss" if "loss" in comparison.lines else None
     figure.legend(
         handles=handles, loc="outside right center", frameon=False, handlelength=3.2, title=title

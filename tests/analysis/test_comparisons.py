@@ -152,6 +152,26 @@ def test_a_metric_against_a_metric_has_points_of_the_other_settings() -> None:
     assert "Crosses: both intervals." in figure.get_supxlabel()
 
 
+def test_a_bound_takes_its_constant_from_the_cells_it_names() -> None:
+    # 1 - 4 / sqrt(n) without noise, and less with it
+    cells = planted(
+        lambda seed, noise, **rest: 1 - 4 / rest["dataset.train_pairs"] ** 0.5 - noise / 2,
+        loss=["logistic", "ramp"], noise=[0.0, 0.3], **SIZES,
+    )  # fmt: skip
+    cells.cells["last/test/order_accuracy"] = cells.cells["last/test/spearman"]
+    given = {"metric": "test/order_accuracy", "x": "dataset.train_pairs", "panels": "loss"}
+    (one,) = drawn(cells, **given, lines="noise", bound={"noise": 0})
+    figure = comparison_figure(one)
+    for ax in figure.axes:
+        (curve,) = [line for line in ax.lines if line.get_linestyle() == ":"]
+        x, y = np.asarray(curve.get_xdata()), np.asarray(curve.get_ydata())
+        assert (x[0], x[-1]) == (pytest.approx(500), pytest.approx(8000))
+        assert y == pytest.approx(100 * (1 - 4 / x**0.5))
+    assert "1 - c / sqrt(x), with the least c that holds at noise 0." in figure.get_supxlabel()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()][-1] == "bound"
+
+
 def test_missing_cells_are_counted_and_absent_combinations_are_not() -> None:
     def some(seed: int, loss: str, noise: float, noise_model: str) -> float | None:
         return None if (loss, noise, seed) == ("ramp", 0.3, 2) else float(seed)
