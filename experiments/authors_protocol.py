@@ -6,8 +6,8 @@
 Trains each loss and seed by the authors' script, unchanged but for its device, and by ours with
 every fault switched on. A seed draws different pairs, flips and weights in the two programs, so
 that only distributions can agree. Writes runs.csv (a row per evaluation), agreement.csv (a row per
-loss and metric), agreement.png and agreement.pdf to --out, and prints a sentence for each row. Runs
-are kept in --runs: the same command resumes where it stopped.
+loss and metric), provenance.json, agreement.png and agreement.pdf to --out, and prints a sentence
+for each row. Runs are kept in --runs: the same command resumes where it stopped.
 
 The authors evaluate after epochs 1, 11, 21, ..., ours after 10, 20, ..., and both after the last.
 """
@@ -31,7 +31,9 @@ from scipy import stats
 from sympo.analysis import Collection
 from sympo.analysis.canvas import DRAWN, caption, few_ticks, head, panels, save_figure
 from sympo.analysis.csv import write_csv
+from sympo.analysis.provenance import FILE
 from sympo.analysis.style import styles
+from sympo.disk import write_atomically
 from sympo.types import BadInput
 
 # what the authors' script calls our losses
@@ -78,19 +80,37 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_csv(runs, arguments.out / "runs.csv")
     write_csv(found, arguments.out / "agreement.csv")
+    write_provenance(arguments, place)
     for file in save_figure(draw(runs, found, arguments.noise), arguments.out / "agreement"):
         print(file)
     for row in found.itertuples():
         print(sentence(row))
 
 
+def write_provenance(arguments: argparse.Namespace, place: Path) -> None:
+    """That of our runs, with the command that ran both and a digest of the authors' scripts."""
+    made = json.loads((place / OURS / "report" / FILE).read_text())
+    settings = " ".join(
+        f"--{name} {getattr(arguments, name)}" for name in ("losses", "noise", "seeds", "epochs")
+    )
+    made["command"] = (
+        f"python -m experiments.authors_protocol --peer FOLDER --mnist FOLDER {settings}"
+    )
+    made["authors_scripts_blake2b"] = digest(arguments.peer)
+    write_atomically(arguments.out / FILE, json.dumps(made, indent=1) + "\n")
+
+
+def digest(peer: Path) -> str:
+    """Of the authors' scripts for MNIST in a checkout."""
+    scripts = sorted((peer / "mnistpref").glob("*.py"))
+    if not scripts:
+        raise BadInput(f"--peer={peer} has no mnistpref: give a checkout of SymPO")
+    return hashlib.blake2b(b"".join(one.read_bytes() for one in scripts), digest_size=4).hexdigest()
+
+
 def theirs(arguments: argparse.Namespace, loss: str, seed: int, place: Path) -> pd.DataFrame:
     """A run of the authors' script, as rows of `runs.csv`; run unless its record exists."""
-    scripts = sorted((arguments.peer / "mnistpref").glob("*.py"))
-    if not scripts:
-        raise BadInput(f"--peer={arguments.peer} has no mnistpref: give a checkout of SymPO")
-    version = hashlib.blake2b(b"".join(one.read_bytes() for one in scripts), digest_size=4)
-    record = place / f"authors-{version.hexdigest()}" / f"{loss}-seed={seed}.json"
+    record = place / f"authors-{digest(arguments.peer)}" / f"{loss}-seed={seed}.json"
     if not record.is_file():
         record.parent.mkdir(parents=True, exist_ok=True)
         print(f"authors' script: {loss}, seed {seed}", flush=True)
