@@ -238,10 +238,12 @@ def pretrained() -> str:
     labels = table(folder, f"label_agreement-{JUDGE}")
     by_length = labels[labels["by"] == "length"]
     whole, shorter, longer = labels.iloc[0], by_length.iloc[0], by_length.iloc[-1]
-    judges = table(folder, "label_agreement_of_both_judges").set_index("model")
-    smollm2, minilm = judges.loc["smollm2_reward"], judges.loc["minilm_reward"]
+    judges = table(folder, "label_agreement_of_both_judges")
+    smollm2, minilm = (
+        judges[judges["model"] == f"{model}_reward"].iloc[0] for model in ("smollm2", "minilm")
+    )
     _holds(
-        smollm2["agreement_low"] < minilm["agreement"] < smollm2["agreement_high"],
+        bool(smollm2["agreement_low"] < minilm["agreement"] < smollm2["agreement_high"]),
         "SmolLM2 and MiniLM are about as good as judges",
     )
 
@@ -401,9 +403,10 @@ def authors() -> str:
 
     def each(metric: str) -> str:
         return "; ".join(
-            f"{row.loss} {row.authors_mean:.1%} and {row.ours_mean:.1%}, "
-            f"{100 * row.difference:+.1f} points ({100 * row.low:.1f} to {100 * row.high:.1f})"
-            for row in found[found["metric"] == metric].itertuples()
+            f"{row['loss']} {row['authors_mean']:.1%} and {row['ours_mean']:.1%}, "
+            f"{100 * row['difference']:+.1f} points "
+            f"({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+            for row in found[found["metric"] == metric].to_dict("records")
         )
 
     agreed = found.loc[found["loss"] == ALL, "outcome"] == "agree"
