@@ -42,7 +42,7 @@ def comparison_figure(drawn: Drawn, size: str = FULL) -> Figure:
     table, comparison = drawn.table, drawn.comparison
     unit = _unit(comparison.metric)
     figure, axes = _grid(drawn)
-    looks = paired_styles(drawn.labels.looks)
+    looks, bounding = paired_styles(drawn.labels.looks), _bounding(drawn)
     for (epoch, panel), ax in axes.items():
         rows = table[(table["epoch"] == epoch) & (table["panel"] == panel) & (table["n_seeds"] > 0)]
         for place, (line, look) in enumerate(looks.items()):
@@ -52,9 +52,9 @@ def comparison_figure(drawn: Drawn, size: str = FULL) -> Figure:
             else:
                 dodge = _Dodge.of(table, comparison, shift, len(looks))
                 _along(own, unit, look, ax, dodge, joined=not drawn.labels.categories)
-        if comparison.bound and not drawn.labels.categories:
-            of_bound = rows[selected(drawn.settings.loc[rows.index], comparison.bound)]
-            _bound(of_bound, rows["x"], unit, ax)
+        of_bound = bounding.index.intersection(rows.index)
+        if len(of_bound):
+            _bound(bounding.loc[of_bound], rows["x"], unit, ax)
         if categories := drawn.labels.categories:
             room = ax.get_position().width * figure.get_figwidth()  # in inches
             slant = 30 * (len("  ".join(categories)) > _LETTERS_AN_INCH * room)
@@ -69,7 +69,7 @@ def comparison_figure(drawn: Drawn, size: str = FULL) -> Figure:
         else:
             few_ticks(ax)
     notes = _limits(list(axes.values()), drawn, unit)
-    _legend(figure, looks, comparison, joined=not drawn.labels.categories)
+    _legend(figure, looks, drawn)
     title = comparison.title or f"{unit.title} against {_x_in_words(comparison)}"
     head(figure, title, drawn.context)
     sizes = [] if size == FULL else [f"A coarse form of the experiment (size={size})."]
@@ -165,12 +165,19 @@ def _trail(rows: pd.DataFrame, unit: Metric, look: LossStyle, ax: Axes, across: 
     _mark_short(rows, x, y, look, ax)
 
 
+def _bounding(drawn: Drawn) -> pd.DataFrame:
+    """The rows that give the bound its constant; none if there is no bound."""
+    table = drawn.table
+    if not drawn.comparison.bound or drawn.labels.categories:
+        return table.iloc[:0]
+    usable = (table["x"] > 0) & (table["n_seeds"] > 0)
+    return table[usable & selected(drawn.settings, drawn.comparison.bound)]
+
+
 def _bound(rows: pd.DataFrame, along: pd.Series, unit: Metric, ax: Axes) -> None:
     """1 - c / sqrt(x) over all x, with the least c that is above no mean of these rows."""
-    own, along = rows[rows["x"] > 0], along[along > 0]
-    if own.empty:
-        return
-    c = ((1 - own["mean"]) * own["x"] ** 0.5).max()
+    along = along[along > 0]
+    c = ((1 - rows["mean"]) * rows["x"] ** 0.5).max()
     x = np.geomspace(along.min(), along.max(), 200)
     ax.plot(x, unit.factor * (1 - c / x**0.5), **_BOUND, zorder=1.4)
 
@@ -223,8 +230,9 @@ def _limits(axes: list[Axes], drawn: Drawn, unit: Metric) -> list[str]:
         notes.append("Selected epoch: chosen by noisy validation.")
     if "x_low" not in drawn.table and drawn.table["x"].isna().any():
         notes.append(f"Level lines without markers: cells without {drawn.comparison.x}.")
-    if (bound := drawn.comparison.bound) and not drawn.labels.categories:
-        at = ", ".join(written(name, value) for name, values in bound.items() for value in values)
+    if len(_bounding(drawn)):
+        bound = drawn.comparison.bound.items()
+        at = ", ".join(written(name, value) for name, values in bound for value in values)
         notes.append(f"Bound: 1 - c / sqrt(x), with the least c that holds at {at}.")
     return list(dict.fromkeys(notes))
 
@@ -233,16 +241,15 @@ def _marks(look: LossStyle) -> dict[str, Any]:
     return {"marker": look.marker, "mfc": look.face, "mec": look.color}
 
 
-def _legend(
-    figure: Figure, looks: dict[str, LossStyle], comparison: Comparison, joined: bool
-) -> None:
+def _legend(figure: Figure, looks: dict[str, LossStyle], drawn: Drawn) -> None:
+    comparison, joined = drawn.comparison, not drawn.labels.categories
     if list(looks) == [""]:
         return
     handles = [
         Line2D([], [], label=line, **(line_of(look) if joined else {"ls": ""}), **_marks(look))
         for line, look in looks.items()
     ]
-    if comparison.bound and joined:
+    if len(_bounding(drawn)):
         handles.append(Line2D([], [], label="bound", **_BOUND))
     title = "Loss" if "loss" in comparison.lines else None
     figure.legend(

@@ -170,6 +170,12 @@ def test_a_bound_takes_its_constant_from_the_cells_it_names() -> None:
     assert "1 - c / sqrt(x), with the least c that holds at noise 0." in figure.get_supxlabel()
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()][-1] == "bound"
+    # no cell gives a constant
+    (two,) = drawn(cells, **given, lines="noise", bound={"noise": 0.1})
+    figure = comparison_figure(two)
+    assert not [line for ax in figure.axes for line in ax.lines if line.get_linestyle() == ":"]
+    assert "bound" not in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "Bound" not in figure.get_supxlabel()
 
 
 def test_missing_cells_are_counted_and_absent_combinations_are_not() -> None:
