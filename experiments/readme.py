@@ -370,6 +370,20 @@ def estimates() -> str:
     cannot know, makes it worse."""
 
 
+def paper_small() -> str:
+    """How long the small sizes of all experiments take."""
+    rows = pd.read_csv(ROOT / "results" / "benchmarks" / "paper_small.csv")
+    _holds(rows["seconds"].sum() < 75 * 60, "all of them take less than 75 minutes")
+    _holds(bool((rows["seconds"] < 300).all()), "each takes less than five minutes")
+    longest = rows.nlargest(1, "seconds").iloc[0]
+    return f"""
+    The small sizes of all {len(rows)} experiments take {rows["seconds"].sum() / 60:.0f} minutes on
+    {rows["cores"].iloc[0]} cores ([CSV](../results/benchmarks/paper_small.csv), by
+    `python -m experiments.benchmarks.paper_small --data FOLDER`), half of them less than
+    {rows["seconds"].median():.0f} s each; `{longest["experiment"]}` takes longest,
+    {longest["seconds"]:.0f} s."""
+
+
 def gpu_grid() -> str:
     """The paper's MNIST grid on a GPU, against the same code on a CPU and against today's grid."""
     keys = ["variant", "noise", "metric"]
@@ -422,7 +436,8 @@ def authors() -> str:
 
 
 _MADE = (
-    images, text_rewards, policies, pretrained, betas, judges, flips, estimates, gpu_grid, authors,
+    images, text_rewards, policies, pretrained, betas, judges, flips, estimates, paper_small,
+    gpu_grid, authors,
 )  # fmt: skip
 PARAGRAPHS: dict[str, Callable[[], str]] = {made.__name__: made for made in _MADE}
 
