@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -59,6 +60,19 @@ def few_ticks(ax: Axes) -> None:
 
 def line_of(look: LossStyle) -> dict[str, Any]:
     return {"color": look.color, "linestyle": look.line}
+
+
+def step_aside(values: npt.ArrayLike, lines: int) -> float:
+    """How far along x each of several lines lies from the next, so that intervals at the same value
+    do not cover each other: 0.42 of the least gap between values over the number of lines.
+
+    Of a gap, at least a fortieth and at most a quarter of the range counts.
+    """
+    found, gap = np.unique(values), 0.1
+    if len(found) > 1:
+        extent = np.ptp(found)
+        gap = float(np.clip(np.diff(found).min(), extent / 40, extent / 4))
+    return 0.42 * gap / max(lines, 2)
 
 
 def metrics_in(estimates: pd.DataFrame) -> list[str]:

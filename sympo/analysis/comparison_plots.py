@@ -21,6 +21,7 @@ from sympo.analysis.canvas import (
     limit_y,
     line_of,
     panels,
+    step_aside,
 )
 from sympo.analysis.captions import interval_text
 from sympo.analysis.comparisons import Drawn
@@ -117,13 +118,9 @@ class _Dodge:
 
     @classmethod
     def of(cls, table: pd.DataFrame, comparison: Comparison, shift: float, lines: int) -> "_Dodge":
-        values = np.sort(table["x"].dropna().unique())
+        values = table["x"].dropna()
         log = comparison.log_x and bool((values > 0).all())
-        values = np.log10(values) if log else values
-        gap = np.diff(values).min() if len(values) > 1 else 0.1
-        # values far apart from each other need no more room than a fortieth of the axis
-        gap = np.clip(gap, np.ptp(values) / 40, np.ptp(values) / 4) if len(values) > 1 else gap
-        return cls(0.42 * gap / max(lines, 2) * shift, log)
+        return cls(step_aside(np.log10(values) if log else values, lines) * shift, log)
 
     def __call__(self, x: pd.Series) -> pd.Series:
         return x * 10**self.step if self.log else x + self.step

@@ -19,6 +19,7 @@ from sympo.analysis.canvas import (
     line_of,
     metrics_in,
     panels,
+    step_aside,
 )
 from sympo.analysis.frames import show
 from sympo.analysis.paper_values import COLUMN
@@ -84,9 +85,9 @@ def noise_panel(estimates: pd.DataFrame, ax: Axes) -> Axes:
     Points with missing seeds are hollow and labelled with their number of seeds.
     """
     factor = metric_of(estimates["metric"].iloc[0]).factor
-    rates = np.sort(estimates["noise"].unique())
+    rates = np.unique(estimates["noise"])
     looks = styles(estimates["variant"])
-    step = 0.42 * (np.diff(rates).min() if len(rates) > 1 else 0.1) / max(len(looks), 2)
+    step = step_aside(rates, len(looks))
     for place, (variant, look) in enumerate(looks.items()):
         rows = estimates[(estimates["variant"] == variant) & (estimates["n_seeds"] > 0)]
         x = rows["noise"] + step * (place - (len(looks) - 1) / 2)

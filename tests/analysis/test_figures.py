@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from sympo.analysis import Collection, against_kl, draw, loss_gallery, save_figure
-from sympo.analysis.canvas import DRAWN, few_ticks, mark, panels
+from sympo.analysis.canvas import DRAWN, few_ticks, mark, panels, step_aside
 from sympo.analysis.training_plots import reward_vs_digit
 from tests.analysis.synthetic import policy_history, write_policy_sweep, write_run, write_sweep
 
@@ -173,6 +173,14 @@ def test_labels_of_ticks_do_not_touch(most):
         ]
         assert len(boxes) > 1
         assert all(left.x1 + 3 < right.x0 for left, right in pairwise(boxes))
+
+
+@pytest.mark.parametrize(
+    ("values", "gap"),
+    [([0, 0.1, 0.2, 0.3, 0.4], 0.1), ([0, 0.4], 0.1), ([0.4], 0.1), ([], 0.1), ([0, 1, 100], 2.5)],
+)
+def test_lines_step_aside_by_at_most_a_quarter_of_the_range(values, gap):
+    assert step_aside(values, 3) == pytest.approx(0.42 * gap / 3)
 
 
 def test_the_true_reward_is_inside_the_panel():
