@@ -5,7 +5,7 @@
 
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments import outcome_sentences as outcomes
@@ -50,7 +50,8 @@ class Experiment:
     programs: modules with `--out` that run after the sweeps. data, packages, gpu: what it needs;
     gpu: at full size only. judge: overrides of a cell that is trained first, at full size only.
     passes: overrides of one sweep after the other; those with RUN, the judge's folder, need it.
-    outcome: writes a sentence from the folder of results if these have no claims.csv.
+    outcome: writes a sentence from the folder of results if these have no claims.csv. more: other
+    files worth a link, what they show by their paths below results/.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Experiment:
     judge: tuple[str, ...] = ()
     passes: tuple[tuple[str, ...], ...] = ((),)
     outcome: Callable[[Path], str] | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sizes(self) -> list[str]:
@@ -97,12 +99,17 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
             "loss_gallery",
             preset="",
             programs=("experiments.loss_gallery",),
+            more={"loss_gallery/no_symmetric_loss_is_cpe.png": "no symmetric loss is CPE"},
         ),
         Experiment(
             "lemma1",
             "Asymmetric noise is symmetric noise at its mean rate",
             "accuracy_vs_one_sidedness",
             programs=("experiments.lemma1_risk", "experiments.lemma1_trajectories"),
+            more={
+                "lemma1/risk.csv": "exact risks over all flips",
+                "lemma1/trajectories.png": "training trajectories",
+            },
         ),
         Experiment(
             "rank_preservation",
@@ -157,20 +164,22 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
         ),
         Experiment(
             "high_noise_policies",
-            "Symmetric losses gain up to 15 points of win rate above 30% noise",
+            "Symmetric losses gain 15 points of win rate above 30% noise",
             "win_rate_at_high_noise",
         ),
         Experiment(
             "faithful_protocol",
-            "Each fault of the authors' MNIST code changes accuracy by less than 3 points",
+            "Each fault of the authors' MNIST code changes accuracy at the last epoch by less than "
+            "3 points",
             "accuracy_vs_protocol",
             data=(MNIST,),
+            more={"authors_protocol/agreement.png": "agreement with the authors' script"},
         ),
     ),
     "What explains it": (
         Experiment(
             "gold_language_beta",
-            "A symmetric loss helps at every beta and at matched KL",
+            "Symmetric losses and logistic at every beta, and at matched KL",
             "win_rate_vs_kl_by_beta",
         ),
         Experiment(
@@ -181,7 +190,7 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
         ),
         Experiment(
             "loss_properties",
-            "Symmetry is the property that helps",
+            "Which properties of a loss help: symmetry, bounds, convexity",
             "accuracy_at_best_learning_rates",
         ),
         Experiment(
@@ -190,8 +199,16 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
             "accuracy_vs_slope",
         ),
         Experiment(
+            "mnist_gradients",
+            "The truncated hinge leaves more training pairs without gradient than ramp, on MNIST",
+            "no_gradient_flipped_vs_epochs",
+            data=(MNIST,),
+            more={"mnist_gradients/no_gradient_unflipped_vs_epochs.png": "unflipped pairs"},
+        ),
+        Experiment(
             "early_stopping",
-            "A robust loss helps beyond early stopping on noisy validation",
+            "A robust loss helps beyond early stopping on noisy validation (digits, pairs of 197 "
+            "images)",
             "accuracy_vs_validation_pairs",
         ),
         Experiment(
@@ -201,7 +218,7 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
         ),
         Experiment(
             "optimisation",
-            "Non-convex losses are harder to optimise",
+            "How hard non-convex losses are to optimise",
             "epochs_to_95_vs_learning_rate",
         ),
     ),
@@ -233,12 +250,12 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
         ),
         Experiment(
             "clean_or_robust",
-            "A robust loss makes cleaning the data unnecessary, on digits",
+            "Cleaning the data, a robust loss, and both, on digits",
             "clean_or_robust",
         ),
         Experiment(
             "clean_or_robust_policies",
-            "A robust loss makes cleaning the data unnecessary, for policies",
+            "Cleaning the data, a robust loss, and both, for policies",
             "clean_or_robust_policies",
         ),
     ),

@@ -137,7 +137,7 @@ def text_rewards() -> str:
 
     return f"""
     On the available real rows (1,121 training pairs of HH's harmless-base, 2,047 of UltraFeedback,
-    three seeds, models trained from scratch), injected noise costs accuracy, and no loss is
+    five seeds, models trained from scratch), injected noise costs accuracy, and no loss is
     measurably more robust than another (of {len(pairs)} intervals of differences between losses,
     {apart} excludes 0): tf-idf agrees with {accuracy(ultra, "tfidf")} of UltraFeedback's released
     test labels at noise 0, 0.2 and 0.4, and with {accuracy(hh, "tfidf")} of HH's; the small
@@ -228,7 +228,8 @@ def early_stopping() -> str:
     validation labels as they were before the flips, {both(f"selected/{clean}", most, 0.4)} against
     {both(f"last/{clean}", most, 0.4)} at the last. Accuracy on given pairs peaks early, while the
     wins of the policy's own responses go on rising
-    ([early stopping](../results/early_stopping_policies/), five seeds)."""
+    ([early stopping](../results/early_stopping_policies/), five seeds; test prompts differ between
+    sizes, since those of validation pairs are left out)."""
 
 
 def _gained(folder: str, loss: str) -> bool:

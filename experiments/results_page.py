@@ -2,7 +2,7 @@
 
     python -m experiments.results_page
 
-First every claim with its outcomes at a glance, then a row per experiment: the claim, what came
+First the outcomes of all claims at a glance, then a row per experiment: the claims, what came
 out, a figure, the evidence and the command. What came out is read from its claims.csv, or written
 from its other CSVs. A test compares the page with what this writes.
 """
@@ -22,9 +22,10 @@ RESULTS = ROOT / "results"
 COMMAND = "python -m experiments.paper"
 _HEAD = """# Results
 
-The claim that each experiment tests, right or wrong, what came out, and how much evidence there is.
-Intervals are 95%, over seeds and test items; noise is the share of flipped training labels. To run
-them all: `{command}{size} --data FOLDER`.
+What each experiment tests, what came out, right or wrong, and how much evidence there is. Intervals
+are over seeds and test items, 95% in figures and 90% in outcomes of claims, which are tests at 5%
+to either side; noise is the share of flipped training labels. To run them all:
+`{command}{size} --data FOLDER`.
 """
 _MORE = """
 [The long version](../docs/results.md) has the numbers in prose, more figures and dry runs;
@@ -71,11 +72,12 @@ def write(results: Path, size: str = "full", catalogue: Catalogue = CATALOGUE) -
 
 
 def _at_a_glance(found: Catalogue, results: Path) -> str:
-    """A line per experiment: its claim and how many of its tests had which outcome."""
+    """A line per experiment: what it shows and how many of its claims had which outcome."""
     lines = [
         "\n## At a glance\n",
-        "How many tests of each claim had which outcome; –: numbers without a written rule.\n",
-        "| claim | supported | contradicted | undecided | no outcome |",
+        "How many claims of each experiment had which outcome; –: numbers without a written rule.",
+        "An experiment's claims may point in opposite directions: they are worded below.\n",
+        "| experiment | supported | contradicted | undecided | no outcome |",
         "|---|---|---|---|---|",
     ]
     for heading, entries in found.items():
@@ -111,7 +113,17 @@ def _row(entry: Experiment, folder: Path, size: str) -> str:
     cells = [
         f'<a id="{entry.name}"></a>**{entry.shows}.** {outcome}'.strip(),
         _figure(entry, folder),
-        f"[{_evidence(folder)}]({entry.name}/)<br>{_made_by(folder) or _command(entry, size)}",
+        "<br>".join(
+            [
+                f"[{_evidence(folder)}]({entry.name}/)",
+                *(
+                    f"[{what}]({path})"
+                    for path, what in entry.more.items()
+                    if (folder.parent / path).is_file()
+                ),
+                _made_by(folder) or _command(entry, size),
+            ]
+        ),
     ]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
