@@ -199,6 +199,16 @@ CATALOGUE: Mapping[str, Sequence[Experiment]] = {
             "accuracy_vs_slope",
         ),
         Experiment(
+            "gce_family",
+            "From logistic to sigmoid, the loss becomes more robust",
+            "accuracy_vs_q",
+        ),
+        Experiment(
+            "sigmoid_temperature",
+            "A steeper sigmoid is more robust",
+            "accuracy_vs_temperature",
+        ),
+        Experiment(
             "mnist_gradients",
             "The truncated hinge leaves more training pairs without gradient than ramp, on MNIST",
             "no_gradient_flipped_vs_epochs",
