@@ -67,3 +67,9 @@ def span(values: pd.Series, digits: int = 0) -> str:
     """`95 to 99%`, or `95%` where both ends are written alike."""
     low, high = (f"{100 * end:.{digits}f}" for end in (values.min(), values.max()))
     return f"{low}%" if low == high else f"{low} to {high}%"
+
+
+def holds(claim: bool, what: str) -> None:
+    """A sentence that the results no longer support has to be rewritten by hand."""
+    if not claim:
+        raise ValueError(f"the committed results no longer say that {what}")

@@ -3,6 +3,7 @@
 import pytest
 
 from experiments import readme
+from experiments.committed_results import Results
 
 
 def test_paragraphs_of_results_are_what_the_csvs_say() -> None:
@@ -15,13 +16,13 @@ def test_paragraphs_of_results_are_what_the_csvs_say() -> None:
 
 
 def test_a_number_that_is_not_there_is_not_written() -> None:
-    results = readme.Results("mnist_paper_grid", "test/order_accuracy")
+    results = Results("mnist_paper_grid", "test/order_accuracy")
     with pytest.raises(LookupError, match="0 rows"):
         results.mean("ramp", 0.15)
 
 
 def test_a_lead_is_the_negative_of_the_other() -> None:
-    results = readme.Results("mnist_paper_grid", "test/order_accuracy")
+    results = Results("mnist_paper_grid", "test/order_accuracy")
     mean, low, high = results.ends("ramp", "logistic", 0.4)
     assert results.ends("logistic", "ramp", 0.4) == pytest.approx((-mean, -high, -low))
     assert low < mean < high

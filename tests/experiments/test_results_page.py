@@ -40,6 +40,7 @@ def test_an_entry_can_run(entry: Experiment) -> None:
     assert not entry.shows.endswith(".")
     if entry.figure and (RESULTS / entry.name).is_dir():
         assert (RESULTS / entry.name / f"{entry.figure}.png").is_file()
+    assert all((RESULTS / path).is_file() for path in entry.more)
 
 
 def test_every_preset_is_on_the_page() -> None:
